@@ -1,0 +1,68 @@
+"""geozoom decides which high-resolution satellite imagery is worth buying.
+
+    import geozoom
+
+    plan = geozoom.plan(["tiles/"], budget=5000)
+    plan.write("orders.geojson")
+    scenes = geozoom.classify("orders.geojson", hr=["delivered/"], lr=["tiles/"])
+
+Names are imported when they are first used, so that `import geozoom` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geozoom.classify import ClassifiedScenes, classify
+    from geozoom.errors import GeozoomError
+    from geozoom.grid import PatchGrid
+    from geozoom.model import ModelCard, PatchDrop, load_model
+    from geozoom.orders import Order, Plan
+    from geozoom.planner import load_price_list, plan
+    from geozoom.prices import PriceList
+    from geozoom.rasters import ReadOptions
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ClassifiedScenes": "classify",
+    "GeozoomError": "errors",
+    "ModelCard": "model",
+    "Order": "orders",
+    "PatchDrop": "model",
+    "PatchGrid": "grid",
+    "Plan": "orders",
+    "PriceList": "prices",
+    "ReadOptions": "rasters",
+    "classify": "classify",
+    "load_model": "model",
+    "load_price_list": "planner",
+    "plan": "planner",
+}
+
+__all__ = [
+    "ClassifiedScenes",
+    "GeozoomError",
+    "ModelCard",
+    "Order",
+    "PatchDrop",
+    "PatchGrid",
+    "Plan",
+    "PriceList",
+    "ReadOptions",
+    "__version__",
+    "classify",
+    "load_model",
+    "load_price_list",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'geozoom' has no attribute {name!r}")
+    value = getattr(import_module(f"geozoom.{_HOME[name]}"), name)
+    globals()[name] = value  # over the submodule `classify`, which its import has bound here
+    return value

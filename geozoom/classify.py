@@ -1,0 +1,419 @@
+"""Classify every scene: HR where it was bought and delivered, LR everywhere (Eq. 7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geozoom import __version__
+from geozoom.deliveries import DeliveryIndex, open_deliveries
+from geozoom.errors import OrdersError, TileError
+from geozoom.features import ring_geometry, write_features
+from geozoom.footprints import to_lonlat
+from geozoom.grid import PatchGrid
+from geozoom.model import ModelCard, PatchDrop, load_model, mix_streams
+from geozoom.planner import DEFAULT_MAX_NODATA, Progress
+from geozoom.rasters import Display, ReadOptions
+from geozoom.scenes import lattice_shape, patch_shares, read_scenes
+from geozoom.tiles import Tile, open_tiles
+
+if TYPE_CHECKING:
+    import geopandas
+
+DELIVERED_SHARE = 0.95
+"""Least share of a patch's HR pixels that must hold data for the patch to count as delivered."""
+COARSE = 1.5
+"""A delivery whose GSD is this many times the model's HR GSD is reported."""
+BATCH = 64
+"""Scenes per forward of the classifier."""
+TOP = 3
+"""Classes reported of each scene."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bought:
+    """What an orders file says was bought."""
+
+    tile: NDArray[np.str_]
+    """(N,) name of each patch's LR tile."""
+    scene_row: NDArray[np.int64]
+    scene_col: NDArray[np.int64]
+    patch: NDArray[np.int64]
+    place: NDArray[np.float64]
+    """(N, 2) longitude and latitude of a point on each patch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedScenes:
+    """Every scene's classes, in columns of one length N."""
+
+    card: ModelCard
+    tiles: tuple[Tile, ...]
+    tile: NDArray[np.int64]
+    """(N,) index of each scene's tile."""
+    scene_row: NDArray[np.int64]
+    scene_col: NDArray[np.int64]
+    bought: NDArray[np.int64]
+    """(N,) patches that the orders hold."""
+    delivered: NDArray[np.int64]
+    """(N,) S, the bought patches of which HR pixels were there."""
+    top: NDArray[np.int64]
+    """(N, 3) the most probable classes."""
+    probability: NDArray[np.float64]
+    """(N, 3) their probabilities."""
+    lr_class: NDArray[np.int64]
+    """(N,) the class that the LR stream alone gives: what one would have known for free."""
+    lr_probability: NDArray[np.float64]
+    """(N,) its probability."""
+    corners: NDArray[np.float64]
+    """(N, 4, 2) longitude and latitude, counter-clockwise."""
+    coarse: tuple[str, ...]
+    """Deliveries much coarser than the model's HR GSD."""
+    skipped: int
+    """Scenes left out because too much of them is missing."""
+
+    def __len__(self) -> int:
+        return len(self.tile)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the totals as plain values."""
+        return {
+            "format": 1,
+            "geozoom": __version__,
+            "model": self.card.name,
+            "totals": {
+                "scenes": len(self),
+                "scenes_skipped_nodata": self.skipped,
+                "scenes_with_hr": int((self.delivered > 0).sum()),
+                "patches_bought": int(self.bought.sum()),
+                "patches_delivered": int(self.delivered.sum()),
+                "patches_missing": int((self.bought - self.delivered).sum()),
+                "scenes_changed_by_hr": int((self.top[:, 0] != self.lr_class).sum()),
+            },
+            "coarse_deliveries": list(self.coarse),
+        }
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the properties of all scenes, column by column."""
+        classes = np.asarray(self.card.classes)
+        columns: dict[str, list[Any]] = {
+            "tile": [self.tiles[index].name for index in self.tile.tolist()],
+            "scene_row": self.scene_row.tolist(),
+            "scene_col": self.scene_col.tolist(),
+            "class": classes[self.top[:, 0]].tolist(),
+            "probability": self.probability[:, 0].round(6).tolist(),
+        }
+        for rank in range(1, self.top.shape[1]):
+            columns[f"class_{rank + 1}"] = classes[self.top[:, rank]].tolist()
+            columns[f"probability_{rank + 1}"] = self.probability[:, rank].round(6).tolist()
+        return columns | {
+            "patches_bought": self.bought.tolist(),
+            "patches_delivered": self.delivered.tolist(),
+            "hr_share": (self.delivered / self.card.grid.patches).round(6).tolist(),
+            "lr_class": classes[self.lr_class].tolist(),
+            "lr_probability": self.lr_probability.round(6).tolist(),
+        }
+
+    def features(self) -> Iterator[dict[str, Any]]:
+        """Yield one GeoJSON feature per scene (RFC 7946)."""
+        columns = self.columns()
+        for index, ring in enumerate(self.corners):
+            yield {
+                "type": "Feature",
+                "geometry": ring_geometry(ring),
+                "properties": {name: values[index] for name, values in columns.items()},
+            }
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """Return all scenes as a GeoDataFrame in EPSG:4326."""
+        import geopandas
+        from shapely.geometry import shape
+
+        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
+        return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the scenes in the format of the suffix: .geojson, .gpkg, .fgb or .parquet.
+
+        Raises:
+            OutputError: The file exists, its folder cannot be written, or the suffix is not known.
+        """
+        write_features(
+            Path(path),
+            self.features(),
+            self.summary(),
+            self.corners,
+            self.to_geodataframe,
+            overwrite=overwrite,
+        )
+
+
+def classify(
+    orders: Path | str,
+    *,
+    hr: Sequence[str | Path],
+    lr: Sequence[str | Path],
+    model: PatchDrop | Path | str | None = None,
+    max_nodata: float = DEFAULT_MAX_NODATA,
+    options: ReadOptions | None = None,
+    hr_options: ReadOptions | None = None,
+    progress: Progress | None = None,
+) -> ClassifiedScenes:
+    """Classify every scene of the LR tiles, with the HR patches that were bought and delivered.
+
+    Args:
+        orders: The file that `plan` wrote.
+        hr: Delivered rasters or folders of them, in any CRS and resolution.
+        lr: The LR tiles of the plan.
+        model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
+        max_nodata: Scenes with more missing LR pixels than this share are skipped and counted.
+        options: What the user says about LR tiles that do not say it themselves.
+        hr_options: The same for the deliveries.
+        progress: Called after every scene.
+
+    Raises:
+        OrdersError: The orders cannot be read, or do not belong to these tiles or this model.
+        TileError: LR tiles cannot be used; every one is named.
+        DeliveryError: Delivered rasters cannot be used; every one is named.
+        ModelError: The checkpoint cannot be used.
+    """
+    classifier = model if isinstance(model, PatchDrop) else load_model(model)
+    card = classifier.card
+    tiles = open_tiles(
+        [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
+    )
+    bought = read_orders(Path(orders), card)
+    _check_place(Path(orders), bought, tiles, card)
+    deliveries = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
+    parts = []
+    skipped = done = 0
+    total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
+    with DeliveryIndex(deliveries=deliveries) as index:
+        for number, tile in enumerate(tiles):
+            masks = _masks(bought, tile, card)
+            for part, left_out in _classify_tile(
+                classifier, tile, number, masks, index, max_nodata
+            ):
+                skipped += left_out
+                if part:
+                    parts.append(part)
+                    done += len(part["tile"])
+                if progress is not None:
+                    progress(done + skipped, total)
+    if not parts:
+        raise TileError(
+            f"none of the {skipped} scenes of {len(tiles)} tile(s) holds enough data; check nodata "
+            "values or raise --max-nodata"
+        )
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
+    return ClassifiedScenes(
+        card=card,
+        tiles=tuple(tiles),
+        skipped=skipped,
+        coarse=tuple(each.path for each in deliveries if limit and each.gsd_m > limit),
+        **columns,
+    )
+
+
+def read_orders(path: Path, card: ModelCard) -> Bought:
+    """Read which patches a plan bought.
+
+    Raises:
+        OrdersError: The file is missing, not written by `plan`, or made with another patch grid.
+    """
+    if not path.is_file():
+        raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
+    try:
+        if path.suffix.lower() in (".geojson", ".json"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            held = content["geozoom"]["model"]
+            if held["grid"] != [card.grid_rows, card.grid_cols] or held["lr_px"] != card.lr_px:
+                raise OrdersError(
+                    f"{path}: was planned with model {held['name']!r}, whose scenes are cut otherwise than "
+                    f"those of {card.name!r}; classify with the model that planned"
+                )
+            rows = [feature["properties"] for feature in content["features"]]
+            places = [_first_point(feature["geometry"]) for feature in content["features"]]
+        else:
+            import geopandas
+
+            read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
+            frame = read(path)
+            rows = frame.drop(columns="geometry").to_dict("records")
+            places = [_first_point(geometry.__geo_interface__) for geometry in frame.geometry]
+        return Bought(
+            tile=np.array([row["tile"] for row in rows], dtype=np.str_),
+            scene_row=np.array([row["scene_row"] for row in rows], dtype=np.int64),
+            scene_col=np.array([row["scene_col"] for row in rows], dtype=np.int64),
+            patch=np.array([row["patch"] for row in rows], dtype=np.int64),
+            place=np.array(places, dtype=np.float64).reshape(-1, 2),
+        )
+    except OrdersError:
+        raise
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+        raise OrdersError(
+            f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {error}); plan again"
+        ) from error
+
+
+def _first_point(geometry: Any) -> list[float]:
+    coordinates = geometry["coordinates"]
+    while not isinstance(coordinates[0], int | float):
+        coordinates = coordinates[0]
+    return [coordinates[0], coordinates[1]]
+
+
+def _check_place(path: Path, bought: Bought, tiles: Sequence[Tile], card: ModelCard) -> None:
+    """Refuse orders of other tiles, or of tiles that only have the same name."""
+    missing = sorted(set(bought.tile.tolist()) - {tile.name for tile in tiles})
+    if missing:
+        raise OrdersError(
+            f"{path}: orders patches on tile {missing[0]}, which is not among the LR tiles; give --lr "
+            "the tiles of the plan"
+        )
+    for tile in tiles:
+        mine = np.flatnonzero(bought.tile == tile.name)
+        rows, cols = lattice_shape(tile, card.lr_px)
+        inside = (
+            (bought.scene_row[mine] >= 0)
+            & (bought.scene_row[mine] < rows)
+            & (bought.scene_col[mine] >= 0)
+            & (bought.scene_col[mine] < cols)
+            & (bought.patch[mine] >= 0)
+            & (bought.patch[mine] < card.grid.patches)
+        )
+        moved = not inside.all()
+        if len(mine) and not moved:
+            corners = to_lonlat(
+                tile,
+                card.grid.corners_px(
+                    bought.scene_row[mine] * float(card.lr_px),
+                    bought.scene_col[mine] * float(card.lr_px),
+                    card.lr_px,
+                    bought.patch[mine],
+                ),
+            )
+            # Half a pixel in degrees, whichever way the ring was closed or split.
+            apart = np.abs(corners - bought.place[mine][:, None]).max(axis=2).min(axis=1)
+            size = np.ptp(corners, axis=1).max()
+            moved = bool(((apart > size / 4) & (apart < 180)).any())
+        if moved:
+            raise OrdersError(
+                f"{path}: its patches do not lie on the lattice of {tile.path}; give --lr the tiles of the plan"
+            )
+
+
+def _masks(bought: Bought, tile: Tile, card: ModelCard) -> NDArray[np.bool_]:
+    """Return the bought patches of every scene of a tile, (rows, cols, P)."""
+    masks = np.zeros((*lattice_shape(tile, card.lr_px), card.grid.patches), dtype=bool)
+    mine = bought.tile == tile.name
+    masks[bought.scene_row[mine], bought.scene_col[mine], bought.patch[mine]] = True
+    return masks
+
+
+@torch.inference_mode()
+def _classify_tile(
+    model: PatchDrop,
+    tile: Tile,
+    number: int,
+    masks: NDArray[np.bool_],
+    index: DeliveryIndex,
+    max_nodata: float,
+) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
+    """Yield the columns of a few scenes at a time, and how many scenes were skipped before them."""
+    card = model.card
+    display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
+    for block in read_scenes(
+        tile, scene_px=card.lr_px, grid=card.grid, display=display, max_nodata=max_nodata
+    ):
+        corners = to_lonlat(
+            tile,
+            PatchGrid(rows=1, cols=1).corners_px(
+                block.row * float(card.lr_px),
+                block.col * float(card.lr_px),
+                card.lr_px,
+                np.zeros(len(block.row), dtype=np.int64),
+            ),
+        )
+        skipped = block.skipped
+        for start in range(0, len(block.row), BATCH):
+            rows = slice(start, start + BATCH)
+            yield (
+                _classify_batch(
+                    model,
+                    tile,
+                    number,
+                    block.row[rows],
+                    block.col[rows],
+                    block.images[rows],
+                    masks[block.row[rows], block.col[rows]],
+                    corners[rows],
+                    index,
+                    display,
+                ),
+                skipped,
+            )
+            skipped = 0
+        if skipped:
+            yield {}, skipped
+
+
+def _classify_batch(
+    model: PatchDrop,
+    tile: Tile,
+    number: int,
+    scene_row: NDArray[np.int64],
+    scene_col: NDArray[np.int64],
+    lr_images: NDArray[np.float32],
+    wanted: NDArray[np.bool_],
+    corners: NDArray[np.float64],
+    index: DeliveryIndex,
+    display: Display,
+) -> dict[str, NDArray[Any]]:
+    card = model.card
+    delivered = np.zeros_like(wanted)
+    with_hr = np.flatnonzero(wanted.any(axis=1))
+    hr_images = np.zeros((len(with_hr), 3, card.hr_px, card.hr_px), dtype=np.float32)
+    for slot, scene in enumerate(with_hr.tolist()):
+        image, holds = index.read(
+            tile,
+            int(scene_row[scene]),
+            int(scene_col[scene]),
+            scene_px=card.lr_px,
+            hr_px=card.hr_px,
+            ring=corners[scene],
+            display=display,
+        )
+        hr_images[slot] = image
+        there = patch_shares(holds[None], card.grid)[0] >= DELIVERED_SHARE
+        delivered[scene] = wanted[scene] & there
+    lr_log = torch.log_softmax(model.lr_logits(torch.from_numpy(lr_images)), dim=1)
+    log_probability = lr_log.clone()
+    used = with_hr[delivered[with_hr].any(axis=1)]
+    if len(used):
+        hr = torch.from_numpy(hr_images[np.isin(with_hr, used)])
+        bought = torch.from_numpy(delivered[used]).float()
+        hr_logits = model.hr_logits(hr, bought)
+        log_probability[used] = mix_streams(hr_logits, lr_log[used], bought)
+    top = log_probability.exp().topk(min(TOP, len(card.classes)), dim=1)
+    lr_top = lr_log.exp().max(dim=1)
+    return {
+        "tile": np.full(len(scene_row), number),
+        "scene_row": scene_row,
+        "scene_col": scene_col,
+        "bought": wanted.sum(axis=1),
+        "delivered": delivered.sum(axis=1),
+        "top": top.indices.numpy(),
+        "probability": top.values.double().numpy(),
+        "lr_class": lr_top.indices.numpy(),
+        "lr_probability": lr_top.values.double().numpy(),
+        "corners": corners,
+    }

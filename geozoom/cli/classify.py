@@ -1,0 +1,86 @@
+"""geozoom classify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from geozoom.cli import options
+
+
+@click.command("classify")
+@click.option(
+    "--orders",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File that `geozoom plan` wrote.",
+)
+@click.option("--hr", multiple=True, required=True, help="Delivered rasters or a folder of them; repeatable.")
+@click.option("--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable.")
+@options.output_option
+@options.model_option
+@options.max_nodata_option
+@options.raster_options("", "the LR tiles")
+@click.option("--assume-crs", help="CRS of LR tiles that have none.")
+@options.raster_options("hr-", "the deliveries")
+@options.human_options
+def command(
+    orders: Path,
+    hr: tuple[str, ...],
+    lr: tuple[str, ...],
+    output: Path,
+    overwrite: bool,
+    model: Path | None,
+    max_nodata: float,
+    bands: tuple[int, int, int] | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
+    assume_crs: str | None,
+    hr_bands: tuple[int, int, int] | None,
+    hr_scale: float | None,
+    hr_offset: float | None,
+    hr_nodata: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Classify every scene, with the HR patches that were bought and delivered."""
+    options.check_json(as_json, output)
+    read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+    hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
+    options.check_features_output(output, overwrite=overwrite)
+    console = options.stderr_console(quiet)
+    from geozoom.classify import classify
+
+    with options.progress_bar(console, "scenes") as progress:
+        scenes = classify(
+            orders,
+            hr=hr,
+            lr=lr,
+            model=model,
+            max_nodata=max_nodata,
+            options=read_options,
+            hr_options=hr_options,
+            progress=progress,
+        )
+    scenes.write(output, overwrite=overwrite)
+    totals = scenes.summary()["totals"]
+    console.print(
+        f"{totals['scenes']:,} scenes classified, {totals['scenes_with_hr']:,} of them with HR; "
+        f"{totals['scenes_skipped_nodata']:,} skipped for missing data",
+        soft_wrap=True,
+    )
+    console.print(
+        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered; "
+        f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
+        soft_wrap=True,
+    )
+    for path in scenes.coarse:
+        console.print(
+            f"warning: {path} is much coarser than the {scenes.card.hr_gsd_m:.2f} m that the model was trained on",
+            soft_wrap=True,
+        )
+    if as_json:
+        click.echo(json.dumps(scenes.summary(), ensure_ascii=False))

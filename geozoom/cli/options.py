@@ -1,0 +1,193 @@
+"""Options that several commands share, and what they are turned into."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geozoom.planner import Progress
+    from geozoom.rasters import ReadOptions
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Money(click.ParamType):
+    """A positive amount of money, exact."""
+
+    name = "amount"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """Return the amount, or fail with what is wrong with it."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not amount.is_finite() or amount < Decimal("0.01"):
+            self.fail(f"{value!r} is not a positive amount of money", param, ctx)
+        return amount
+
+
+class Bands(click.ParamType):
+    """Three band numbers, as in 4,3,2."""
+
+    name = "R,G,B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        """Return the three numbers, or fail with what is wrong with them."""
+        try:
+            red, green, blue = (int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three band numbers, as in 4,3,2", param, ctx)
+        if min(red, green, blue) < 1:
+            self.fail("bands are counted from 1", param, ctx)
+        return red, green, blue
+
+
+def model_option(command: _F) -> _F:
+    """Add --model."""
+    return click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        help="Checkpoint written by `geozoom train`; the model that ships with geozoom if absent.",
+    )(command)
+
+
+def output_option(command: _F) -> _F:
+    """Add -o and --overwrite."""
+    command = click.option(
+        "--overwrite", is_flag=True, help="Replace the output if it exists."
+    )(command)
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, allow_dash=True),
+        default=Path("-"),
+        help="File to write: .geojson, .gpkg, .fgb or .parquet; - (the default) for GeoJSON on stdout.",
+    )(command)
+
+
+def human_options(command: _F) -> _F:
+    """Add --quiet and --json."""
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."
+    )(command)
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr."
+    )(command)
+
+
+def raster_options(prefix: str, what: str) -> Callable[[_F], _F]:
+    """Return a decorator that adds --bands, --scale, --offset and --nodata with a prefix."""
+    name = prefix.replace("-", "_")
+
+    def add(command: _F) -> _F:
+        for flag, kind, text in (
+            ("nodata", float, "digital number that means no data"),
+            ("offset", float, "reflectance of the digital number 0"),
+            ("scale", float, "reflectance per digital number"),
+            ("bands", Bands(), "band numbers of red, green and blue"),
+        ):
+            command = click.option(
+                f"--{prefix}{flag}", f"{name}{flag}", type=kind, help=f"Of {what}: {text}."
+            )(command)
+        return command
+
+    return add
+
+
+def max_nodata_option(command: _F) -> _F:
+    """Add --max-nodata."""
+    return click.option(
+        "--max-nodata",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Skip scenes of which more than this share is missing.",
+    )(command)
+
+
+def read_options(
+    bands: tuple[int, int, int] | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
+    assume_crs: str | None = None,
+    prefix: str = "",
+) -> ReadOptions:
+    """Return what the flags of `raster_options` say.
+
+    Raises:
+        click.UsageError: An offset without a scale.
+    """
+    from geozoom.rasters import ReadOptions
+
+    if offset is not None and scale is None:
+        raise click.UsageError(f"--{prefix}offset needs --{prefix}scale")
+    if scale is not None and not scale > 0:
+        raise click.UsageError(f"--{prefix}scale must be positive")
+    return ReadOptions(
+        bands=bands, scale=scale, offset=offset, nodata=nodata, assume_crs=assume_crs
+    )
+
+
+def check_json(as_json: bool, output: Path) -> None:
+    """Refuse to print two things on stdout.
+
+    Raises:
+        click.UsageError: --json without -o FILE.
+    """
+    if as_json and str(output) == "-":
+        raise click.UsageError("--json prints on stdout, so give -o FILE for the features")
+
+
+def check_features_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        OutputError: See `geozoom.features.check_output`.
+    """
+    from geozoom.features import GEOJSON_SUFFIXES, TABLE_SUFFIXES, check_output
+
+    if str(output) != "-":
+        check_output(output, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
+
+
+def stderr_console(quiet: bool = False) -> Console:
+    """Return the console for people: stderr, and GDAL's own remarks kept off it."""
+    from rich.console import Console
+
+    # Whatever rasterio logs as an error is raised as well, and reaches the user as one sentence.
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    return Console(stderr=True, quiet=quiet, highlight=False)
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[Progress]:
+    """Show a bar on a terminal; yield the function that moves it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn
+
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

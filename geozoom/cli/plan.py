@@ -1,0 +1,153 @@
+"""geozoom plan."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geozoom.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geozoom.orders import Plan
+
+SHOWN_ORDERS = 20
+"""Orders listed on the terminal; the file holds them all."""
+
+
+@click.command("plan")
+@click.argument("tiles", nargs=-1, required=True)
+@click.option("--budget", type=options.Money(), help="What may be spent, in the price list's currency.")
+@options.output_option
+@options.model_option
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    help="Price list (TOML); an illustrative one if absent.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Buy only patches with a probability above this.",
+)
+@options.max_nodata_option
+@options.raster_options("", "TILES")
+@click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
+@options.human_options
+def command(
+    tiles: tuple[str, ...],
+    budget: Decimal | None,
+    output: Path,
+    overwrite: bool,
+    model: Path | None,
+    prices: Path | None,
+    threshold: float,
+    max_nodata: float,
+    bands: tuple[int, int, int] | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
+    assume_crs: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Choose the high-resolution patches that are worth buying.
+
+    TILES are low-resolution rasters: files, folders, /vsi... paths or URLs.
+    """
+    options.check_json(as_json, output)
+    read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+    options.check_features_output(output, overwrite=overwrite)
+    console = options.stderr_console(quiet)
+    from geozoom.planner import plan
+
+    with options.progress_bar(console, "scenes") as progress:
+        chosen = plan(
+            tiles,
+            budget=budget,
+            model=model,
+            prices=prices,
+            threshold=threshold,
+            max_nodata=max_nodata,
+            options=read_options,
+            progress=progress,
+        )
+    chosen.write(output, overwrite=overwrite)
+    if not quiet:
+        _show(chosen, console)
+    if as_json:
+        click.echo(json.dumps(chosen.summary(), ensure_ascii=False))
+
+
+def _show(plan: Plan, console: Console) -> None:
+    """Print what a buyer signs."""
+    from rich.table import Table
+
+    currency = plan.prices.currency
+    table = Table(title="Orders", title_justify="left", show_footer=True)
+    totals = plan.summary()["totals"]
+    columns: list[tuple[str, Any]] = [
+        ("order", "total"),
+        ("tile", ""),
+        ("patches", f"{len(plan):,}"),
+        ("km² wanted", f"{totals['area_km2']:.4f}"),
+        ("km² billed", f"{totals['billed_km2']:.4f}"),
+        (f"cost {currency}", f"{plan.cost:,.2f}"),
+        ("benefit", f"{plan.value:,.1f}"),
+    ]
+    for heading, footer in columns:
+        justify = "left" if heading == "tile" else "right"
+        table.add_column(heading, footer=footer, justify=justify)  # type: ignore[arg-type]
+    for order in plan.orders[:SHOWN_ORDERS]:
+        table.add_row(
+            str(order.id),
+            order.tile,
+            f"{order.patches:,}",
+            f"{order.area_km2:.4f}",
+            f"{order.billed_km2:.4f}",
+            f"{order.cost:,.2f}",
+            f"{order.value:,.1f}",
+        )
+    console.print(table)
+    hidden = len(plan.orders) - SHOWN_ORDERS
+    if hidden > 0:
+        console.print(f"and {hidden:,} smaller orders; the file holds them all")
+    for line in _remarks(plan):
+        console.print(line, soft_wrap=True)
+
+
+def _remarks(plan: Plan) -> list[str]:
+    currency = plan.prices.currency
+    prices = plan.prices
+    lines = [
+        f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped:,} skipped for missing data; "
+        f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}",
+        "benefit: sum of the policy's probabilities"
+        + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
+    ]
+    if plan.budget is not None:
+        lines.append(f"budget {plan.budget:,.2f} {currency}, left {plan.budget - plan.cost:,.2f} {currency}")
+    if plan.next_cost is not None:
+        lines.append(
+            f"next best patches that did not fit: {plan.next_cost:,.2f} {currency} more would buy them"
+        )
+    lines.append(
+        f"prices: {prices.name}, {prices.rate_per_km2} {currency} per km², at least {prices.minimum_km2} km² an "
+        f"order; {prices.source} ({prices.effective_date}, trust: {prices.trust})"
+    )
+    lines.append(f"model: {plan.card.name}, {plan.card.data}")
+    lines += [
+        f"warning: {name} has pixels that are 0 in every band and not marked as missing; if they are, "
+        "give --nodata 0"
+        for name in plan.tiles_with_zeros
+    ]
+    if not len(plan):
+        lines.append("nothing to buy: no patch is above the threshold, or none fits the budget")
+    return lines

@@ -1,0 +1,74 @@
+"""geozoom train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from geozoom.cli import options
+
+STAGES = ("all", "hr", "lr", "robust", "pt", "ft1", "ft2")
+
+
+@click.command("train")
+@click.option("--dataset", type=click.Choice(["folder"]), default="folder", show_default=True)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of {train,val,test}/CLASS/image; without val, part of train is held out.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run, for example runs/NAME."
+)
+@click.option(
+    "--recipe", default="default", show_default=True, help="default, paper, sentinel2, or a TOML file."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; repeatable."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every stage, instead of the recipe's.")
+@click.option("--stage", type=click.Choice(STAGES), default="all", show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def command(
+    dataset: str,
+    root: Path,
+    out: Path,
+    recipe: str,
+    overrides: tuple[str, ...],
+    epochs: int | None,
+    stage: str,
+    resume: bool,
+    seed: int,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Train classifiers and policy, then write the checkpoint and the results table."""
+    console = options.stderr_console(quiet)
+    from training.recipe import load_recipe
+    from training.run import RunRequest, train
+    from training.tables import as_rich
+
+    rows = train(
+        RunRequest(
+            dataset="folder",
+            root=root,
+            out=out,
+            recipe=load_recipe(recipe, list(overrides), epochs),
+            recipe_name=recipe,
+            stage=stage,
+            seed=seed,
+            resume=resume,
+            device=device,
+        ),
+        console,
+    )
+    if rows:
+        console.print(as_rich(rows, "Test split"))
+        console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)

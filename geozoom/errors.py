@@ -1,0 +1,45 @@
+"""Every error that geozoom raises for a reason the user can act on.
+
+Each message is one sentence that names the file or value, what is wrong with it and what to do.
+The command line prints it and exits 1; anything else that escapes is a bug.
+"""
+
+
+class GeozoomError(Exception):
+    """Base class: catch this to catch everything geozoom raises on purpose."""
+
+
+class TileError(GeozoomError):
+    """A low-resolution raster cannot be used."""
+
+
+class DeliveryError(GeozoomError):
+    """A delivered high-resolution raster cannot be used."""
+
+
+class ModelError(GeozoomError):
+    """A checkpoint is missing, cut short, or not one of geozoom's."""
+
+
+class PriceListError(GeozoomError):
+    """A price list is missing or does not say what it must."""
+
+
+class OrdersError(GeozoomError):
+    """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
+
+
+class OutputError(GeozoomError):
+    """An output exists already, or its folder cannot be written."""
+
+
+class DatasetError(GeozoomError):
+    """A training data set is missing or not laid out as expected."""
+
+
+class RecipeError(GeozoomError):
+    """A training recipe holds an unknown key or an impossible value."""
+
+
+class RunError(GeozoomError):
+    """A training run cannot start, resume or go on."""

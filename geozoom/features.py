@@ -1,0 +1,163 @@
+"""Writing features: RFC 7946 GeoJSON by hand, every other format through GeoPandas.
+
+GeoJSON is written here because GDAL's writer cannot put totals beside the features (a foreign member
+of the collection, RFC 7946 §6.1).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geozoom.errors import OutputError
+
+if TYPE_CHECKING:
+    import geopandas
+
+COORDINATE_DECIMALS = 7
+"""About a centimetre on the ground, as RFC 7946 advises."""
+GEOJSON_SUFFIXES = (".geojson", ".json")
+TABLE_SUFFIXES = (".gpkg", ".fgb", ".parquet")
+
+
+def ring_geometry(corners: NDArray[np.float64]) -> dict[str, Any]:
+    """Return a GeoJSON geometry of a counter-clockwise ring (4, 2) of longitude and latitude.
+
+    A ring whose neighbours lie more than 180° apart crosses the antimeridian and is split there.
+    """
+    ring = corners.round(COORDINATE_DECIMALS).tolist()
+    ring.append(ring[0])
+    if np.ptp(corners[:, 0]) <= 180:
+        return {"type": "Polygon", "coordinates": [ring]}
+    import antimeridian
+    from shapely.geometry import Polygon, mapping
+
+    fixed: dict[str, Any] = mapping(antimeridian.fix_polygon(Polygon(ring)))
+    return json.loads(json.dumps(fixed), parse_float=_rounded)  # type: ignore[no-any-return]
+
+
+def _rounded(text: str) -> float:
+    return round(float(text), COORDINATE_DECIMALS)
+
+
+def bounding_box(corners: NDArray[np.float64]) -> list[float]:
+    """Return [west, south, east, north] of footprints (N, 4, 2); west > east across the antimeridian."""
+    lon, lat = corners[..., 0], corners[..., 1]
+    if (np.ptp(lon, axis=1) > 180).any():
+        west, east = lon[lon > 0].min(), lon[lon < 0].max()
+    else:
+        west, east = lon.min(), lon.max()
+    box = np.array([west, lat.min(), east, lat.max()])
+    return box.round(COORDINATE_DECIMALS).tolist()  # type: ignore[no-any-return]
+
+
+def check_output(path: Path, *, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        OutputError: The suffix is not known, the file exists, or its folder cannot be written.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OutputError(
+            f"{path}: the format of {path.suffix or 'a name without suffix'} is not known; "
+            f"end the name in one of {', '.join(suffixes)}"
+        )
+    if path.suffix.lower() == ".parquet":
+        _require_parquet(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; give --overwrite or another name")
+    try:
+        # Trying is the only sure test: permission bits do not speak for root or network drives.
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+    except OSError as error:
+        raise OutputError(
+            f"{path.parent}: cannot be written to ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _require_parquet(path: Path) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise OutputError(
+            f"{path}: GeoParquet needs pyarrow; install it with pip install 'geozoom[parquet]'"
+        ) from error
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path`; rename it to `path` at the end, or remove it if anything fails.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_features(
+    path: Path,
+    features: Iterable[dict[str, Any]],
+    summary: dict[str, Any],
+    corners: NDArray[np.float64],
+    to_geodataframe: Callable[[], geopandas.GeoDataFrame],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write features in the format of the path's suffix, or as GeoJSON to stdout if it is "-".
+
+    Raises:
+        OutputError: See `check_output` and `written_aside`.
+    """
+    if str(path) == "-":
+        write_geojson(sys.stdout, features, summary, corners)
+        return
+    check_output(path, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
+    with written_aside(path) as aside:
+        if path.suffix.lower() in GEOJSON_SUFFIXES:
+            with aside.open("w", encoding="utf-8") as file:
+                write_geojson(file, features, summary, corners)
+        elif path.suffix.lower() == ".parquet":
+            to_geodataframe().to_parquet(aside)
+        else:
+            to_geodataframe().to_file(aside)
+
+
+def write_geojson(
+    file: TextIO,
+    features: Iterable[dict[str, Any]],
+    summary: dict[str, Any],
+    corners: NDArray[np.float64],
+) -> None:
+    """Write a FeatureCollection with `summary` as its member "geozoom", a feature a line.
+
+    Its bbox is that of the footprints `corners` (N, 4, 2).
+    """
+    file.write('{"type": "FeatureCollection",\n')
+    if len(corners):
+        file.write(f'"bbox": {json.dumps(bounding_box(corners))},\n')
+    file.write('"geozoom": ')
+    json.dump(summary, file, ensure_ascii=False)
+    file.write(',\n"features": [')
+    for index, feature in enumerate(features):
+        file.write(",\n" if index else "\n")
+        json.dump(feature, file, ensure_ascii=False)
+    file.write("\n]}\n")

@@ -1,0 +1,288 @@
+"""PatchDrop: a policy on the LR image and a two-stream classifier, with the card that describes them.
+
+A checkpoint is one safetensors file. Its tensors are the weights; its header holds the model card as
+JSON, so that `plan` and `classify` take all geometry from the file itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geozoom.errors import ModelError
+from geozoom.grid import PatchGrid
+from geozoom.networks import NetworkSpec, build_network
+
+CARD_FORMAT = 1
+_HEADER_KEY = "geozoom_model_card"
+DEFAULT_MODEL = Path(__file__).parent / "data" / "default-model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """All that a checkpoint says of itself (house rule: self-describing)."""
+
+    name: str
+    """Name of the run that made it."""
+    classes: tuple[str, ...]
+    """Class names in the order of the classifier's outputs."""
+    grid_rows: int
+    """Patches from top to bottom of a scene."""
+    grid_cols: int
+    """Patches from left to right of a scene."""
+    lr_px: int
+    """Side of the LR image of a scene, in pixels."""
+    hr_px: int
+    """Side of the HR image of a scene, in pixels."""
+    scene_m: float | None
+    """Side of a scene on the ground in metres; None if the training images had no ground scale."""
+    mean: tuple[float, float, float]
+    """Mean of RGB in 0..1, which normalisation subtracts; a masked patch shows this colour."""
+    std: tuple[float, float, float]
+    """Standard deviation of RGB in 0..1, by which normalisation divides."""
+    classifier: NetworkSpec
+    """Architecture of the HR and the LR stream."""
+    policy: NetworkSpec
+    """Architecture of the policy."""
+    stage: str
+    """Last stage of training: "ft2", "ft1", "pt", …"""
+    data: str
+    """Data set, its source and what its LR images are."""
+    data_license: str
+    """Licence of the training data."""
+    notes: str = ""
+    """What a user has to know before trusting the model."""
+    reflectance_white: float = 0.3
+    """Surface reflectance shown as white when a calibrated tile is turned into the RGB the model saw."""
+    reflectance_gamma: float = 1.0
+    """Display gamma applied to reflectance / reflectance_white."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """The recipe in full, as it was run."""
+    seed: int = 0
+    """Seed of every random choice in training."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The results table of the run."""
+    code_version: str = ""
+    """geozoom's version at training time."""
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The patch grid of a scene."""
+        return PatchGrid(rows=self.grid_rows, cols=self.grid_cols)
+
+    @property
+    def lr_gsd_m(self) -> float | None:
+        """Ground sample distance of the LR image in metres, or None without a ground scale."""
+        return None if self.scene_m is None else self.scene_m / self.lr_px
+
+    @property
+    def hr_gsd_m(self) -> float | None:
+        """Ground sample distance of the HR image in metres, or None without a ground scale."""
+        return None if self.scene_m is None else self.scene_m / self.hr_px
+
+    def to_json(self) -> str:
+        """Return the card as JSON text."""
+        return json.dumps({"format": CARD_FORMAT, **asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card back.
+
+        Raises:
+            ModelError: The text is not a card of this format.
+        """
+        try:
+            content = json.loads(text)
+            if content.pop("format") != CARD_FORMAT:
+                raise ModelError(f"its model card is not of format {CARD_FORMAT}; update geozoom")
+            for stream in ("classifier", "policy"):
+                spec = content[stream]
+                widths = None if spec["widths"] is None else tuple(spec["widths"])
+                content[stream] = NetworkSpec(name=spec["name"], widths=widths)
+            for key in ("classes", "mean", "std"):
+                content[key] = tuple(content[key])
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"its model card cannot be read ({error})") from error
+
+
+class PatchDrop(nn.Module):
+    """Policy, HR stream and LR stream (paper §4.1). Images are RGB in 0..1, not yet normalised.
+
+    The LR stream has the HR stream's architecture and reads the LR image upsampled to the HR size.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        self.card = card
+        self.grid = card.grid
+        self.policy = build_network(card.policy, self.grid.patches)
+        self.hr = build_network(card.classifier, len(card.classes))
+        self.lr = build_network(card.classifier, len(card.classes))
+        self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Map RGB in 0..1 (B, 3, H, W) to zero mean and unit deviation, in channels_last."""
+        normalised = (images - self.mean) / self.std
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    def policy_logits(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w) to one logit per patch, (B, P) float32 (Eq. 6)."""
+        logits: Tensor = self.policy(self.normalise(lr))
+        return logits.float()
+
+    def probabilities(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w) to s, the probability of each patch, (B, P) float32 (Eq. 5-6)."""
+        return torch.sigmoid(self.policy_logits(lr))
+
+    def mask(self, hr: Tensor, bought: Tensor) -> Tensor:
+        """Return normalised HR images (B, 3, H, W) with the patches that were not bought set to zero.
+
+        Args:
+            hr: (B, 3, H, W) RGB in 0..1; H and W are multiples of the grid's rows and columns.
+            bought: (B, P) 1 for a bought patch, 0 for a masked one.
+        """
+        return apply_mask(self.normalise(hr), bought, self.grid)
+
+    def hr_logits(self, hr: Tensor, bought: Tensor | None = None) -> Tensor:
+        """Map HR images (B, 3, H, W) to logits of the HR stream (B, N) float32, masked if asked."""
+        images = self.normalise(hr) if bought is None else self.mask(hr, bought)
+        logits: Tensor = self.hr(images)
+        return logits.float()
+
+    def lr_logits(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w) to logits of the LR stream (B, N) float32."""
+        size = (self.card.hr_px, self.card.hr_px)
+        upsampled = F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
+        logits: Tensor = self.lr(self.normalise(upsampled))
+        return logits.float()
+
+    def class_log_probabilities(self, hr: Tensor, lr: Tensor, bought: Tensor) -> Tensor:
+        """Classify with both streams (Eq. 7).
+
+        Args:
+            hr: (B, 3, H, W) RGB in 0..1; what lies under a masked patch is ignored.
+            lr: (B, 3, h, w) RGB in 0..1.
+            bought: (B, P) 1 for a bought patch, 0 for a masked one.
+
+        Returns:
+            (B, N) float32 log of the mixture of the two streams' probabilities.
+        """
+        return mix_streams(self.hr_logits(hr, bought), self.lr_logits(lr), bought)
+
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Write the checkpoint, aside first and then renamed.
+
+        Args:
+            path: File to write; an existing one is replaced.
+            half: Store the weights of convolutions and linear layers as float16, for shipping.
+        """
+        tensors = {
+            name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype)
+            .contiguous()
+            for name, tensor in self.state_dict().items()
+        }
+        aside = path.with_name(path.name + ".part")
+        save_file(tensors, aside, metadata={_HEADER_KEY: self.card.to_json()})
+        os.replace(aside, path)
+
+
+def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
+    """Multiply images (B, C, H, W) by a patch mask (B, P): x_h ⊙ a1 of paper §3."""
+    height, width = images.shape[-2:]
+    on_grid = bought.to(images.dtype).view(-1, 1, grid.rows, grid.cols)
+    pixels = F.interpolate(on_grid, size=(height, width), mode="nearest")
+    return (images * pixels).contiguous(memory_format=torch.channels_last)
+
+
+def mix_streams(hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
+    """Mix the two streams' probabilities by the share of bought patches (Eq. 7), in log space.
+
+    Args:
+        hr_logits: (B, N) of the HR stream.
+        lr_logits: (B, N) of the LR stream.
+        bought: (B, P) 1 for a bought patch, 0 for a masked one.
+
+    Returns:
+        (B, N) float32: log((S/P) softmax(hr) + (1 - S/P) softmax(lr)).
+    """
+    share = bought.float().mean(dim=1, keepdim=True)
+    # A weight of exactly zero has the log −inf; clamping keeps the gradient finite and the other
+    # stream's probabilities unchanged in float32.
+    tiny = torch.finfo(torch.float32).tiny
+    log_hr = F.log_softmax(hr_logits.float(), dim=1) + share.clamp(min=tiny).log()
+    log_lr = F.log_softmax(lr_logits.float(), dim=1) + (1 - share).clamp(min=tiny).log()
+    return torch.logaddexp(log_hr, log_lr)
+
+
+def load_card(path: Path) -> ModelCard:
+    """Read only the card of a checkpoint.
+
+    Raises:
+        ModelError: The file is missing, cut short, not safetensors, or has no card.
+    """
+    with _opened(path) as checkpoint:
+        return _card(path, checkpoint)
+
+
+def load_model(path: Path | str | None = None) -> PatchDrop:
+    """Load a checkpoint in evaluation mode, in float32 on the CPU.
+
+    Args:
+        path: A checkpoint written by `geozoom train`; None loads the model that ships with geozoom.
+
+    Raises:
+        ModelError: The file is missing, cut short, not safetensors, or not a geozoom checkpoint.
+    """
+    path = DEFAULT_MODEL if path is None else Path(path)
+    with _opened(path) as checkpoint:
+        model = PatchDrop(_card(path, checkpoint))
+        try:
+            weights = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}
+            # load_state_dict copies, which also brings float16 weights back to float32.
+            model.load_state_dict(weights)
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(
+                f"{path}: the weights do not fit the model card; train the model again ({error})"
+            ) from error
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _opened(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(
+            f"{path}: no such model; give --model a checkpoint that `geozoom train` wrote"
+        )
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path}: not a readable safetensors file (cut short, or another format: {error}); "
+            "copy it again or train it again"
+        ) from error
+
+
+def _card(path: Path, checkpoint: Any) -> ModelCard:
+    text = (checkpoint.metadata() or {}).get(_HEADER_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path}: a safetensors file without geozoom's model card; give a checkpoint that "
+            "`geozoom train` wrote"
+        )
+    try:
+        return ModelCard.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error

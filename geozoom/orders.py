@@ -1,0 +1,261 @@
+"""A plan and what is written of it: patches with their orders, as GeoJSON or through GeoPandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geozoom import __version__
+from geozoom.features import ring_geometry, write_features
+from geozoom.model import ModelCard
+from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    import geopandas
+
+ORDERS_FORMAT = 1
+_SHARE_DECIMALS = 6
+"""A patch's share of a bill is far below a cent; shares of an order add up to its cost exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a vendor would be asked for in one go."""
+
+    id: int
+    """Counted from 1 in the plan."""
+    tile: str
+    """The LR tile that it lies on."""
+    patches: int
+    """Number of patches."""
+    area_km2: Decimal
+    """Area of the patches."""
+    billed_km2: Decimal
+    """Area that is billed, at least the price list's minimum."""
+    cost: Decimal
+    """The bill, in the price list's currency."""
+    value: float
+    """Sum of the patches' probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The patches to buy, in columns of one length N, with all that led to the choice."""
+
+    tiles: tuple[Tile, ...]
+    card: ModelCard
+    prices: PriceList
+    budget: Decimal | None
+    """What may be spent, or None."""
+    threshold: float
+    """Candidates have a probability above it."""
+    scenes: int
+    """Scenes that the policy saw."""
+    scenes_skipped: int
+    """Scenes left out because too much of them is missing."""
+    tiles_with_zeros: tuple[str, ...]
+    """Tiles with pixels that are 0 in every band and not marked as missing."""
+    candidates: int
+    """Patches that the policy would buy if money were no object."""
+    tile: NDArray[np.int64]
+    scene_row: NDArray[np.int64]
+    scene_col: NDArray[np.int64]
+    patch: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    area_dm2: NDArray[np.int64]
+    """(N,) geodesic areas in square decimetres."""
+    order: NDArray[np.int64]
+    """(N,) order of each patch, as the planner numbers them."""
+    corners: NDArray[np.float64]
+    """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
+    bound: float
+    """Upper bound of the value under this budget."""
+    next_order: int | None
+    """The best order that did not fit, or None."""
+    next_cost: Decimal | None
+    """What the budget lacks for its next patches."""
+
+    def __len__(self) -> int:
+        return len(self.patch)
+
+    @cached_property
+    def orders(self) -> tuple[Order, ...]:
+        """All orders, most expensive first."""
+        return tuple(sorted(self._orders.values(), key=lambda order: (-order.cost, order.id)))
+
+    @cached_property
+    def _orders(self) -> dict[int, Order]:
+        found = {}
+        for number, key in enumerate(np.unique(self.order).tolist(), start=1):
+            mine = self.order == key
+            area = int(self.area_dm2[mine].sum())
+            found[key] = Order(
+                id=number,
+                tile=self.tiles[int(self.tile[mine][0])].name,
+                patches=int(mine.sum()),
+                area_km2=Decimal(area) / DM2_PER_KM2,
+                billed_km2=self.prices.billed_km2(area),
+                cost=self.prices.bill(area),
+                value=float(self.probability[mine].sum()),
+            )
+        return found
+
+    @property
+    def cost(self) -> Decimal:
+        """The sum of all bills."""
+        return sum((order.cost for order in self.orders), Decimal("0.00"))
+
+    @property
+    def value(self) -> float:
+        """Sum of the probabilities of the patches to buy."""
+        return float(self.probability.sum())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the totals and everything needed to make the plan again, as plain values."""
+        return {
+            "format": ORDERS_FORMAT,
+            "geozoom": __version__,
+            "totals": {
+                "patches": len(self),
+                "orders": len(self.orders),
+                "area_km2": float(sum((order.area_km2 for order in self.orders), Decimal(0))),
+                "billed_km2": float(sum((order.billed_km2 for order in self.orders), Decimal(0))),
+                "cost": float(self.cost),
+                "currency": self.prices.currency,
+                "budget": None if self.budget is None else float(self.budget),
+                "budget_left": None if self.budget is None else float(self.budget - self.cost),
+                "value": round(self.value, 6),
+                "value_bound": round(self.bound, 6),
+                "value_unit": "sum of patch probabilities",
+                "scenes": self.scenes,
+                "scenes_skipped_nodata": self.scenes_skipped,
+                "candidate_patches": self.candidates,
+                "budget_short_for_next_order": None
+                if self.next_cost is None
+                else float(self.next_cost),
+            },
+            "threshold": self.threshold,
+            "price_list": {
+                "name": self.prices.name,
+                "currency": self.prices.currency,
+                "rate_per_km2": float(self.prices.rate_per_km2),
+                "minimum_km2": float(self.prices.minimum_km2),
+                "order_side_km": float(self.prices.order_side_km),
+                "source": self.prices.source,
+                "effective_date": self.prices.effective_date.isoformat(),
+                "trust": self.prices.trust,
+            },
+            "model": {
+                "name": self.card.name,
+                "data": self.card.data,
+                "classes": len(self.card.classes),
+                "grid": [self.card.grid_rows, self.card.grid_cols],
+                "lr_px": self.card.lr_px,
+                "lr_gsd_m": self.card.lr_gsd_m,
+                "hr_gsd_m": self.card.hr_gsd_m,
+                "scene_m": self.card.scene_m,
+                "code_version": self.card.code_version,
+            },
+            "tiles": [
+                {
+                    "tile": tile.name,
+                    "crs": tile.crs.to_string(),
+                    "gsd_m": [round(side, 3) for side in tile.gsd_m],
+                    "resampled": tile.resampled,
+                    "bands": list(tile.bands),
+                    "scale": list(tile.calibration.scale),
+                    "offset": list(tile.calibration.offset),
+                    "calibration": tile.calibration.source,
+                }
+                for tile in self.tiles
+            ],
+            "orders": [
+                {
+                    "order": order.id,
+                    "tile": order.tile,
+                    "patches": order.patches,
+                    "area_km2": float(order.area_km2),
+                    "billed_km2": float(order.billed_km2),
+                    "cost": float(order.cost),
+                    "value": round(order.value, 6),
+                }
+                for order in self.orders
+            ],
+        }
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the properties of all patches, column by column."""
+        row, col = self.card.grid.row_col(self.patch)
+        names = [tile.name for tile in self.tiles]
+        return {
+            "tile": [names[index] for index in self.tile.tolist()],
+            "scene": [
+                f"{row},{col}"
+                for row, col in zip(self.scene_row.tolist(), self.scene_col.tolist(), strict=True)
+            ],
+            "scene_row": self.scene_row.tolist(),
+            "scene_col": self.scene_col.tolist(),
+            "patch": self.patch.tolist(),
+            "row": row.tolist(),
+            "col": col.tolist(),
+            "probability": self.probability.round(6).tolist(),
+            "area_km2": [area / DM2_PER_KM2 for area in self.area_dm2.tolist()],
+            "cost_share": self._cost_shares().tolist(),
+            "order": [self._orders[key].id for key in self.order.tolist()],
+        }
+
+    def features(self) -> Iterator[dict[str, Any]]:
+        """Yield one GeoJSON feature per patch (RFC 7946)."""
+        columns = self.columns()
+        for index, ring in enumerate(self.corners):
+            yield {
+                "type": "Feature",
+                "geometry": ring_geometry(ring),
+                "properties": {name: values[index] for name, values in columns.items()},
+            }
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """Return all patches as a GeoDataFrame in EPSG:4326."""
+        import geopandas
+        from shapely.geometry import shape
+
+        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
+        return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the plan; the suffix says how: .geojson, .gpkg, .fgb or .parquet.
+
+        Only GeoJSON holds the totals, the model and the price list beside the patches.
+
+        Raises:
+            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or
+                the suffix is not known.
+        """
+        write_features(
+            Path(path),
+            self.features(),
+            self.summary(),
+            self.corners,
+            self.to_geodataframe,
+            overwrite=overwrite,
+        )
+
+    def _cost_shares(self) -> NDArray[np.float64]:
+        """Return each patch's share of its order's cost by area; shares add up to the cost."""
+        unit = 10**_SHARE_DECIMALS
+        shares = np.zeros(len(self), dtype=np.int64)
+        for key, order in self._orders.items():
+            mine = np.flatnonzero(self.order == key)
+            cost = int(order.cost * unit)
+            areas = np.cumsum(self.area_dm2[mine])
+            reached = np.array([cost * area // int(areas[-1]) for area in areas.tolist()])
+            shares[mine] = np.diff(reached, prepend=0)
+        return shares / unit

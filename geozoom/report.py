@@ -1,0 +1,88 @@
+"""Pictures of plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pyproj import Transformer
+
+from geozoom.errors import OrdersError
+from geozoom.features import check_output, written_aside
+from geozoom.rasters import Display, ReadOptions, read_rgb
+from geozoom.tiles import open_tiles
+
+PICTURE_SUFFIXES = (".png", ".svg")
+_DISPLAY = Display(white=0.3, gamma=1.6)
+"""For the eye, not for the networks."""
+
+
+def draw_plan(
+    orders: Path | str,
+    lr: Sequence[str | Path],
+    output: Path | str,
+    *,
+    options: ReadOptions | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw the patches of a plan over its LR tiles, a panel per tile, coloured by probability.
+
+    Raises:
+        OrdersError: The orders cannot be read.
+        TileError: LR tiles cannot be used.
+        OutputError: The picture cannot be written.
+    """
+    import geopandas
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    orders, output = Path(orders), Path(output)
+    check_output(output, overwrite=overwrite, suffixes=PICTURE_SUFFIXES)
+    if not orders.is_file():
+        raise OrdersError(f"{orders}: no such orders file; write one with `geozoom plan`")
+    try:
+        frame = geopandas.read_file(orders)
+    except (RuntimeError, ValueError) as error:
+        raise OrdersError(f"{orders}: cannot be read as features ({error}); plan again") from error
+    if len(frame) and not {"tile", "probability", "cost_share"} <= set(frame.columns):
+        raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
+    tiles = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
+    heights = [tile.height * tile.gsd_m[1] / (tile.width * tile.gsd_m[0]) for tile in tiles]
+    figure = Figure(figsize=(10, 10 * sum(heights) + 0.9 * len(tiles)), layout="constrained")
+    panels = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=heights)[:, 0]
+    shown = None
+    for tile, panel in zip(tiles, panels, strict=True):
+        with tile.open() as dataset:
+            rgb, valid = read_rgb(
+                dataset, tile.bands, None, tile.calibration, _DISPLAY, tile.nodata
+            )
+        picture = np.dstack([*rgb, valid.astype(np.float32)])
+        panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
+        mine = frame[frame["tile"] == tile.name] if len(frame) else frame
+        title = f"{tile.name}: nothing bought"
+        if len(mine):
+            to_tile = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
+            inverse = ~tile.transform
+            rings = [np.asarray(polygon.exterior.coords) for polygon in mine.geometry.explode()]
+            corners = [
+                np.column_stack(inverse * to_tile.transform(ring[:, 0], ring[:, 1]))
+                for ring in rings
+            ]
+            shown = mpl.collections.PolyCollection(
+                corners, cmap="plasma", alpha=0.75, linewidths=0
+            )
+            shown.set_array(mine.geometry.explode().index.map(mine["probability"]).to_numpy())
+            shown.set_clim(0.5, 1)
+            panel.add_collection(shown)
+            title = f"{tile.name}: {len(mine):,} patches, {mine['cost_share'].sum():,.2f}"
+        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_xlim(-0.5, tile.width - 0.5)
+        panel.set_ylim(tile.height - 0.5, -0.5)
+        panel.set_axis_off()
+    if shown is not None:
+        figure.colorbar(
+            shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01
+        )
+    with written_aside(output) as aside:
+        figure.savefig(aside, dpi=110)

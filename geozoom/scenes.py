@@ -1,0 +1,140 @@
+"""A tile → scenes: a lattice of square windows from the tile's top left corner, edges included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from geozoom.errors import TileError
+from geozoom.grid import PatchGrid
+from geozoom.rasters import Display, read_rgb
+from geozoom.tiles import Tile, zero_pixels
+
+ROWS_AT_ONCE_PX = 512
+"""Height of the strips that are read, so that a tiled raster's blocks are decoded once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneBlock:
+    """Scenes of a few lattice rows of one tile."""
+
+    row: NDArray[np.int64]
+    """(N,) lattice row of each scene."""
+    col: NDArray[np.int64]
+    """(N,) lattice column of each scene."""
+    images: NDArray[np.float32]
+    """(N, 3, scene_px, scene_px) RGB in 0..1; missing pixels hold the scene's mean colour."""
+    present: NDArray[np.bool_]
+    """(N, P) True for patches of which at least half lies on valid pixels."""
+    skipped: int
+    """Scenes left out because too much of them is missing."""
+    zero_pixels: int
+    """Valid pixels that are zero in all bands."""
+
+
+def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
+    """Return the rows and columns of scenes that cover a tile; the last ones may overhang it."""
+    return -(-tile.height // scene_px), -(-tile.width // scene_px)
+
+
+def read_scenes(
+    tile: Tile, *, scene_px: int, grid: PatchGrid, display: Display, max_nodata: float
+) -> Iterator[SceneBlock]:
+    """Read all scenes of a tile, strip by strip.
+
+    Args:
+        tile: The tile.
+        scene_px: Side of a scene in LR pixels.
+        grid: The patch grid of a scene.
+        display: Reflectance to display RGB.
+        max_nodata: Largest share of a scene that may be missing, 0..1.
+
+    Raises:
+        TileError: The raster cannot be read to its end.
+    """
+    rows, cols = lattice_shape(tile, scene_px)
+    strip = max(1, ROWS_AT_ONCE_PX // scene_px)
+    with tile.open() as dataset:
+        for first in range(0, rows, strip):
+            count = min(strip, rows - first)
+            top = first * scene_px
+            height = min(count * scene_px, tile.height - top)
+            try:
+                rgb, valid = read_rgb(
+                    dataset,
+                    tile.bands,
+                    Window(0, top, tile.width, height),
+                    tile.calibration,
+                    display,
+                    None if tile.resampled else tile.nodata,
+                )
+            except RasterioError as error:
+                raise TileError(
+                    f"{tile.path}: cannot be read to its end ({error}); it may be cut short, so copy it again"
+                ) from error
+            zeros = zero_pixels(rgb, valid)
+            pad = ((0, count * scene_px - height), (0, cols * scene_px - tile.width))
+            rgb = np.pad(rgb, ((0, 0), *pad))
+            valid = np.pad(valid, pad)
+            # (3, rows, px, cols, px) → (rows · cols, 3, px, px)
+            images = (
+                rgb.reshape(3, count, scene_px, cols, scene_px)
+                .transpose(1, 3, 0, 2, 4)
+                .reshape(-1, 3, scene_px, scene_px)
+            )
+            holds = (
+                valid.reshape(count, scene_px, cols, scene_px)
+                .transpose(0, 2, 1, 3)
+                .reshape(-1, scene_px, scene_px)
+            )
+            share = holds.mean(axis=(1, 2))
+            kept = np.flatnonzero((share > 0) & (1 - share <= max_nodata))
+            lattice_row, lattice_col = np.divmod(kept, cols)
+            yield SceneBlock(
+                row=lattice_row + first,
+                col=lattice_col,
+                images=fill_missing(images[kept], holds[kept]),
+                present=patch_shares(holds[kept], grid) >= 0.5,
+                skipped=count * cols - len(kept),
+                zero_pixels=zeros,
+            )
+
+
+def fill_missing(
+    images: NDArray[np.float32], holds: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Put each scene's mean colour where its pixels are missing.
+
+    Args:
+        images: (N, 3, H, W).
+        holds: (N, H, W) True where there is data, somewhere in every scene.
+    """
+    weights = holds[:, None].astype(np.float32)
+    mean = (images * weights).sum(axis=(2, 3), keepdims=True) / weights.sum(
+        axis=(2, 3), keepdims=True
+    )
+    return np.where(holds[:, None], images, mean).astype(np.float32, copy=False)
+
+
+def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float64]:
+    """Return the share of each patch that lies on valid pixels, (N, P), whole pixels or not."""
+    height, width = holds.shape[1:]
+    down = _overlap(grid.rows, height)
+    across = _overlap(grid.cols, width)
+    shares: NDArray[np.float64] = np.einsum(
+        "ph,nhw,qw->npq", down, holds.astype(np.float64), across, optimize=True
+    )
+    return shares.reshape(len(holds), grid.patches)
+
+
+def _overlap(parts: int, pixels: int) -> NDArray[np.float64]:
+    """Return (parts, pixels): the share of each part that each pixel covers; rows sum to 1."""
+    edges = np.arange(parts + 1) * pixels / parts
+    pixel = np.arange(pixels)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return np.clip(overlap, 0, None) * parts / pixels

@@ -1,0 +1,1 @@
+"""Train PatchDrop: datasets, recipes, the stages of the paper, evaluation."""

@@ -1,0 +1,280 @@
+"""The engine: one loop for every stage, with schedule, log, checkpoint and resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from geozoom.errors import RunError
+from training.datasets import Split
+
+CHECKPOINT_INTERVAL_S = 30.0
+"""Least time between two checkpoints within a stage; the last epoch is always written."""
+
+
+class Stage(Protocol):
+    """What the engine needs of a stage: networks, an optimiser, a step and a validation."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    schedule: str
+    optimizer: torch.optim.Optimizer
+
+    def train_mode(self) -> None:
+        """Put the networks that learn into training mode, the frozen ones into evaluation mode."""
+
+    def step(
+        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Take one optimiser step and return scalar metrics, still on the device.
+
+        Args:
+            images: (B, 3, H, W) uint8.
+            labels: (B,) int64.
+            progress: Share of the stage that is done, 0..1.
+            generator: Source of every random number of the step.
+        """
+
+    def validate(self) -> dict[str, float]:
+        """Return metrics on the validation split."""
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """Runs stages on one device and keeps their record in one folder."""
+
+    folder: Path
+    """The run's folder: log.jsonl and checkpoints/ live in it."""
+    device: torch.device
+    precision: str
+    """bf16 or fp32."""
+    seed: int
+    console: Console
+    _written: float = field(default=0.0, init=False)
+
+    def autocast(self) -> torch.autocast:
+        """Return the autocast context of the run's precision."""
+        # Without the cache: weights cast under no_grad would be reused, without gradient, outside it.
+        return torch.autocast(
+            self.device.type,
+            torch.bfloat16,
+            enabled=self.precision == "bf16",
+            cache_enabled=False,
+        )
+
+    def checkpoint(self, stage: str) -> Path:
+        """Return where a stage's checkpoint lives."""
+        return self.folder / "checkpoints" / f"{stage}.safetensors"
+
+    def is_done(self, stage: str) -> bool:
+        """Tell whether a stage has been trained to its end."""
+        file = self.checkpoint(stage)
+        return file.is_file() and _header(file)["done"] == "true"
+
+    def load(self, model: nn.Module, stage: str) -> None:
+        """Load the weights that a finished stage left behind."""
+        weights, _, _ = _read(self.checkpoint(stage))
+        model.load_state_dict(weights)
+
+    def save_weights(self, model: nn.Module, stage: str) -> None:
+        """Write the checkpoint of a finished stage: weights only."""
+        _write(self.checkpoint(stage), model, None, {}, {"done": "true", "stage": stage})
+
+    def fit(self, stage: Stage, model: nn.Module, split: Split) -> None:
+        """Train a stage to its end, going on from its checkpoint where there is one.
+
+        Raises:
+            RunError: The loss is no longer a number, or a checkpoint cannot be read.
+        """
+        index = ("hr", "lr", "robust", "pt", "ft1", "ft2").index(stage.name)
+        shuffle = torch.Generator().manual_seed(self.seed * 100 + index)
+        noise = torch.Generator(self.device).manual_seed(self.seed * 100 + index)
+        generators = {"shuffle": shuffle, "noise": noise}
+        start = self._resume(stage, model, generators)
+        batches = max(1, len(split) // stage.batch_size)
+        peaks = [group["lr"] for group in stage.optimizer.param_groups]
+        with self._progress() as bar:
+            task = bar.add_task(stage.name, total=stage.epochs * batches, completed=start * batches)
+            for epoch in range(start, stage.epochs):
+                began = time.perf_counter()
+                totals: dict[str, Tensor] = {}
+                stage.train_mode()
+                for number, (images, labels) in enumerate(
+                    split.batches(stage.batch_size, shuffle)
+                ):
+                    progress = (epoch * batches + number) / (stage.epochs * batches)
+                    rate = learning_rate_factor(stage.schedule, progress)
+                    for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
+                        group["lr"] = peak * rate
+                    with self.autocast():
+                        metrics = stage.step(images, labels, progress, noise)
+                    for name, value in metrics.items():
+                        totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+                    bar.advance(task)
+                row = {name: (total / batches).item() for name, total in totals.items()}
+                trained = time.perf_counter() - began
+                if not math.isfinite(row["loss"]):
+                    raise RunError(
+                        f"stage {stage.name}: the loss is {row['loss']} after epoch {epoch + 1}; lower "
+                        "its learning rate with --set and run it again"
+                    )
+                with self.autocast():
+                    row |= stage.validate()
+                self._log(stage.name, epoch + 1, row | {"seconds": trained})
+                bar.update(task, description=_describe(stage.name, row))
+                for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak
+                self._keep(stage, model, generators, epoch + 1)
+        self.save_weights(model, stage.name)
+
+    def _resume(
+        self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]
+    ) -> int:
+        file = self.checkpoint(stage.name)
+        if not file.is_file():
+            return 0
+        weights, extra, header = _read(file)
+        model.load_state_dict(weights)
+        state = stage.optimizer.state_dict()
+        slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in extra.items():
+            kind, rest = name.split(".", 1)
+            if kind == "optimizer":
+                parameter, key = rest.split(".", 1)
+                slots[int(parameter)][key] = tensor
+            else:
+                generators[rest].set_state(tensor)
+        state["state"] = dict(slots)
+        stage.optimizer.load_state_dict(state)
+        self._drop_log_after(stage.name, int(header["epoch"]))
+        return int(header["epoch"])
+
+    def _keep(
+        self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator], epoch: int
+    ) -> None:
+        if time.monotonic() - self._written < CHECKPOINT_INTERVAL_S and epoch < stage.epochs:
+            return
+        header = {"done": "false", "stage": stage.name, "epoch": str(epoch)}
+        _write(self.checkpoint(stage.name), model, stage.optimizer, generators, header)
+        self._written = time.monotonic()
+
+    def _log(self, stage: str, epoch: int, row: dict[str, float]) -> None:
+        rounded = {name: round(value, 5) for name, value in row.items()}
+        line = json.dumps({"stage": stage, "epoch": epoch, **rounded})
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def _drop_log_after(self, stage: str, epoch: int) -> None:
+        """Drop the log's rows of epochs that a kill undid, which are about to be run again."""
+        file = self.folder / "log.jsonl"
+        if not file.is_file():
+            return
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        kept = [row for row in rows if row["stage"] != stage or row["epoch"] <= epoch]
+        aside = file.with_suffix(".part")
+        aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        os.replace(aside, file)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+
+def learning_rate_factor(schedule: str, progress: float) -> float:
+    """Return the share of the peak learning rate at `progress` in 0..1."""
+    if schedule == "constant":
+        return 1.0
+    warmup = 0.05
+    if progress < warmup:
+        return 0.05 + 0.95 * progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def build_optimizer(
+    name: str, groups: list[dict[str, object]], weight_decay: float
+) -> torch.optim.Optimizer:
+    """Return the optimiser called `name` over parameter groups that carry their own "lr"."""
+    makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "sgd": lambda: torch.optim.SGD(
+            groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=weight_decay
+        ),
+        "adam": lambda: torch.optim.Adam(groups, weight_decay=weight_decay),
+        "adamw": lambda: torch.optim.AdamW(groups, weight_decay=weight_decay),
+    }
+    if name not in makers:
+        raise RunError(f"optimizer {name!r} is not known; choose one of {', '.join(makers)}")
+    return makers[name]()
+
+
+def _describe(stage: str, row: dict[str, float]) -> str:
+    shown = {key: row[key] for key in ("loss", "val_accuracy", "val_sampled") if key in row}
+    return " ".join([stage, *(f"{name} {value:.3f}" for name, value in shown.items())])
+
+
+def _write(
+    file: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    generators: dict[str, torch.Generator],
+    header: dict[str, str],
+) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if optimizer is not None:
+        for parameter, slots in optimizer.state_dict()["state"].items():
+            for key, value in slots.items():
+                if value is not None:
+                    tensors[f"optimizer.{parameter}.{key}"] = torch.as_tensor(value)
+    for name, generator in generators.items():
+        tensors[f"generator.{name}"] = generator.get_state()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(".part")
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
+    os.replace(aside, file)
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
+    header = _header(file)
+    weights: dict[str, Tensor] = {}
+    extra: dict[str, Tensor] = {}
+    with safe_open(file, framework="pt") as checkpoint:
+        for name in checkpoint.keys():
+            tensor = checkpoint.get_tensor(name)
+            if name.startswith("model."):
+                weights[name.removeprefix("model.")] = tensor
+            else:
+                extra[name] = tensor
+    return weights, extra, header
+
+
+def _header(file: Path) -> dict[str, str]:
+    try:
+        with safe_open(file, framework="pt") as checkpoint:
+            header: dict[str, str] = checkpoint.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{file}: the checkpoint cannot be read ({error}); delete it to train the stage again"
+        ) from error
+    if "done" not in header:
+        raise RunError(f"{file}: not a checkpoint of a training run; delete it to train the stage again")
+    return header

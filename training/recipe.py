@@ -1,0 +1,274 @@
+"""Recipes: every hyper-parameter of a run, in one TOML file that the run keeps a copy of."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from geozoom.errors import RecipeError
+from training.views import Augmentation, Sensor
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    """Sizes of a scene and where its splits come from."""
+
+    hr_px: int = 144
+    """Side of the HR image."""
+    lr_px: int = 8
+    """Side of the LR image; hr_px / lr_px is the paper's downsampling factor ds."""
+    grid_rows: int = 4
+    """Patches from top to bottom."""
+    grid_cols: int = 4
+    """Patches from left to right."""
+    val_share: float = 0.1
+    """Share of train that becomes val where the tree has no val split."""
+    margin: float = 1.25
+    """Training scenes are kept at margin × hr_px, so that crops stay sharp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardRecipe:
+    """What the model card will say; nothing in it changes training."""
+
+    scene_m: float | None = None
+    """Side of a scene on the ground in metres, written into the model card."""
+    description: str = ""
+    """What the data is, for the model card."""
+    license: str = "not stated"
+    """Licence of the data, for the model card."""
+    notes: str = ""
+    """What a user of the model must know, for the model card."""
+    reflectance_white: float = 0.3
+    """Surface reflectance that a calibrated tile shows as white."""
+    reflectance_gamma: float = 1.0
+    """Display gamma of a calibrated tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe:
+    """The two networks."""
+
+    classifier: str = "resnet18"
+    """Architecture of the HR and LR streams."""
+    classifier_widths: tuple[int, ...] | None = None
+    """Channels of its groups; None for the published ones."""
+    policy: str = "resnet8"
+    """Architecture of the policy."""
+    policy_widths: tuple[int, ...] | None = None
+    """Channels of its groups; None for the published ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierRecipe:
+    """Stages `hr`, `lr` and `robust`: cross-entropy on one stream."""
+
+    epochs: int
+    """Passes over the training split; 0 leaves the stage out where that is possible (robust)."""
+    batch_size: int = 64
+    """Scenes a step."""
+    optimizer: str = "sgd"
+    """sgd (Nesterov, momentum 0.9), adam or adamw."""
+    learning_rate: float = 0.05
+    """Peak learning rate."""
+    weight_decay: float = 5e-4
+    """Weight decay."""
+    schedule: str = "cosine"
+    """cosine (with a warm-up over the first 5%) or constant."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    cutmix: float = 0.0
+    """Probability that a step mixes pairs of scenes by CutMix."""
+    small_px: int = 0
+    """Side of the views in the first part of training (progressive resizing); 0 for the full size."""
+    small_share: float = 0.0
+    """Share of the epochs at small_px."""
+    keep_min: float = 0.15
+    """robust: each patch is kept with a probability drawn from U(keep_min, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecipe:
+    """Stages `pt`, `ft1` and `ft2`: policy gradient, and cross-entropy where the classifier trains."""
+
+    epochs: int
+    """Passes over the training split."""
+    batch_size: int = 128
+    """Scenes a step."""
+    policy_learning_rate: float = 1e-3
+    """Adam's learning rate for the policy."""
+    classifier_learning_rate: float = 1e-4
+    """Adam's learning rate for the HR stream (ft1, ft2)."""
+    schedule: str = "cosine"
+    """cosine (with a warm-up over the first 5%) or constant."""
+    estimator: str = "rloo"
+    """rloo or self_critical (the paper's)."""
+    reward: str = "priced"
+    """priced, or paper (Eq. 3)."""
+    penalty: float = 0.5
+    """σ of the paper's reward."""
+    price: float = 0.2
+    """λ of the priced reward."""
+    entropy: float = 0.0
+    """Weight of the mean entropy per patch; it keeps probabilities graded, which ranking needs."""
+    alpha: tuple[float, float] = (0.7, 0.95)
+    """Exploration temperature at the start and the end of the stage (Eq. 11), linear between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole run."""
+
+    hr: ClassifierRecipe
+    lr: ClassifierRecipe
+    robust: ClassifierRecipe
+    pt: PolicyRecipe
+    ft1: PolicyRecipe
+    ft2: PolicyRecipe
+    data: DataRecipe = field(default_factory=DataRecipe)
+    card: CardRecipe = field(default_factory=CardRecipe)
+    networks: NetworkRecipe = field(default_factory=NetworkRecipe)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    sensor: Sensor = field(default_factory=Sensor)
+    precision: str = "bf16"
+    """bf16 (autocast) or fp32."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as nested plain values."""
+        return dataclasses.asdict(self)
+
+
+def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> Recipe:
+    """Load a recipe and apply `--set` overrides.
+
+    Args:
+        name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
+        overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
+        epochs: If given, the epochs of every stage that the recipe does not leave out.
+
+    Raises:
+        RecipeError: The file, a key or a value is not usable.
+    """
+    content = _read(name)
+    for override in overrides:
+        _set(content, override)
+    if epochs is not None:
+        for stage in ("hr", "lr", "robust", "pt", "ft1", "ft2"):
+            if content.get(stage, {}).get("epochs"):
+                content[stage]["epochs"] = epochs
+    recipe = _build(Recipe, content, f"recipe {name}")
+    _check(recipe)
+    return recipe
+
+
+def recipe_from_dict(content: dict[str, Any]) -> Recipe:
+    """Rebuild the recipe that a run or a model card holds."""
+    return _build(Recipe, content, "recipe")
+
+
+def _read(name: str) -> dict[str, Any]:
+    """Read a recipe's tables over those of the recipe that it names as its `base`."""
+    file = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not file.is_file():
+        shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise RecipeError(f"recipe {name!r} was not found; name one of {shipped}, or a .toml file")
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file}: not valid TOML ({error}); correct the file") from error
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    merged = _read(base)
+    for table, values in content.items():
+        if isinstance(values, dict):
+            merged[table] = merged.get(table, {}) | values
+        else:
+            merged[table] = values
+    return merged
+
+
+def _set(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {override!r}: write it as table.key=value, for example ft2.price=0.3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"--set {override!r}: {table!r} is a value, not a table")
+    content[last] = value
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: type[_T], content: dict[str, Any], where: str) -> _T:
+    """Turn a table into the dataclass `kind`, refusing keys and types that it does not have."""
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(content) - set(hints))
+    if unknown:
+        raise RecipeError(
+            f"{where}: key {unknown[0]!r} is not known; known keys are {', '.join(sorted(hints))}"
+        )
+    values = {
+        key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where}: a table or key is missing ({error})") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} must be a table")
+        return _build(typing.cast("type[Any]", hint), value, where)
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{where} must be a list, not {value!r}")
+        item = typing.get_args(hint)[0]
+        return tuple(_convert(item, entry, where) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise RecipeError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+def _check(recipe: Recipe) -> None:
+    data = recipe.data
+    if data.hr_px % data.grid_rows or data.hr_px % data.grid_cols:
+        raise RecipeError(
+            f"data.hr_px = {data.hr_px} cannot be cut into {data.grid_rows} × {data.grid_cols} equal patches"
+        )
+    if not 0 < data.lr_px <= data.hr_px:
+        raise RecipeError(f"data.lr_px = {data.lr_px} must lie in 1..hr_px")
+    if not 0 < data.val_share < 1:
+        raise RecipeError(f"data.val_share = {data.val_share} must lie between 0 and 1")
+    if recipe.precision not in ("bf16", "fp32"):
+        raise RecipeError(f"precision {recipe.precision!r} is not known; choose bf16 or fp32")
+    for name in ("hr", "lr", "robust", "pt", "ft1", "ft2"):
+        stage = getattr(recipe, name)
+        if stage.epochs < (0 if name == "robust" else 1):
+            raise RecipeError(f"{name}.epochs = {stage.epochs} must be at least 1")
+        if stage.batch_size < 2:
+            raise RecipeError(f"{name}.batch_size = {stage.batch_size} must be at least 2")
+        if stage.schedule not in ("cosine", "constant"):
+            raise RecipeError(f"{name}.schedule {stage.schedule!r} is not known; choose cosine or constant")

@@ -1,0 +1,318 @@
+"""One training run: the stages in order, then the checkpoint and the results table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision
+from rich.console import Console
+from torch import Tensor
+
+from geozoom import __version__
+from geozoom.errors import RunError
+from geozoom.model import ModelCard, PatchDrop
+from geozoom.networks import NetworkSpec
+from training.datasets import SceneData, read_folder
+from training.engine import Engine, Stage
+from training.evaluate import Row, control_rows, correct, row, view_split, with_controls
+from training.evaluate import ViewedSplit
+from training.recipe import Recipe
+from training.stages import (
+    STAGES,
+    Bench,
+    FineTuning,
+    HrStage,
+    LrStage,
+    PreTraining,
+    RobustStage,
+)
+from training.tables import write_table
+
+SMALL_GAP = 2.0
+"""Points of accuracy between HR and LR below which there is little to buy (METHOD §8)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What `geozoom train` was asked to do."""
+
+    dataset: Literal["folder"]
+    root: Path
+    out: Path
+    recipe: Recipe
+    recipe_name: str
+    stage: str = "all"
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+
+
+def train(request: RunRequest, console: Console) -> list[Row]:
+    """Train the stages asked for; after the last one, write `model.safetensors` and the table.
+
+    Returns:
+        The rows of the results table, or none if stages are still missing.
+
+    Raises:
+        RunError: The folder holds another run, a stage before the one asked for is missing, or
+            training diverged.
+        DatasetError: The data set is not as expected.
+    """
+    wanted = STAGES if request.stage == "all" else (request.stage,)
+    device = pick_device(request.device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    engine = Engine(
+        folder=request.out,
+        device=device,
+        precision=request.recipe.precision,
+        seed=request.seed,
+        console=console,
+    )
+    _open_folder(request, engine)
+    data = read_folder(
+        request.root,
+        hr_px=request.recipe.data.hr_px,
+        margin=request.recipe.data.margin,
+        val_share=request.recipe.data.val_share,
+        seed=request.seed,
+    )
+    _write_record(request, data, device)
+    console.print(
+        f"{data.name}: {len(data.classes)} classes; {len(data.train)} training, {len(data.val)} "
+        f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
+        highlight=False,
+    )
+    torch.manual_seed(request.seed)
+    model = PatchDrop(_card(request, data)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bench = Bench(
+        model=model,
+        recipe=request.recipe,
+        val=view_split(data.val.to(device), request.recipe, seed=request.seed + 1),
+    )
+    train_split = data.train.to(device)
+    before: str | None = None
+    for name in STAGES:
+        if getattr(request.recipe, name).epochs == 0:
+            continue
+        if engine.is_done(name):
+            before = name
+            continue
+        if name not in wanted:
+            if request.stage != "all" and STAGES.index(name) < STAGES.index(request.stage):
+                raise RunError(
+                    f"{request.out}: stage {request.stage} needs stage {name} first; run it with "
+                    f"--stage {name}, or all with --stage all"
+                )
+            continue
+        if before is not None:
+            engine.load(model, before)
+        engine.fit(_build_stage(name, bench), model, train_split)
+        before = name
+        if name == "lr":
+            with engine.autocast():
+                _report_gap(bench, console)
+    if not engine.is_done("ft2"):
+        return []
+    test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
+    with engine.autocast():
+        rows = _results(engine, model, test, request)
+    _finish(request, data, engine, model, rows)
+    return rows
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device to train on: CUDA where there is one, else the CPU.
+
+    Raises:
+        RunError: A device was asked for by name that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RunError("--device cuda: no CUDA device is available here; use --device cpu")
+    return torch.device(name)
+
+
+def _build_stage(name: str, bench: Bench) -> Stage:
+    if name == "hr":
+        return HrStage(bench)
+    if name == "lr":
+        return LrStage(bench)
+    if name == "robust":
+        return RobustStage(bench)
+    if name == "pt":
+        return PreTraining(bench)
+    return FineTuning(bench, "ft1" if name == "ft1" else "ft2")
+
+
+def _open_folder(request: RunRequest, engine: Engine) -> None:
+    """Refuse to mix two runs in one folder; stages that have not begun may change their recipe."""
+    record = request.out / "config.json"
+    if not record.is_file():
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{request.out}: cannot be created ({error.strerror}); choose another --out") from error
+        return
+    if not request.resume:
+        raise RunError(
+            f"{request.out}: holds a run already; give --resume to go on with it, or another --out"
+        )
+    try:
+        held = json.loads(record.read_text(encoding="utf-8"))
+        changed = [
+            table
+            for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
+            if held["recipe"].get(table) != content
+        ]
+        seed = held["seed"]
+    except (ValueError, KeyError) as error:
+        raise RunError(f"{record}: cannot be read ({error}); choose another --out") from error
+    fixed = [
+        table
+        for table in changed
+        if table != "card" and (table not in STAGES or engine.checkpoint(table).is_file())
+    ]
+    if fixed or seed != request.seed:
+        what = f"recipe table {fixed[0]!r}" if fixed else f"seed {seed}"
+        raise RunError(
+            f"{request.out}: was begun with another {what}; use what its config.json says, or another --out"
+        )
+
+
+def _write_record(request: RunRequest, data: SceneData, device: torch.device) -> None:
+    record: dict[str, Any] = {
+        "dataset": request.dataset,
+        "data": data.name,
+        "recipe_name": request.recipe_name,
+        "seed": request.seed,
+        "recipe": request.recipe.to_dict(),
+        "classes": list(data.classes),
+        "val_from": data.val_from,
+        "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        "versions": {
+            "geozoom": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text file aside and rename it, so that a kill leaves the old one or the new one."""
+    aside = file.with_name(file.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, file)
+
+
+def _card(request: RunRequest, data: SceneData) -> ModelCard:
+    recipe = request.recipe
+    mean, std = _moments(data.train.images)
+    return ModelCard(
+        name=request.out.name,
+        classes=data.classes,
+        grid_rows=recipe.data.grid_rows,
+        grid_cols=recipe.data.grid_cols,
+        lr_px=recipe.data.lr_px,
+        hr_px=recipe.data.hr_px,
+        scene_m=recipe.card.scene_m,
+        mean=mean,
+        std=std,
+        classifier=NetworkSpec(
+            name=recipe.networks.classifier, widths=recipe.networks.classifier_widths
+        ),
+        policy=NetworkSpec(name=recipe.networks.policy, widths=recipe.networks.policy_widths),
+        stage="ft2",
+        data=recipe.card.description or data.name,
+        data_license=recipe.card.license,
+        notes=recipe.card.notes,
+        reflectance_white=recipe.card.reflectance_white,
+        reflectance_gamma=recipe.card.reflectance_gamma,
+        recipe=recipe.to_dict(),
+        seed=request.seed,
+        code_version=__version__,
+    )
+
+
+def _moments(
+    images: Tensor,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return mean and standard deviation of each band in 0..1, over all scenes."""
+    # Scene by scene: a float copy of the whole split would be four times its size.
+    sums = torch.zeros(3, dtype=torch.float64)
+    squares = torch.zeros(3, dtype=torch.float64)
+    for image in images:
+        flat = image.double().flatten(1) / 255
+        sums += flat.mean(dim=1)
+        squares += (flat**2).mean(dim=1)
+    mean = sums / len(images)
+    std = (squares / len(images) - mean**2).clamp(min=1e-6).sqrt()
+    return _triple(mean), _triple(std)
+
+
+def _triple(values: Tensor) -> tuple[float, float, float]:
+    red, green, blue = (round(value, 4) for value in values.tolist())
+    return red, green, blue
+
+
+def _report_gap(bench: Bench, console: Console) -> None:
+    hr = 100 * correct(bench.model, bench.val, "hr").float().mean().item()
+    lr = 100 * correct(bench.model, bench.val, "lr").float().mean().item()
+    console.print(
+        f"validation: HR-CNN {hr:.1f}%, LR-CNN {lr:.1f}%: {hr - lr:.1f} points that HR can buy",
+        highlight=False,
+    )
+    if hr - lr < SMALL_GAP:
+        console.print(
+            f"warning: less than {SMALL_GAP:g} points: LR suffices here, and a policy has little to choose"
+        )
+
+
+def _results(
+    engine: Engine, model: PatchDrop, test: ViewedSplit, request: RunRequest
+) -> list[Row]:
+    """Measure every stage on the test split (the rows of Table 1/2 and two controls each)."""
+    patches = float(model.grid.patches)
+    engine.load(model, "lr")
+    rows = [
+        row("LR-CNN", correct(model, test, "lr"), 0.0),
+        row("HR-CNN", correct(model, test, "hr"), patches),
+    ]
+    engine.load(model, "pt")
+    rows += with_controls("Pt", model, test, "hr", request.seed)
+    engine.load(model, "ft1")
+    rows += with_controls("Ft-1", model, test, "hr", request.seed)
+    engine.load(model, "ft2")
+    ft2 = with_controls("Ft-2", model, test, "both", request.seed)
+    rows += ft2
+    if engine.is_done("robust"):
+        # The same controls on a classifier that learned from random masks, not from the policy's.
+        total = round(ft2[0].sampled * len(test))
+        engine.load(model, "robust")
+        rows += control_rows("mask-robust + LR", model, test, "both", total, request.seed)
+        engine.load(model, "ft2")
+    return rows
+
+
+def _finish(
+    request: RunRequest, data: SceneData, engine: Engine, model: PatchDrop, rows: list[Row]
+) -> None:
+    write_table(request.out, rows)
+    table = {
+        line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)}
+        for line in rows
+    }
+    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
+    model.save(request.out / "model.safetensors", half=True)

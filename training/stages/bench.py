@@ -1,0 +1,52 @@
+"""What every stage works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from geozoom.model import PatchDrop
+from training.evaluate import ViewedSplit
+from training.recipe import Recipe
+from training.views import augment, simulate_lr
+
+import torch
+
+STAGES = ("hr", "lr", "robust", "pt", "ft1", "ft2")
+"""All stages in order; `robust` is geozoom's own and is left out where a recipe gives it 0 epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The model under training, the recipe and the validation split."""
+
+    model: PatchDrop
+    recipe: Recipe
+    val: ViewedSplit
+
+    def hr_views(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes."""
+        return augment(images, self.recipe.data.hr_px, self.recipe.augmentation, generator)
+
+    def lr_views(self, hr: Tensor, generator: torch.Generator) -> Tensor:
+        """Simulate the LR view (B, 3, lr_px, lr_px) of each HR view, so that both see one crop."""
+        return simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+
+    def only_training(self, *networks: nn.Module) -> None:
+        """Put `networks` into training mode and freeze all others in evaluation mode."""
+        self.model.eval().requires_grad_(False)
+        for network in networks:
+            network.train().requires_grad_(True)
+
+
+def take_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Backpropagate a loss and take one optimiser step."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def hit_rate(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return the share of rows of scores (B, N) whose largest entry is the label's, as a tensor."""
+    return (scores.argmax(dim=1) == labels).float().mean()

@@ -1,0 +1,88 @@
+"""Stage `hr`: the HR classifier learns from full HR images (cross-entropy)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.engine import build_optimizer
+from training.evaluate import correct
+from training.stages.bench import Bench, hit_rate, take_step
+
+
+class HrStage:
+    """Cross-entropy on augmented HR views, with CutMix and progressive resizing if asked."""
+
+    name = "hr"
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.recipe = bench.recipe.hr
+        self.epochs = self.recipe.epochs
+        self.batch_size = self.recipe.batch_size
+        self.schedule = self.recipe.schedule
+        self.optimizer = build_optimizer(
+            self.recipe.optimizer,
+            [{"params": list(bench.model.hr.parameters()), "lr": self.recipe.learning_rate}],
+            self.recipe.weight_decay,
+        )
+
+    def train_mode(self) -> None:
+        """Only the HR stream learns."""
+        self.bench.only_training(self.bench.model.hr)
+
+    def step(
+        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Classify augmented HR views."""
+        views = self.bench.hr_views(images, generator)
+        if progress < self.recipe.small_share and self.recipe.small_px:
+            size = (self.recipe.small_px, self.recipe.small_px)
+            views = F.interpolate(views, size=size, mode="bilinear", antialias=True)
+        views, partner, share = cutmix(views, self.recipe.cutmix, generator)
+        logits = self.bench.model.hr_logits(views)
+        smoothing = self.recipe.label_smoothing
+        loss = (
+            share * F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+            + (1 - share)
+            * F.cross_entropy(logits, labels[partner], label_smoothing=smoothing, reduction="none")
+        ).mean()
+        take_step(loss, self.optimizer)
+        return {"loss": loss, "accuracy": hit_rate(logits, labels)}
+
+    def validate(self) -> dict[str, float]:
+        """Accuracy on full HR images."""
+        right = correct(self.bench.model, self.bench.val, "hr")
+        return {"val_accuracy": right.float().mean().item()}
+
+
+def cutmix(
+    views: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Paste a box of another scene into some scenes (Yun et al., 2019), each with its own box.
+
+    Args:
+        views: (B, 3, H, W).
+        probability: Chance that a scene gets a box.
+        generator: Source of the random numbers, on the views' device.
+
+    Returns:
+        The mixed views, the partner (B,) of each scene, and the share (B,) that it kept.
+    """
+    batch, _, height, width = views.shape
+    device = views.device
+    partner = torch.randperm(batch, device=device, generator=generator)
+
+    def uniform() -> Tensor:
+        return torch.rand(batch, device=device, generator=generator)
+
+    side = (uniform()).sqrt() * (uniform() < probability)  # box area ~ U(0, 1), Beta(1, 1)
+    inside = [
+        ((torch.arange(size, device=device) + 0.5) / size - uniform().view(-1, 1)).abs()
+        < side.view(-1, 1) / 2
+        for size in (height, width)
+    ]
+    box = inside[0][:, :, None] & inside[1][:, None, :]
+    mixed = torch.where(box[:, None], views[partner], views)
+    return mixed, partner, 1 - box.float().mean(dim=(1, 2))

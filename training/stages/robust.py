@@ -1,0 +1,64 @@
+"""Stage `robust`: the HR classifier meets random masks before any policy does (METHOD §8)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.engine import build_optimizer
+from training.evaluate import correct, random_masks, spread_evenly
+from training.stages.bench import Bench, hit_rate, take_step
+
+
+class RobustStage:
+    """Cross-entropy on HR views of which each patch is kept with a probability from U(keep_min, 1)."""
+
+    name = "robust"
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.recipe = bench.recipe.robust
+        self.epochs = self.recipe.epochs
+        self.batch_size = self.recipe.batch_size
+        self.schedule = self.recipe.schedule
+        self.optimizer = build_optimizer(
+            self.recipe.optimizer,
+            [{"params": list(bench.model.hr.parameters()), "lr": self.recipe.learning_rate}],
+            self.recipe.weight_decay,
+        )
+
+    def train_mode(self) -> None:
+        """Only the HR stream learns."""
+        self.bench.only_training(self.bench.model.hr)
+
+    def step(
+        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Classify randomly masked HR views."""
+        views = self.bench.hr_views(images, generator)
+        shape = (len(labels), self.bench.model.grid.patches)
+        keep = torch.rand(len(labels), 1, device=views.device, generator=generator)
+        keep = self.recipe.keep_min + (1 - self.recipe.keep_min) * keep
+        masks = (torch.rand(shape, device=views.device, generator=generator) < keep).float()
+        logits = self.bench.model.hr_logits(views, masks)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        take_step(loss, self.optimizer)
+        return {
+            "loss": loss,
+            "accuracy": hit_rate(logits, labels),
+            "sampled": masks.sum(dim=1).mean(),
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Accuracy with half of the patches at random, and with all of them."""
+        model, val = self.bench.model, self.bench.val
+        rng = np.random.default_rng(0)
+        half = len(val) * model.grid.patches // 2
+        counts = spread_evenly(half, len(val), model.grid.patches, rng)
+        masks = random_masks(counts, model, rng).to(val.lr.device)
+        return {
+            "val_accuracy": correct(model, val, "hr", masks).float().mean().item(),
+            "val_accuracy_full": correct(model, val, "hr").float().mean().item(),
+        }

@@ -1,0 +1,130 @@
+"""From a stored scene to what a sensor would have seen: augmented HR crops and simulated LR images.
+
+Everything works on whole batches on the scenes' device, with the random numbers of one generator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random crops, flips, quarter turns and radiometry of a training scene."""
+
+    min_area: float = 0.35
+    """Smallest share of the scene's area that a crop shows; 1 turns cropping off."""
+    quarter_turns: bool = True
+    """Turn by multiples of 90° and flip both ways: a scene from above has no upright."""
+    jitter: float = 0.2
+    """Half-width of the random brightness and contrast factors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """How the LR image comes out of the HR image: optics, sampling, radiometry and noise."""
+
+    psf_fwhm: float = 0.0
+    """Full width at half maximum of the Gaussian point spread function, in LR pixels."""
+    gain: float = 0.0
+    """Standard deviation of the random gain of each scene and band."""
+    offset: float = 0.0
+    """Standard deviation of the random offset of each scene and band, in 0..1."""
+    noise: float = 0.0
+    """Standard deviation of the noise of each pixel, in 0..1."""
+
+
+def augment(
+    images: Tensor, side: int, augmentation: Augmentation, generator: torch.Generator
+) -> Tensor:
+    """Draw one random view of each scene.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        side: Side of the views in pixels.
+        augmentation: What may vary.
+        generator: Source of the random numbers, on the images' device.
+
+    Returns:
+        (B, 3, side, side) float32 RGB in 0..1.
+    """
+    batch, device = len(images), images.device
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(batch, device=device, generator=generator) * (high - low) + low
+
+    area = uniform(augmentation.min_area, 1.0)
+    ratio = uniform(-1.0, 1.0) * math.log(4 / 3) * (augmentation.min_area < 1)
+    wide = (area.sqrt() * (ratio / 2).exp()).clamp(max=1.0)
+    tall = (area.sqrt() * (-ratio / 2).exp()).clamp(max=1.0)
+    shift_x = uniform(-1.0, 1.0) * (1 - wide)
+    shift_y = uniform(-1.0, 1.0) * (1 - tall)
+    flip = (uniform(0, 1) < 0.5).float() * 2 - 1
+    turn = (uniform(0, 4)).floor() * (math.pi / 2) * augmentation.quarter_turns
+    cos, sin = turn.cos().round(), turn.sin().round()
+    # Rows of the 2 × 3 matrix that carries view coordinates (-1..1) to scene coordinates.
+    theta = torch.stack(
+        [
+            torch.stack([wide * cos * flip, -wide * sin, shift_x], dim=1),
+            torch.stack([tall * sin * flip, tall * cos, shift_y], dim=1),
+        ],
+        dim=1,
+    )
+    where = F.affine_grid(theta, [batch, 3, side, side], align_corners=False)
+    views = F.grid_sample(
+        images.float() / 255, where, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    if augmentation.jitter:
+        factor = uniform(1 - augmentation.jitter, 1 + augmentation.jitter).view(-1, 1, 1, 1)
+        contrast = uniform(1 - augmentation.jitter, 1 + augmentation.jitter).view(-1, 1, 1, 1)
+        mean = views.mean(dim=(1, 2, 3), keepdim=True)
+        views = ((views - mean) * contrast + mean * factor).clamp(0, 1)
+    return views
+
+
+def simulate_lr(
+    hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
+
+    Args:
+        hr: (B, 3, H, H) RGB in 0..1.
+        lr_px: Side of the LR images in pixels.
+        sensor: Point spread function, radiometry and noise on top of the area average.
+        generator: Source of radiometry and noise; None leaves both out.
+
+    Returns:
+        (B, 3, lr_px, lr_px) float32 RGB in 0..1.
+    """
+    weights = sampling_matrix(hr.shape[-1], lr_px, sensor.psf_fwhm).to(hr)
+    lr = weights @ hr @ weights.T
+    if generator is not None:
+        shape = (len(hr), 3, 1, 1)
+
+        def normal(size: tuple[int, ...]) -> Tensor:
+            return torch.randn(size, device=hr.device, generator=generator)
+
+        lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
+        lr = lr + sensor.noise * normal(tuple(lr.shape))
+    return lr.clamp(0, 1)
+
+
+def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
+    """Return the (lr_px, hr_px) weights of one axis: a Gaussian PSF, then the mean over each LR pixel.
+
+    Rows sum to 1. With `psf_fwhm` 0 it is exact area averaging, whole ratio or not.
+    """
+    edges = torch.arange(lr_px + 1, dtype=torch.float64) * hr_px / lr_px
+    pixel = torch.arange(hr_px, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    weights = overlap.clamp(min=0)
+    if psf_fwhm > 0:
+        sigma = psf_fwhm * hr_px / lr_px / 2.3548
+        blur = torch.exp(-0.5 * ((pixel[:, None] - pixel) / sigma) ** 2)
+        weights = weights @ (blur / blur.sum(dim=1, keepdim=True))
+    return weights / weights.sum(dim=1, keepdim=True)
