@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from geozoom import __version__
+from geozoom.bought import check_place, read_orders, scene_masks
 from geozoom.deliveries import DeliveryIndex, open_deliveries
-from geozoom.errors import OrdersError, TileError
+from geozoom.errors import TileError
 from geozoom.features import ring_geometry, write_features
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
@@ -35,19 +35,6 @@ BATCH = 64
 """Scenes per forward of the classifier."""
 TOP = 3
 """Classes reported of each scene."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bought:
-    """What an orders file says was bought."""
-
-    tile: NDArray[np.str_]
-    """(N,) name of each patch's LR tile."""
-    scene_row: NDArray[np.int64]
-    scene_col: NDArray[np.int64]
-    patch: NDArray[np.int64]
-    place: NDArray[np.float64]
-    """(N, 2) longitude and latitude of a point on each patch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,21 +173,17 @@ def classify(
     """
     classifier = model if isinstance(model, PatchDrop) else load_model(model)
     card = classifier.card
-    tiles = open_tiles(
-        [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
-    )
+    tiles = open_tiles([str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px)
     bought = read_orders(Path(orders), card)
-    _check_place(Path(orders), bought, tiles, card)
+    check_place(Path(orders), bought, tiles, card)
     deliveries = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
     parts = []
     skipped = done = 0
     total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
     with DeliveryIndex(deliveries=deliveries) as index:
         for number, tile in enumerate(tiles):
-            masks = _masks(bought, tile, card)
-            for part, left_out in _classify_tile(
-                classifier, tile, number, masks, index, max_nodata
-            ):
+            masks = scene_masks(bought, tile, card)
+            for part, left_out in _classify_tile(classifier, tile, number, masks, index, max_nodata):
                 skipped += left_out
                 if part:
                     parts.append(part)
@@ -223,102 +206,6 @@ def classify(
     )
 
 
-def read_orders(path: Path, card: ModelCard) -> Bought:
-    """Read which patches a plan bought.
-
-    Raises:
-        OrdersError: The file is missing, not written by `plan`, or made with another patch grid.
-    """
-    if not path.is_file():
-        raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
-    try:
-        if path.suffix.lower() in (".geojson", ".json"):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            held = content["geozoom"]["model"]
-            if held["grid"] != [card.grid_rows, card.grid_cols] or held["lr_px"] != card.lr_px:
-                raise OrdersError(
-                    f"{path}: was planned with model {held['name']!r}, whose scenes are cut otherwise than "
-                    f"those of {card.name!r}; classify with the model that planned"
-                )
-            rows = [feature["properties"] for feature in content["features"]]
-            places = [_first_point(feature["geometry"]) for feature in content["features"]]
-        else:
-            import geopandas
-
-            read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
-            frame = read(path)
-            rows = frame.drop(columns="geometry").to_dict("records")
-            places = [_first_point(geometry.__geo_interface__) for geometry in frame.geometry]
-        return Bought(
-            tile=np.array([row["tile"] for row in rows], dtype=np.str_),
-            scene_row=np.array([row["scene_row"] for row in rows], dtype=np.int64),
-            scene_col=np.array([row["scene_col"] for row in rows], dtype=np.int64),
-            patch=np.array([row["patch"] for row in rows], dtype=np.int64),
-            place=np.array(places, dtype=np.float64).reshape(-1, 2),
-        )
-    except OrdersError:
-        raise
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
-        raise OrdersError(
-            f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {error}); plan again"
-        ) from error
-
-
-def _first_point(geometry: Any) -> list[float]:
-    coordinates = geometry["coordinates"]
-    while not isinstance(coordinates[0], int | float):
-        coordinates = coordinates[0]
-    return [coordinates[0], coordinates[1]]
-
-
-def _check_place(path: Path, bought: Bought, tiles: Sequence[Tile], card: ModelCard) -> None:
-    """Refuse orders of other tiles, or of tiles that only have the same name."""
-    missing = sorted(set(bought.tile.tolist()) - {tile.name for tile in tiles})
-    if missing:
-        raise OrdersError(
-            f"{path}: orders patches on tile {missing[0]}, which is not among the LR tiles; give --lr "
-            "the tiles of the plan"
-        )
-    for tile in tiles:
-        mine = np.flatnonzero(bought.tile == tile.name)
-        rows, cols = lattice_shape(tile, card.lr_px)
-        inside = (
-            (bought.scene_row[mine] >= 0)
-            & (bought.scene_row[mine] < rows)
-            & (bought.scene_col[mine] >= 0)
-            & (bought.scene_col[mine] < cols)
-            & (bought.patch[mine] >= 0)
-            & (bought.patch[mine] < card.grid.patches)
-        )
-        moved = not inside.all()
-        if len(mine) and not moved:
-            corners = to_lonlat(
-                tile,
-                card.grid.corners_px(
-                    bought.scene_row[mine] * float(card.lr_px),
-                    bought.scene_col[mine] * float(card.lr_px),
-                    card.lr_px,
-                    bought.patch[mine],
-                ),
-            )
-            # Half a pixel in degrees, whichever way the ring was closed or split.
-            apart = np.abs(corners - bought.place[mine][:, None]).max(axis=2).min(axis=1)
-            size = np.ptp(corners, axis=1).max()
-            moved = bool(((apart > size / 4) & (apart < 180)).any())
-        if moved:
-            raise OrdersError(
-                f"{path}: its patches do not lie on the lattice of {tile.path}; give --lr the tiles of the plan"
-            )
-
-
-def _masks(bought: Bought, tile: Tile, card: ModelCard) -> NDArray[np.bool_]:
-    """Return the bought patches of every scene of a tile, (rows, cols, P)."""
-    masks = np.zeros((*lattice_shape(tile, card.lr_px), card.grid.patches), dtype=bool)
-    mine = bought.tile == tile.name
-    masks[bought.scene_row[mine], bought.scene_col[mine], bought.patch[mine]] = True
-    return masks
-
-
 @torch.inference_mode()
 def _classify_tile(
     model: PatchDrop,
@@ -337,8 +224,8 @@ def _classify_tile(
         corners = to_lonlat(
             tile,
             PatchGrid(rows=1, cols=1).corners_px(
-                block.row * float(card.lr_px),
-                block.col * float(card.lr_px),
+                block.row,
+                block.col,
                 card.lr_px,
                 np.zeros(len(block.row), dtype=np.int64),
             ),

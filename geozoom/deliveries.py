@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from affine import Affine
@@ -68,7 +68,7 @@ class DeliveryIndex:
         self.deliveries = sorted(self.deliveries, key=lambda each: (each.gsd_m, each.path))
         self._tree = STRtree([box(*each.bounds) for each in self.deliveries])
 
-    def __enter__(self) -> DeliveryIndex:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -113,9 +113,7 @@ class DeliveryIndex:
         for number in sorted(self._tree.query(scene).tolist()):
             if delivered.all():
                 break
-            more, valid = self._warp(
-                self.deliveries[number], tile.crs, transform, hr_px, display
-            )
+            more, valid = self._warp(self.deliveries[number], tile.crs, transform, hr_px, display)
             new = valid & ~delivered
             rgb[:, new] = more[:, new]
             delivered |= valid
@@ -136,9 +134,7 @@ class DeliveryIndex:
                 resampling=RESAMPLING,
                 add_alpha=not marked,  # without it, what lies outside the raster would be black
             ) as warped:
-                return read_rgb(
-                    warped, delivery.bands, None, delivery.calibration, display, None
-                )
+                return read_rgb(warped, delivery.bands, None, delivery.calibration, display, None)
         except RasterioError as error:
             raise DeliveryError(
                 f"{delivery.path}: cannot be read ({error}); it may be cut short, so copy it again"
@@ -182,9 +178,7 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             )
         bands = choose_bands(dataset, options, DeliveryError)
         calibration = calibrate(dataset, bands, options, DeliveryError)
-        gsd = ground_gsd_m(
-            CRS.from_user_input(dataset.crs), dataset.transform, dataset.width, dataset.height
-        )
+        gsd = ground_gsd_m(CRS.from_user_input(dataset.crs), dataset.transform, dataset.width, dataset.height)
         bounds = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
         return Delivery(
             path=path,

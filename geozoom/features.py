@@ -106,7 +106,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield aside
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:

@@ -49,7 +49,5 @@ def counter_clockwise(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def areas_dm2(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the geodesic area of each ring (N, 4, 2) on WGS84, in whole square decimetres."""
-    square_metres = [
-        abs(_GEOD.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in corners
-    ]
+    square_metres = [abs(_GEOD.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in corners]
     return np.rint(np.asarray(square_metres, dtype=np.float64) * 100).astype(np.int64)

@@ -71,13 +71,13 @@ class PatchGrid:
         return np.argsort(distance.round(9), kind="stable").astype(np.int64)
 
     def corners_px(
-        self, scene_row: Floats, scene_col: Floats, scene_px: float, patch: Integers
+        self, scene_row: Integers, scene_col: Integers, scene_px: float, patch: Integers
     ) -> Floats:
         """Return patch corners in the pixel space of the scenes' tile.
 
         Args:
-            scene_row: (N,) top edge of each patch's scene, in tile pixels.
-            scene_col: (N,) left edge of each patch's scene, in tile pixels.
+            scene_row: (N,) lattice row of each patch's scene.
+            scene_col: (N,) lattice column of each patch's scene.
             scene_px: Side of a scene in tile pixels; a patch may cover a fraction of a pixel.
             patch: (N,) patch ids.
 
@@ -86,10 +86,10 @@ class PatchGrid:
             lower left, lower right, upper right, upper left.
         """
         row, col = self.row_col(patch)
-        top = scene_row + scene_px * row / self.rows
-        bottom = scene_row + scene_px * (row + 1) / self.rows
-        left = scene_col + scene_px * col / self.cols
-        right = scene_col + scene_px * (col + 1) / self.cols
+        top = scene_px * (scene_row + row / self.rows)
+        bottom = scene_px * (scene_row + (row + 1) / self.rows)
+        left = scene_px * (scene_col + col / self.cols)
+        right = scene_px * (scene_col + (col + 1) / self.cols)
         return np.stack(
             [
                 np.stack([left, bottom], axis=-1),

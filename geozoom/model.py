@@ -7,7 +7,6 @@ JSON, so that `plan` and `classify` take all geometry from the file itself.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,13 +190,14 @@ class PatchDrop(nn.Module):
             half: Store the weights of convolutions and linear layers as float16, for shipping.
         """
         tensors = {
-            name: tensor.detach().to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype)
+            name: tensor.detach()
+            .to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype)
             .contiguous()
             for name, tensor in self.state_dict().items()
         }
         aside = path.with_name(path.name + ".part")
         save_file(tensors, aside, metadata={_HEADER_KEY: self.card.to_json()})
-        os.replace(aside, path)
+        aside.replace(path)
 
 
 def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
@@ -263,9 +263,7 @@ def load_model(path: Path | str | None = None) -> PatchDrop:
 
 def _opened(path: Path) -> Any:
     if not path.is_file():
-        raise ModelError(
-            f"{path}: no such model; give --model a checkpoint that `geozoom train` wrote"
-        )
+        raise ModelError(f"{path}: no such model; give --model a checkpoint that `geozoom train` wrote")
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:

@@ -129,21 +129,11 @@ class _Architecture:
 
 _IMAGENET_WIDTHS = (64, 128, 256, 512)
 _ARCHITECTURES = {
-    "resnet8": _Architecture(
-        block="basic", depths=(1, 1, 1), widths=(16, 32, 64), stem="cifar"
-    ),
-    "resnet10": _Architecture(
-        block="basic", depths=(1, 1, 1, 1), widths=_IMAGENET_WIDTHS, stem="imagenet"
-    ),
-    "resnet32": _Architecture(
-        block="cifar", depths=(5, 5, 5), widths=(16, 32, 64), stem="cifar"
-    ),
-    "resnet18": _Architecture(
-        block="basic", depths=(2, 2, 2, 2), widths=_IMAGENET_WIDTHS, stem="imagenet"
-    ),
-    "resnet34": _Architecture(
-        block="basic", depths=(3, 4, 6, 3), widths=_IMAGENET_WIDTHS, stem="imagenet"
-    ),
+    "resnet8": _Architecture(block="basic", depths=(1, 1, 1), widths=(16, 32, 64), stem="cifar"),
+    "resnet10": _Architecture(block="basic", depths=(1, 1, 1, 1), widths=_IMAGENET_WIDTHS, stem="imagenet"),
+    "resnet32": _Architecture(block="cifar", depths=(5, 5, 5), widths=(16, 32, 64), stem="cifar"),
+    "resnet18": _Architecture(block="basic", depths=(2, 2, 2, 2), widths=_IMAGENET_WIDTHS, stem="imagenet"),
+    "resnet34": _Architecture(block="basic", depths=(3, 4, 6, 3), widths=_IMAGENET_WIDTHS, stem="imagenet"),
     "resnet50": _Architecture(
         block="bottleneck", depths=(3, 4, 6, 3), widths=_IMAGENET_WIDTHS, stem="imagenet"
     ),
@@ -171,9 +161,7 @@ def build_network(spec: NetworkSpec, num_outputs: int) -> ResNet:
     """
     known = _ARCHITECTURES.get(spec.name)
     if known is None:
-        raise ModelError(
-            f"network {spec.name!r} is not known; choose one of {', '.join(NETWORK_NAMES)}"
-        )
+        raise ModelError(f"network {spec.name!r} is not known; choose one of {', '.join(NETWORK_NAMES)}")
     widths = spec.widths or known.widths
     if len(widths) != len(known.depths):
         raise ModelError(

@@ -138,9 +138,7 @@ class Plan:
                 "scenes": self.scenes,
                 "scenes_skipped_nodata": self.scenes_skipped,
                 "candidate_patches": self.candidates,
-                "budget_short_for_next_order": None
-                if self.next_cost is None
-                else float(self.next_cost),
+                "budget_short_for_next_order": None if self.next_cost is None else float(self.next_cost),
             },
             "threshold": self.threshold,
             "price_list": {
@@ -258,4 +256,4 @@ class Plan:
             areas = np.cumsum(self.area_dm2[mine])
             reached = np.array([cost * area // int(areas[-1]) for area in areas.tolist()])
             shares[mine] = np.diff(reached, prepend=0)
-        return shares / unit
+        return np.asarray(shares / unit, dtype=np.float64)

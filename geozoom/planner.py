@@ -86,9 +86,7 @@ def plan(
     tiles = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
     patches, scenes, skipped, zeros = score(tiles, policy, max_nodata, progress)
     candidates = np.flatnonzero(patches.probability > threshold)
-    patches = Patches(
-        **{name: getattr(patches, name)[candidates] for name in Patches.__dataclass_fields__}
-    )
+    patches = Patches(**{name: getattr(patches, name)[candidates] for name in Patches.__dataclass_fields__})
     corners = footprints(tiles, patches, card)
     area_dm2 = areas_dm2(corners)
     order = order_ids(tiles, patches, card, price_list)
@@ -120,9 +118,7 @@ def plan(
         corners=corners[bought],
         bound=choice.bound,
         next_order=choice.next_order,
-        next_cost=None
-        if choice.next_cost_cents is None
-        else Decimal(choice.next_cost_cents).scaleb(-2),
+        next_cost=None if choice.next_cost_cents is None else Decimal(choice.next_cost_cents).scaleb(-2),
     )
 
 
@@ -150,9 +146,7 @@ def load_price_list(path: Path | str | None) -> PriceList:
     try:
         return parse_price_list(Path(path).read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise PriceListError(
-            f"{path}: cannot be read as a price list ({error}); give a TOML file"
-        ) from error
+        raise PriceListError(f"{path}: cannot be read as a price list ({error}); give a TOML file") from error
 
 
 @torch.inference_mode()
@@ -183,11 +177,9 @@ def score(
                 zeros.append(tile.name)
             if len(block.row):
                 images = torch.from_numpy(block.images)
-                s = torch.cat([model.probabilities(part) for part in images.split(POLICY_BATCH)])
+                s = torch.cat([model.probabilities(part) for part in torch.split(images, POLICY_BATCH)])
                 scene, patch = np.nonzero(block.present)
-                columns.append(
-                    (np.full(len(scene), index), block.row[scene], block.col[scene], patch)
-                )
+                columns.append((np.full(len(scene), index), block.row[scene], block.col[scene], patch))
                 probabilities.append(s.numpy()[scene, patch])
             if progress is not None:
                 progress(scenes + skipped, total)
@@ -196,9 +188,7 @@ def score(
             f"none of the {skipped} scenes of {len(tiles)} tile(s) holds enough data; check nodata values or raise "
             "--max-nodata"
         )
-    tile_col, row, col, patch_col = (
-        np.concatenate(parts) for parts in zip(*columns, strict=True)
-    )
+    tile_col, row, col, patch_col = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     patches = Patches(
         tile=tile_col,
         scene_row=row,
@@ -209,9 +199,7 @@ def score(
     return patches, scenes, skipped, zeros
 
 
-def footprints(
-    tiles: Sequence[Tile], patches: Patches, card: ModelCard
-) -> NDArray[np.float64]:
+def footprints(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDArray[np.float64]:
     """Return patch footprints (N, 4, 2): longitude and latitude, counter-clockwise.
 
     Raises:
@@ -223,8 +211,8 @@ def footprints(
         corners[mine] = to_lonlat(
             tile,
             card.grid.corners_px(
-                patches.scene_row[mine] * float(card.lr_px),
-                patches.scene_col[mine] * float(card.lr_px),
+                patches.scene_row[mine],
+                patches.scene_col[mine],
                 card.lr_px,
                 patches.patch[mine],
             ),
@@ -249,8 +237,6 @@ def order_ids(
         rows, cols = lattice_shape(tile, card.lr_px)
         across = -(-cols // side)
         mine = patches.tile == index
-        ids[mine] = (
-            first + patches.scene_row[mine] // side * across + patches.scene_col[mine] // side
-        )
+        ids[mine] = first + patches.scene_row[mine] // side * across + patches.scene_col[mine] // side
         first += -(-rows // side) * across
     return ids

@@ -88,7 +88,7 @@ def parse_price_list(text: str, where: str) -> PriceList:
     ):
         if keys:
             raise PriceListError(
-                f"{where}: {problem} {sorted(keys)[0]!r}; a price list has {', '.join(sorted(known))}"
+                f"{where}: {problem} {min(keys)!r}; a price list has {', '.join(sorted(known))}"
             )
     rate = _figure(content, "rate_per_km2", where)
     minimum = _figure(content, "minimum_km2", where)
@@ -120,9 +120,7 @@ def _figure(content: dict[str, Any], key: str, where: str) -> Decimal:
     """Read a figure from a string or a whole number; a TOML float would have been rounded already."""
     value = content[key]
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise PriceListError(
-            f'{where}: {key} must be written as a string, for example {key} = "12.50"'
-        )
+        raise PriceListError(f'{where}: {key} must be written as a string, for example {key} = "12.50"')
     try:
         figure = Decimal(value)
     except InvalidOperation as error:

@@ -88,9 +88,7 @@ def find_rasters(
         path = Path(entry)
         if path.is_dir():
             files = sorted(
-                file
-                for file in path.iterdir()
-                if file.is_file() and file.suffix.lower() in suffixes
+                file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes
             )
             if not files:
                 raise problem(
@@ -118,9 +116,7 @@ def open_raster(path: str, problem: type[GeozoomError]) -> Any:
         raise problem(f"{path}: cannot be opened as a raster ({error}); replace or remove it") from error
 
 
-def choose_bands(
-    dataset: Any, options: ReadOptions, problem: type[GeozoomError]
-) -> tuple[int, int, int]:
+def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]) -> tuple[int, int, int]:
     """Return the 1-based band numbers of red, green and blue.
 
     By `options.bands`, else by band descriptions, else by colour interpretation, else as they stand if
@@ -151,9 +147,7 @@ def choose_bands(
             return red, green, blue
     if dataset.count == 3:
         return 1, 2, 3
-    seen = ", ".join(
-        f"{i}: {text or 'not described'}" for i, text in enumerate(descriptions, 1)
-    )
+    seen = ", ".join(f"{i}: {text or 'not described'}" for i, text in enumerate(descriptions, 1))
     if dataset.count < 3:
         raise problem(
             f"{dataset.name}: has {dataset.count} band(s) ({seen}), but red, green and blue are needed; "

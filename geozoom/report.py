@@ -54,9 +54,7 @@ def draw_plan(
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):
         with tile.open() as dataset:
-            rgb, valid = read_rgb(
-                dataset, tile.bands, None, tile.calibration, _DISPLAY, tile.nodata
-            )
+            rgb, valid = read_rgb(dataset, tile.bands, None, tile.calibration, _DISPLAY, tile.nodata)
         picture = np.dstack([*rgb, valid.astype(np.float32)])
         panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
@@ -65,13 +63,8 @@ def draw_plan(
             to_tile = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
             inverse = ~tile.transform
             rings = [np.asarray(polygon.exterior.coords) for polygon in mine.geometry.explode()]
-            corners = [
-                np.column_stack(inverse * to_tile.transform(ring[:, 0], ring[:, 1]))
-                for ring in rings
-            ]
-            shown = mpl.collections.PolyCollection(
-                corners, cmap="plasma", alpha=0.75, linewidths=0
-            )
+            corners = [np.column_stack(inverse * to_tile.transform(ring[:, 0], ring[:, 1])) for ring in rings]
+            shown = mpl.collections.PolyCollection(corners, cmap="plasma", alpha=0.75, linewidths=0)
             shown.set_array(mine.geometry.explode().index.map(mine["probability"]).to_numpy())
             shown.set_clim(0.5, 1)
             panel.add_collection(shown)
@@ -81,8 +74,6 @@ def draw_plan(
         panel.set_ylim(tile.height - 0.5, -0.5)
         panel.set_axis_off()
     if shown is not None:
-        figure.colorbar(
-            shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01
-        )
+        figure.colorbar(shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01)
     with written_aside(output) as aside:
         figure.savefig(aside, dpi=110)

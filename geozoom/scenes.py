@@ -79,19 +79,17 @@ def read_scenes(
                 ) from error
             zeros = zero_pixels(rgb, valid)
             pad = ((0, count * scene_px - height), (0, cols * scene_px - tile.width))
-            rgb = np.pad(rgb, ((0, 0), *pad))
-            valid = np.pad(valid, pad)
+            # The policy sees a mirror image beyond the tile's edge, but nothing there can be bought.
+            rgb = np.pad(rgb, ((0, 0), *pad), mode="symmetric")
+            inside = np.pad(valid, pad)
+            valid = np.pad(valid, pad, mode="symmetric")
             # (3, rows, px, cols, px) → (rows · cols, 3, px, px)
             images = (
                 rgb.reshape(3, count, scene_px, cols, scene_px)
                 .transpose(1, 3, 0, 2, 4)
                 .reshape(-1, 3, scene_px, scene_px)
             )
-            holds = (
-                valid.reshape(count, scene_px, cols, scene_px)
-                .transpose(0, 2, 1, 3)
-                .reshape(-1, scene_px, scene_px)
-            )
+            holds = _cut(valid, count, cols, scene_px)
             share = holds.mean(axis=(1, 2))
             kept = np.flatnonzero((share > 0) & (1 - share <= max_nodata))
             lattice_row, lattice_col = np.divmod(kept, cols)
@@ -99,15 +97,18 @@ def read_scenes(
                 row=lattice_row + first,
                 col=lattice_col,
                 images=fill_missing(images[kept], holds[kept]),
-                present=patch_shares(holds[kept], grid) >= 0.5,
+                present=patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5,
                 skipped=count * cols - len(kept),
                 zero_pixels=zeros,
             )
 
 
-def fill_missing(
-    images: NDArray[np.float32], holds: NDArray[np.bool_]
-) -> NDArray[np.float32]:
+def _cut(valid: NDArray[np.bool_], rows: int, cols: int, side: int) -> NDArray[np.bool_]:
+    """Cut (rows · side, cols · side) into (rows · cols, side, side)."""
+    return valid.reshape(rows, side, cols, side).transpose(0, 2, 1, 3).reshape(-1, side, side)
+
+
+def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Put each scene's mean colour where its pixels are missing.
 
     Args:
@@ -115,9 +116,7 @@ def fill_missing(
         holds: (N, H, W) True where there is data, somewhere in every scene.
     """
     weights = holds[:, None].astype(np.float32)
-    mean = (images * weights).sum(axis=(2, 3), keepdims=True) / weights.sum(
-        axis=(2, 3), keepdims=True
-    )
+    mean = (images * weights).sum(axis=(2, 3), keepdims=True) / weights.sum(axis=(2, 3), keepdims=True)
     return np.where(holds[:, None], images, mean).astype(np.float32, copy=False)
 
 
@@ -126,10 +125,8 @@ def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float6
     height, width = holds.shape[1:]
     down = _overlap(grid.rows, height)
     across = _overlap(grid.cols, width)
-    shares: NDArray[np.float64] = np.einsum(
-        "ph,nhw,qw->npq", down, holds.astype(np.float64), across, optimize=True
-    )
-    return shares.reshape(len(holds), grid.patches)
+    shares = np.einsum("ph,nhw,qw->npq", down, holds.astype(np.float64), across, optimize=True)
+    return np.asarray(shares, dtype=np.float64).reshape(len(holds), grid.patches)
 
 
 def _overlap(parts: int, pixels: int) -> NDArray[np.float64]:
@@ -137,4 +134,4 @@ def _overlap(parts: int, pixels: int) -> NDArray[np.float64]:
     edges = np.arange(parts + 1) * pixels / parts
     pixel = np.arange(pixels)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.clip(overlap, 0, None) * parts / pixels
+    return np.asarray(np.clip(overlap, 0, None) * parts / pixels, dtype=np.float64)

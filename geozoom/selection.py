@@ -10,6 +10,7 @@ Pure NumPy, no I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,9 +99,11 @@ def _options(
 ) -> dict[int, _Options]:
     # By order, then by value per area, then as they came.
     ranked = np.lexsort((np.arange(len(order)), -value / area_dm2, order))
-    starts = np.flatnonzero(np.r_[True, np.diff(order[ranked]) != 0]) if len(ranked) else []
+    if not len(ranked):
+        return {}
+    starts = np.flatnonzero(np.diff(order[ranked])) + 1
     found = {}
-    for members in np.split(ranked, starts[1:]) if len(ranked) else []:
+    for members in np.split(ranked, starts):
         areas = np.r_[0, np.cumsum(area_dm2[members])]
         found[int(order[members[0]])] = _Options(
             members=members,
@@ -132,14 +135,12 @@ def upper_hull(costs: NDArray[np.int64], values: NDArray[np.float64]) -> list[in
     return hull
 
 
-def _greedy_on_hulls(
-    options: dict[int, _Options], budget_cents: int
-) -> tuple[dict[int, int], float]:
+def _greedy_on_hulls(options: dict[int, _Options], budget_cents: int) -> tuple[dict[int, int], float]:
     """Take hull increments by value per cost; return the counts taken and the relaxed optimum."""
     keys, counts, costs, values = [], [], [], []
     for key, option in options.items():
         hull = upper_hull(option.costs, option.values)
-        for before, after in zip(hull, hull[1:], strict=False):
+        for before, after in pairwise(hull):
             keys.append(key)
             counts.append(after)
             costs.append(int(option.costs[after] - option.costs[before]))
@@ -182,9 +183,7 @@ def _spend_the_rest(options: dict[int, _Options], taken: dict[int, int], left: i
         taken[key] = reach
 
 
-def _best_missed(
-    options: dict[int, _Options], taken: dict[int, int], left: int
-) -> tuple[int, int] | None:
+def _best_missed(options: dict[int, _Options], taken: dict[int, int], left: int) -> tuple[int, int] | None:
     """Return the order whose next patches are worth most for their price, and what they lack."""
     best: tuple[float, int, int] | None = None
     for key, option in options.items():

@@ -113,33 +113,29 @@ def open_tiles(
         except TileError as error:
             problems.append(str(error))
     names = [tile.name for tile in tiles]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(
-            f"{name}: {names.count(name)} tiles have this name, so that orders could not tell them apart; rename one"
-        )
+    problems.extend(
+        f"{name}: {names.count(name)} tiles have this name, so orders could not tell them apart; rename one"
+        for name in sorted({name for name in names if names.count(name) > 1})
+    )
     if problems:
         raise TileError("\n".join(problems))
     return tiles
 
 
-def ground_gsd_m(
-    crs: CRS, transform: Affine, width: int, height: int
-) -> tuple[float, float]:
+def ground_gsd_m(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float]:
     """Return the size of a pixel on the ground at a raster's centre, across and down, in metres.
 
     Measured along geodesics: EPSG:3857 and degrees are no measure of the ground.
     """
     col, row = width / 2, height / 2
-    corners = [transform * point for point in ((col, row), (col + 1, row), (col, row + 1))]
+    x, y = zip(*(transform * point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
     to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    lon, lat = to_wgs84.transform(*zip(*corners, strict=True), errcheck=True)
+    lon, lat = to_wgs84.transform(x, y, errcheck=True)
     _, _, metres = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
     return float(metres[0]), float(metres[1])
 
 
-def _describe(
-    path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px: int
-) -> Tile:
+def _describe(path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
     with open_raster(path, TileError) as dataset:
         crs = _crs(path, dataset, options)
         bands = choose_bands(dataset, options, TileError)
@@ -164,8 +160,7 @@ def _describe(
             resampled = any(abs(ratio - 1) > GSD_TOLERANCE for ratio in ratios)
             if resampled:
                 width, height = (
-                    max(1, round(size * ratio))
-                    for size, ratio in zip((width, height), ratios, strict=True)
+                    max(1, round(size * ratio)) for size, ratio in zip((width, height), ratios, strict=True)
                 )
                 transform = transform @ Affine.scale(1 / ratios[0], 1 / ratios[1])
         if width < scene_px or height < scene_px:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -29,11 +28,14 @@ CHECKPOINT_INTERVAL_S = 30.0
 class Stage(Protocol):
     """What the engine needs of a stage: networks, an optimiser, a step and a validation."""
 
-    name: str
     epochs: int
     batch_size: int
     schedule: str
     optimizer: torch.optim.Optimizer
+
+    @property
+    def name(self) -> str:
+        """One of `training.stages.STAGES`."""
 
     def train_mode(self) -> None:
         """Put the networks that learn into training mode, the frozen ones into evaluation mode."""
@@ -114,9 +116,7 @@ class Engine:
                 began = time.perf_counter()
                 totals: dict[str, Tensor] = {}
                 stage.train_mode()
-                for number, (images, labels) in enumerate(
-                    split.batches(stage.batch_size, shuffle)
-                ):
+                for number, (images, labels) in enumerate(split.batches(stage.batch_size, shuffle)):
                     progress = (epoch * batches + number) / (stage.epochs * batches)
                     rate = learning_rate_factor(stage.schedule, progress)
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
@@ -142,9 +142,7 @@ class Engine:
                 self._keep(stage, model, generators, epoch + 1)
         self.save_weights(model, stage.name)
 
-    def _resume(
-        self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]
-    ) -> int:
+    def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> int:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             return 0
@@ -188,7 +186,7 @@ class Engine:
         kept = [row for row in rows if row["stage"] != stage or row["epoch"] <= epoch]
         aside = file.with_suffix(".part")
         aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        os.replace(aside, file)
+        aside.replace(file)
 
     def _progress(self) -> Progress:
         return Progress(
@@ -211,9 +209,7 @@ def learning_rate_factor(schedule: str, progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def build_optimizer(
-    name: str, groups: list[dict[str, object]], weight_decay: float
-) -> torch.optim.Optimizer:
+def build_optimizer(name: str, groups: list[dict[str, object]], weight_decay: float) -> torch.optim.Optimizer:
     """Return the optimiser called `name` over parameter groups that carry their own "lr"."""
     makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(
@@ -250,7 +246,7 @@ def _write(
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(".part")
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
-    os.replace(aside, file)
+    aside.replace(file)
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:

@@ -49,13 +49,11 @@ def view_split(split: Split, recipe: Recipe, seed: int) -> ViewedSplit:
 def policy_probabilities(model: PatchDrop, views: ViewedSplit) -> Tensor:
     """Return s (N, P) of every scene, in evaluation mode."""
     model.eval()
-    return torch.cat([model.probabilities(lr) for lr in views.lr.split(EVALUATION_BATCH)])
+    return torch.cat([model.probabilities(lr) for lr in torch.split(views.lr, EVALUATION_BATCH)])
 
 
 @torch.inference_mode()
-def correct(
-    model: PatchDrop, views: ViewedSplit, streams: Streams, bought: Tensor | None = None
-) -> Tensor:
+def correct(model: PatchDrop, views: ViewedSplit, streams: Streams, bought: Tensor | None = None) -> Tensor:
     """Return which scenes are classified correctly, (N,) bool, in evaluation mode.
 
     Args:
@@ -142,9 +140,7 @@ def row(name: str, right: Tensor, bought: Tensor | float) -> Row:
     )
 
 
-def with_controls(
-    name: str, model: PatchDrop, views: ViewedSplit, streams: Streams, seed: int
-) -> list[Row]:
+def with_controls(name: str, model: PatchDrop, views: ViewedSplit, streams: Streams, seed: int) -> list[Row]:
     """Return the rows of a policy and of the two controls at the same S on the same classifier."""
     masks = (policy_probabilities(model, views) > 0.5).float()
     return [

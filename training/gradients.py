@@ -64,16 +64,12 @@ class Rloo:
     def loss(self, logits: Tensor, alpha: float, masks: Tensor, utilities: Tensor) -> Tensor:
         """Return the scalar surrogate of the leave-one-out estimator."""
         probabilities = tempered(logits, alpha)
-        difference = log_likelihood(probabilities, masks[0]) - log_likelihood(
-            probabilities, masks[1]
-        )
+        difference = log_likelihood(probabilities, masks[0]) - log_likelihood(probabilities, masks[1])
         return -(0.5 * (utilities[0] - utilities[1]) * difference).mean()
 
 
 def _sample(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.rand(
-        probabilities.shape, device=probabilities.device, generator=generator
-    )
+    noise = torch.rand(probabilities.shape, device=probabilities.device, generator=generator)
     return (noise < probabilities).float()
 
 

@@ -222,9 +222,7 @@ def _build(kind: type[_T], content: dict[str, Any], where: str) -> _T:
         raise RecipeError(
             f"{where}: key {unknown[0]!r} is not known; known keys are {', '.join(sorted(hints))}"
         )
-    values = {
-        key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()
-    }
+    values = {key: _convert(hints[key], value, f"{where}: {key}") for key, value in content.items()}
     try:
         return kind(**values)
     except TypeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,7 @@ from geozoom.model import ModelCard, PatchDrop
 from geozoom.networks import NetworkSpec
 from training.datasets import SceneData, read_folder
 from training.engine import Engine, Stage
-from training.evaluate import Row, control_rows, correct, row, view_split, with_controls
-from training.evaluate import ViewedSplit
+from training.evaluate import Row, ViewedSplit, control_rows, correct, row, view_split, with_controls
 from training.recipe import Recipe
 from training.stages import (
     STAGES,
@@ -124,7 +122,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
     with engine.autocast():
         rows = _results(engine, model, test, request)
-    _finish(request, data, engine, model, rows)
+    _finish(request, data, model, rows)
     return rows
 
 
@@ -160,7 +158,9 @@ def _open_folder(request: RunRequest, engine: Engine) -> None:
         try:
             request.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{request.out}: cannot be created ({error.strerror}); choose another --out") from error
+            raise RunError(
+                f"{request.out}: cannot be created ({error.strerror}); choose another --out"
+            ) from error
         return
     if not request.resume:
         raise RunError(
@@ -214,7 +214,7 @@ def write_text(file: Path, text: str) -> None:
     """Write a text file aside and rename it, so that a kill leaves the old one or the new one."""
     aside = file.with_name(file.name + ".part")
     aside.write_text(text, encoding="utf-8")
-    os.replace(aside, file)
+    aside.replace(file)
 
 
 def _card(request: RunRequest, data: SceneData) -> ModelCard:
@@ -230,9 +230,7 @@ def _card(request: RunRequest, data: SceneData) -> ModelCard:
         scene_m=recipe.card.scene_m,
         mean=mean,
         std=std,
-        classifier=NetworkSpec(
-            name=recipe.networks.classifier, widths=recipe.networks.classifier_widths
-        ),
+        classifier=NetworkSpec(name=recipe.networks.classifier, widths=recipe.networks.classifier_widths),
         policy=NetworkSpec(name=recipe.networks.policy, widths=recipe.networks.policy_widths),
         stage="ft2",
         data=recipe.card.description or data.name,
@@ -280,9 +278,7 @@ def _report_gap(bench: Bench, console: Console) -> None:
         )
 
 
-def _results(
-    engine: Engine, model: PatchDrop, test: ViewedSplit, request: RunRequest
-) -> list[Row]:
+def _results(engine: Engine, model: PatchDrop, test: ViewedSplit, request: RunRequest) -> list[Row]:
     """Measure every stage on the test split (the rows of Table 1/2 and two controls each)."""
     patches = float(model.grid.patches)
     engine.load(model, "lr")
@@ -306,13 +302,8 @@ def _results(
     return rows
 
 
-def _finish(
-    request: RunRequest, data: SceneData, engine: Engine, model: PatchDrop, rows: list[Row]
-) -> None:
+def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
     write_table(request.out, rows)
-    table = {
-        line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)}
-        for line in rows
-    }
+    table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
     model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
     model.save(request.out / "model.safetensors", half=True)

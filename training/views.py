@@ -39,9 +39,7 @@ class Sensor:
     """Standard deviation of the noise of each pixel, in 0..1."""
 
 
-def augment(
-    images: Tensor, side: int, augmentation: Augmentation, generator: torch.Generator
-) -> Tensor:
+def augment(images: Tensor, side: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
     """Draw one random view of each scene.
 
     Args:
@@ -87,9 +85,7 @@ def augment(
     return views
 
 
-def simulate_lr(
-    hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generator | None = None
-) -> Tensor:
+def simulate_lr(hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generator | None = None) -> Tensor:
     """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
 
     Args:

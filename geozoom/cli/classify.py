@@ -18,7 +18,9 @@ from geozoom.cli import options
     help="File that `geozoom plan` wrote.",
 )
 @click.option("--hr", multiple=True, required=True, help="Delivered rasters or a folder of them; repeatable.")
-@click.option("--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable.")
+@click.option(
+    "--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable."
+)
 @options.output_option
 @options.model_option
 @options.max_nodata_option

@@ -11,7 +11,9 @@ from geozoom.cli import options
 
 @click.command("draw")
 @click.argument("orders", type=click.Path(path_type=Path))
-@click.option("--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable.")
+@click.option(
+    "--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Picture to write: .png or .svg."
 )

@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Money(click.ParamType):
+class Money(click.ParamType):  # type: ignore[type-arg]
     """A positive amount of money, exact."""
 
     name = "amount"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Decimal:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         """Return the amount, or fail with what is wrong with it."""
         try:
             amount = Decimal(value)
@@ -38,7 +36,7 @@ class Money(click.ParamType):
         return amount
 
 
-class Bands(click.ParamType):
+class Bands(click.ParamType):  # type: ignore[type-arg]
     """Three band numbers, as in 4,3,2."""
 
     name = "R,G,B"
@@ -67,9 +65,7 @@ def model_option(command: _F) -> _F:
 
 def output_option(command: _F) -> _F:
     """Add -o and --overwrite."""
-    command = click.option(
-        "--overwrite", is_flag=True, help="Replace the output if it exists."
-    )(command)
+    command = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(command)
     return click.option(
         "-o",
         "--output",
@@ -81,12 +77,10 @@ def output_option(command: _F) -> _F:
 
 def human_options(command: _F) -> _F:
     """Add --quiet and --json."""
-    command = click.option(
-        "--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."
-    )(command)
-    return click.option(
-        "-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr."
-    )(command)
+    command = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")(
+        command
+    )
+    return click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")(command)
 
 
 def raster_options(prefix: str, what: str) -> Callable[[_F], _F]:
@@ -138,9 +132,7 @@ def read_options(
         raise click.UsageError(f"--{prefix}offset needs --{prefix}scale")
     if scale is not None and not scale > 0:
         raise click.UsageError(f"--{prefix}scale must be positive")
-    return ReadOptions(
-        bands=bands, scale=scale, offset=offset, nodata=nodata, assume_crs=assume_crs
-    )
+    return ReadOptions(bands=bands, scale=scale, offset=offset, nodata=nodata, assume_crs=assume_crs)
 
 
 def check_json(as_json: bool, output: Path) -> None:
@@ -177,8 +169,7 @@ def stderr_console(quiet: bool = False) -> Console:
 @contextmanager
 def progress_bar(console: Console, what: str) -> Iterator[Progress]:
     """Show a bar on a terminal; yield the function that moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     with Progress(
         TextColumn(what),

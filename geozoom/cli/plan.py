@@ -127,8 +127,10 @@ def _remarks(plan: Plan) -> list[str]:
     currency = plan.prices.currency
     prices = plan.prices
     lines = [
-        f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped:,} skipped for missing data; "
-        f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}",
+        (
+            f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped:,} skipped for missing data; "
+            f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
+        ),
         "benefit: sum of the policy's probabilities"
         + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
     ]
@@ -144,8 +146,7 @@ def _remarks(plan: Plan) -> list[str]:
     )
     lines.append(f"model: {plan.card.name}, {plan.card.data}")
     lines += [
-        f"warning: {name} has pixels that are 0 in every band and not marked as missing; if they are, "
-        "give --nodata 0"
+        f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros
     ]
     if not len(plan):

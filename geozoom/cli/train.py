@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -26,18 +27,20 @@ STAGES = ("all", "hr", "lr", "robust", "pt", "ft1", "ft2")
     "--recipe", default="default", show_default=True, help="default, paper, sentinel2, or a TOML file."
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="Change a value of the recipe; repeatable."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="TABLE.KEY=VALUE",
+    help="Change a value of the recipe; repeatable.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every stage, instead of the recipe's.")
 @click.option("--stage", type=click.Choice(STAGES), default="all", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
-    dataset: str,
+    dataset: Literal["folder"],
     root: Path,
     out: Path,
     recipe: str,
@@ -57,7 +60,7 @@ def command(
 
     rows = train(
         RunRequest(
-            dataset="folder",
+            dataset=dataset,
             root=root,
             out=out,
             recipe=load_recipe(recipe, list(overrides), epochs),

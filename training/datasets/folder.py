@@ -15,12 +15,12 @@ from geozoom.errors import DatasetError
 from training.datasets.scenes import SceneData, Split
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-_EXPECTED = "expected ROOT/train/CLASS/image, ROOT/test/CLASS/image and, if there is one, ROOT/val/CLASS/image"
+_EXPECTED = (
+    "expected ROOT/train/CLASS/image, ROOT/test/CLASS/image and, if there is one, ROOT/val/CLASS/image"
+)
 
 
-def read_folder(
-    root: Path, *, hr_px: int, margin: float, val_share: float, seed: int
-) -> SceneData:
+def read_folder(root: Path, *, hr_px: int, margin: float, val_share: float, seed: int) -> SceneData:
     """Read a tree of {train,val,test}/CLASS/image into memory.
 
     Args:
@@ -111,9 +111,7 @@ def _native_px(files: dict[str, list[Path]], hr_px: int) -> int:
         return hr_px  # _decode names this file together with all other unreadable ones
 
 
-def _decode(
-    root: Path, classes: Sequence[str], files: dict[str, list[Path]], side: int
-) -> Split:
+def _decode(root: Path, classes: Sequence[str], files: dict[str, list[Path]], side: int) -> Split:
     listed = [(file, classes.index(name)) for name in sorted(files) for file in files[name]]
     images = torch.empty((len(listed), 3, side, side), dtype=torch.uint8)
     unreadable: list[str] = []
@@ -144,7 +142,5 @@ def read_square(file: Path, side: int) -> Tensor:
         image = opened.convert("RGB")
     short = min(image.size)
     left, top = (image.width - short) / 2, (image.height - short) / 2
-    square = image.resize(
-        (side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short)
-    )
+    square = image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)

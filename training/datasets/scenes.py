@@ -25,9 +25,7 @@ class Split:
 
     def to(self, device: torch.device) -> Split:
         """Return the split with its tensors on `device`."""
-        return Split(
-            images=self.images.to(device), labels=self.labels.to(device), files=self.files
-        )
+        return Split(images=self.images.to(device), labels=self.labels.to(device), files=self.files)
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled (images, labels) of exactly `size` scenes; a split smaller than that is one batch."""
@@ -39,7 +37,7 @@ class Split:
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels) in file order, the last batch as short as it is."""
-        yield from zip(self.images.split(size), self.labels.split(size), strict=True)
+        yield from zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from geozoom.model import PatchDrop
 from training.evaluate import ViewedSplit
 from training.recipe import Recipe
 from training.views import augment, simulate_lr
-
-import torch
 
 STAGES = ("hr", "lr", "robust", "pt", "ft1", "ft2")
 """All stages in order; `robust` is geozoom's own and is left out where a recipe gives it 0 epochs."""

@@ -31,9 +31,7 @@ class FineTuning:
         self.batch_size = self.recipe.batch_size
         self.schedule = self.recipe.schedule
         self.estimator = build_estimator(self.recipe.estimator)
-        self.reward = build_reward(
-            self.recipe.reward, penalty=self.recipe.penalty, price=self.recipe.price
-        )
+        self.reward = build_reward(self.recipe.reward, penalty=self.recipe.penalty, price=self.recipe.price)
         model = bench.model
         self.optimizer = build_optimizer(
             "adam",

@@ -57,9 +57,7 @@ class HrStage:
         return {"val_accuracy": right.float().mean().item()}
 
 
-def cutmix(
-    views: Tensor, probability: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def cutmix(views: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Paste a box of another scene into some scenes (Yun et al., 2019), each with its own box.
 
     Args:

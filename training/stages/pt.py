@@ -25,9 +25,7 @@ class PreTraining:
         self.batch_size = self.recipe.batch_size
         self.schedule = self.recipe.schedule
         self.estimator = build_estimator(self.recipe.estimator)
-        self.reward = build_reward(
-            self.recipe.reward, penalty=self.recipe.penalty, price=self.recipe.price
-        )
+        self.reward = build_reward(self.recipe.reward, penalty=self.recipe.penalty, price=self.recipe.price)
         policy = bench.model.policy
         self.optimizer = build_optimizer(
             "adam",
