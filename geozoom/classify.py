@@ -138,6 +138,7 @@ class ClassifiedScenes:
             self.summary(),
             self.corners,
             self.to_geodataframe,
+            layer="scenes",
             overwrite=overwrite,
         )
 

@@ -120,9 +120,12 @@ def write_features(
     corners: NDArray[np.float64],
     to_geodataframe: Callable[[], geopandas.GeoDataFrame],
     *,
+    layer: str,
     overwrite: bool,
 ) -> None:
     """Write features in the format of the path's suffix, or as GeoJSON to stdout if it is "-".
+
+    `layer` names the features in formats that hold several layers.
 
     Raises:
         OutputError: See `check_output` and `written_aside`.
@@ -138,7 +141,7 @@ def write_features(
         elif path.suffix.lower() == ".parquet":
             to_geodataframe().to_parquet(aside)
         else:
-            to_geodataframe().to_file(aside)
+            to_geodataframe().to_file(aside, layer=layer)
 
 
 def write_geojson(

@@ -243,6 +243,7 @@ class Plan:
             self.summary(),
             self.corners,
             self.to_geodataframe,
+            layer="orders",
             overwrite=overwrite,
         )
 

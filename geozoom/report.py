@@ -63,7 +63,7 @@ def draw_plan(
             to_tile = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
             inverse = ~tile.transform
             rings = [np.asarray(polygon.exterior.coords) for polygon in mine.geometry.explode()]
-            corners = [np.column_stack(inverse * to_tile.transform(ring[:, 0], ring[:, 1])) for ring in rings]
+            corners = [np.column_stack(inverse @ to_tile.transform(ring[:, 0], ring[:, 1])) for ring in rings]
             shown = mpl.collections.PolyCollection(corners, cmap="plasma", alpha=0.75, linewidths=0)
             shown.set_array(mine.geometry.explode().index.map(mine["probability"]).to_numpy())
             shown.set_clim(0.5, 1)

@@ -128,7 +128,7 @@ def ground_gsd_m(crs: CRS, transform: Affine, width: int, height: int) -> tuple[
     Measured along geodesics: EPSG:3857 and degrees are no measure of the ground.
     """
     col, row = width / 2, height / 2
-    x, y = zip(*(transform * point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
+    x, y = zip(*(transform @ point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
     to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon, lat = to_wgs84.transform(x, y, errcheck=True)
     _, _, metres = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])

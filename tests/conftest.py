@@ -1,0 +1,159 @@
+"""Small real rasters, a small model and a small tree of scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from PIL import Image
+from rasterio.enums import ColorInterp
+
+from geozoom.model import ModelCard, PatchDrop
+from geozoom.networks import NetworkSpec
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+UTM33 = "EPSG:32633"
+ORIGIN = (400_000.0, 5_800_000.0)
+
+torch.set_num_threads(2)
+
+
+def small_card(**changes: Any) -> ModelCard:
+    """A card of a model that is small enough for tests: 80 m scenes of 8 LR and 32 HR pixels."""
+    values: dict[str, Any] = {
+        "name": "small",
+        "classes": ("barren", "built", "water"),
+        "grid_rows": 4,
+        "grid_cols": 4,
+        "lr_px": 8,
+        "hr_px": 32,
+        "scene_m": 80.0,
+        "mean": (0.4, 0.45, 0.5),
+        "std": (0.2, 0.2, 0.25),
+        "classifier": NetworkSpec(name="resnet32", widths=(4, 8, 8)),
+        "policy": NetworkSpec(name="resnet8", widths=(4, 8, 8)),
+        "stage": "ft2",
+        "data": "made for tests",
+        "data_license": "none needed",
+    }
+    return ModelCard(**(values | changes))
+
+
+def small_model(seed: int = 0, **changes: Any) -> PatchDrop:
+    """A model with random weights whose policy is neither all nor nothing."""
+    torch.manual_seed(seed)
+    model = PatchDrop(small_card(**changes))
+    # Fresh batch norms leave a fresh policy near 0.5 everywhere; spread it out.
+    torch.nn.init.normal_(model.policy.fc.weight, std=1.0)
+    return model.eval()
+
+
+@pytest.fixture
+def model() -> PatchDrop:
+    return small_model()
+
+
+@pytest.fixture
+def model_file(tmp_path: Path, model: PatchDrop) -> Path:
+    path = tmp_path / "small.safetensors"
+    model.save(path)
+    return path
+
+
+WriteRaster = Callable[..., Path]
+
+
+def smooth_noise(bands: int, height: int, width: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    """Noise with structure at several scales in 0..1, (bands, height, width)."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((bands, height, width))
+    for step in (1, 4, 16):
+        coarse = rng.random((bands, -(-height // step), -(-width // step)))
+        total += np.kron(coarse, np.ones((1, step, step)))[:, :height, :width] * step**0.5
+    low, high = total.min(), total.max()
+    return np.asarray((total - low) / (high - low))
+
+
+@pytest.fixture
+def write_raster(tmp_path: Path) -> WriteRaster:
+    """Return a function that writes a georeferenced raster and returns its path."""
+
+    def write(
+        name: str = "tile.tif",
+        *,
+        folder: Path | None = None,
+        height: int = 40,
+        width: int = 48,
+        count: int = 3,
+        dtype: str = "uint8",
+        crs: str | None = UTM33,
+        transform: Affine | None = None,
+        gsd: float = 10.0,
+        pixels: np.ndarray[Any, Any] | None = None,
+        nodata: float | None = None,
+        scale: float | None = None,
+        offset: float = 0.0,
+        descriptions: tuple[str, ...] | None = None,
+        rgb: bool = True,
+        seed: int = 0,
+    ) -> Path:
+        folder = tmp_path / "tiles" if folder is None else folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if pixels is None:
+            top = {"uint8": 255, "uint16": 3000}.get(dtype, 1)
+            pixels = (smooth_noise(count, height, width, seed) * (top - 1) + 1).astype(dtype)
+        count, height, width = pixels.shape
+        if transform is None:
+            transform = Affine(gsd, 0, ORIGIN[0], 0, -gsd, ORIGIN[1])
+        path = folder / name
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            dtype=dtype,
+            count=count,
+            height=height,
+            width=width,
+            crs=crs,
+            transform=transform,
+            nodata=nodata,
+            photometric="RGB" if rgb and count == 3 else "MINISBLACK",
+        ) as out:
+            out.write(pixels)
+            if scale is not None:
+                out.scales = (scale,) * count
+                out.offsets = (offset,) * count
+            if descriptions is not None:
+                out.descriptions = descriptions
+            if count == 4 and rgb:
+                out.colorinterp = (
+                    ColorInterp.red,
+                    ColorInterp.green,
+                    ColorInterp.blue,
+                    ColorInterp.undefined,
+                )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def scene_tree(tmp_path: Path) -> Path:
+    """A folder of {train,test}/CLASS/image of three classes that colour alone tells apart."""
+    root = tmp_path / "scenes"
+    colours = {"barren": (170, 140, 100), "built": (130, 130, 135), "water": (30, 60, 110)}
+    for split, count in (("train", 20), ("test", 8)):
+        for number, (name, colour) in enumerate(colours.items()):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                noise = smooth_noise(3, 40, 40, seed=1000 * number + index + 500 * (split == "test"))
+                pixels = np.asarray(colour) + (noise.transpose(1, 2, 0) - 0.5) * 60
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02}.png")
+    return root

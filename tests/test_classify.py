@@ -1,0 +1,266 @@
+"""Deliveries and classification, from an emulated LR view of a scene whose HR truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from click.testing import CliRunner, Result
+from rasterio.warp import Resampling, calculate_default_transform, reproject
+from rasterio.windows import Window
+
+import geozoom
+from geozoom.cli import main
+from geozoom.errors import DeliveryError, OrdersError
+from geozoom.model import PatchDrop
+from geozoom.orders import Plan
+from tests.conftest import ORIGIN, UTM33, WriteRaster, small_model, smooth_noise
+
+HR_GSD = 2.5
+"""32 HR pixels on 8 LR pixels of 10 m."""
+ROWS, COLS = 3, 4
+"""Scenes of the tile."""
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+class World:
+    """One HR truth, its LR view as a tile, and a plan over it."""
+
+    def __init__(self, write_raster: WriteRaster, tmp_path: Path, model: PatchDrop) -> None:
+        self.write_raster = write_raster
+        self.truth = (smooth_noise(3, ROWS * 32, COLS * 32) * 254 + 1).astype(np.uint8)
+        lr = self.truth.reshape(3, ROWS * 8, 4, COLS * 8, 4).mean(axis=(2, 4))
+        self.tile = write_raster("emulated.tif", pixels=lr.round().astype(np.uint8))
+        self.hr = tmp_path / "hr"
+        self.model = model
+        self.plan: Plan = geozoom.plan([self.tile], model=model)
+        self.orders = tmp_path / "orders.geojson"
+        self.plan.write(self.orders)
+
+    def deliver(self, name: str, window: Window | None = None, **changes: Any) -> Path:
+        window = window or Window(0, 0, COLS * 32, ROWS * 32)
+        rows, cols = window.toslices()
+        transform = Affine(HR_GSD, 0, ORIGIN[0], 0, -HR_GSD, ORIGIN[1])
+        values = {
+            "folder": self.hr,
+            "pixels": self.truth[:, rows, cols],
+            "transform": transform @ Affine.translation(window.col_off, window.row_off),
+        }
+        return self.write_raster(name, **(values | changes))
+
+    def classify(self, **changes: Any) -> geozoom.ClassifiedScenes:
+        return geozoom.classify(self.orders, hr=[self.hr], lr=[self.tile], model=self.model, **changes)
+
+    def masks(self) -> np.ndarray[Any, Any]:
+        masks = np.zeros((ROWS, COLS, 16), dtype=bool)
+        masks[self.plan.scene_row, self.plan.scene_col, self.plan.patch] = True
+        return masks.reshape(-1, 16)
+
+
+@pytest.fixture
+def world(write_raster: WriteRaster, tmp_path: Path, model: PatchDrop) -> World:
+    return World(write_raster, tmp_path, model)
+
+
+def cut(pixels: np.ndarray[Any, Any], side: int) -> torch.Tensor:
+    scenes = pixels.reshape(3, ROWS, side, COLS, side).transpose(1, 3, 0, 2, 4)
+    return torch.from_numpy(scenes.reshape(-1, 3, side, side).astype(np.float32) / 255)
+
+
+def test_scenes_get_the_classes_of_eq_7_on_what_was_bought_and_delivered(world: World) -> None:
+    world.deliver("all.tif")
+    found = world.classify()
+    with rasterio.open(world.tile) as dataset:
+        lr = cut(dataset.read(), 8)
+    bought = torch.from_numpy(world.masks()).float()
+    with torch.inference_mode():
+        expected = world.model.class_log_probabilities(cut(world.truth, 32), lr, bought).exp()
+        free = world.model.lr_logits(lr).softmax(1)
+    assert 0 < bought.mean() < 1
+    assert found.top.shape == (ROWS * COLS, 3)
+    ordered = np.take_along_axis(expected.numpy(), found.top, axis=1)
+    np.testing.assert_allclose(found.probability, ordered, atol=1e-5)
+    assert (np.diff(found.probability, axis=1) <= 0).all()
+    assert found.delivered.tolist() == found.bought.tolist() == bought.sum(1).int().tolist()
+    assert found.lr_class.tolist() == free.argmax(1).tolist()
+    np.testing.assert_allclose(found.lr_probability, free.max(1).values, atol=1e-5)
+
+
+def test_deliveries_in_another_crs_and_in_parts_give_nearly_the_same(world: World, tmp_path: Path) -> None:
+    world.deliver("all.tif")
+    whole = world.classify()
+    source = world.deliver("whole.tif", folder=tmp_path / "source")
+    for file in world.hr.iterdir():
+        file.unlink()
+    with rasterio.open(source) as dataset:
+        transform, width, height = calculate_default_transform(
+            dataset.crs, "EPSG:3857", dataset.width, dataset.height, *dataset.bounds
+        )
+        pixels = np.zeros((3, height, width), dtype=np.uint8)
+        reproject(
+            dataset.read(),
+            pixels,
+            src_transform=dataset.transform,
+            src_crs=dataset.crs,
+            dst_transform=transform,
+            dst_crs="EPSG:3857",
+            resampling=Resampling.cubic,
+        )
+    half = width // 2
+    for name, columns in (("west.tif", slice(0, half)), ("east.tif", slice(half, width))):
+        world.write_raster(
+            name,
+            folder=world.hr,
+            pixels=pixels[:, :, columns],
+            crs="EPSG:3857",
+            transform=transform @ Affine.translation(columns.start, 0),
+            nodata=0,
+        )
+    parts = world.classify()
+    inner = [1 * COLS + 1, 1 * COLS + 2]  # reprojection loses a pixel at the outer edge
+    assert parts.delivered[inner].tolist() == whole.delivered[inner].tolist()
+    assert (parts.top[inner, 0] == whole.top[inner, 0]).all()
+    np.testing.assert_allclose(parts.probability[inner], whole.probability[inner], atol=0.05)
+
+
+def test_patches_that_were_not_delivered_are_masked_and_counted(world: World) -> None:
+    world.deliver("west.tif", Window(0, 0, 40, ROWS * 32))  # one scene and one patch
+    found = world.classify()
+    masks = world.masks().reshape(ROWS, COLS, 4, 4)
+    expected = masks.copy()
+    expected[:, 1, :, 1:] = False
+    expected[:, 2:] = False
+    assert found.delivered.tolist() == expected.sum(axis=(2, 3)).ravel().tolist()
+    assert found.bought.tolist() == masks.sum(axis=(2, 3)).ravel().tolist()
+    without = found.delivered == 0
+    assert without.any()
+    assert (found.top[without, 0] == found.lr_class[without]).all()
+    np.testing.assert_allclose(found.probability[without, 0], found.lr_probability[without], atol=1e-6)
+    totals = found.summary()["totals"]
+    assert totals["patches_missing"] == int(found.bought.sum() - found.delivered.sum()) > 0
+
+
+def test_what_was_not_bought_is_not_used_even_if_it_was_delivered(world: World) -> None:
+    world.deliver("all.tif")
+    honest = world.classify()
+    bought = world.masks().reshape(ROWS, COLS, 4, 4)
+    pixels = bought.transpose(0, 2, 1, 3).repeat(8, axis=1).repeat(8, axis=3).reshape(ROWS * 32, COLS * 32)
+    world.deliver("all.tif", pixels=np.where(pixels, world.truth, 255 - world.truth))
+    spoilt = world.classify()
+    assert spoilt.delivered.tolist() == honest.delivered.tolist()
+    np.testing.assert_allclose(spoilt.probability, honest.probability, atol=1e-6)
+
+
+def test_the_finest_of_overlapping_deliveries_is_used(world: World) -> None:
+    world.deliver("b_fine.tif")
+    alone = world.classify()
+    coarse = world.truth[:, ::4, ::4]
+    world.deliver("a_coarse.tif", pixels=255 - coarse, transform=Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]))
+    both = world.classify()
+    np.testing.assert_allclose(both.probability, alone.probability, atol=1e-6)
+    assert [Path(path).name for path in both.coarse] == ["a_coarse.tif"]
+
+
+def test_the_command_writes_a_feature_per_scene(world: World, model_file: Path, tmp_path: Path) -> None:
+    world.deliver("all.tif")
+    out = tmp_path / "scenes.geojson"
+    result = run(
+        *("classify", "--orders", world.orders, "--hr", world.hr, "--lr", world.tile, "-o", out),
+        *("--model", model_file, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    assert len(content["features"]) == ROWS * COLS
+    assert json.loads(result.stdout) == content["geozoom"]
+    assert content["geozoom"]["totals"]["patches_missing"] == 0
+    properties = content["features"][0]["properties"]
+    assert properties["class"] in world.model.card.classes
+    assert properties["probability"] >= properties["probability_2"] >= properties["probability_3"]
+    assert properties["hr_share"] == properties["patches_delivered"] / 16
+    frame = geopandas.read_file(out).to_crs(UTM33)
+    assert frame.area.sum() == pytest.approx(ROWS * COLS * 6400, rel=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet"])
+def test_orders_in_other_formats_are_read_too(world: World, tmp_path: Path, suffix: str) -> None:
+    world.deliver("all.tif")
+    expected = world.classify()
+    world.orders = tmp_path / f"orders{suffix}"
+    world.plan.write(world.orders)
+    found = world.classify()
+    assert found.bought.tolist() == expected.bought.tolist()
+    np.testing.assert_allclose(found.probability, expected.probability)
+
+
+def test_orders_that_do_not_belong_to_tiles_or_model_are_refused(
+    world: World, write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    world.deliver("all.tif")
+    stranger = write_raster("stranger.tif")
+    with pytest.raises(OrdersError, match=r"tile emulated\.tif, which is not among"):
+        geozoom.classify(world.orders, hr=[world.hr], lr=[stranger], model=world.model)
+    moved = write_raster(
+        "emulated.tif", folder=tmp_path / "moved", transform=Affine(10, 0, ORIGIN[0] + 400, 0, -10, ORIGIN[1])
+    )
+    with pytest.raises(OrdersError, match="do not lie on the lattice"):
+        geozoom.classify(world.orders, hr=[world.hr], lr=[moved], model=world.model)
+    other = small_model(lr_px=4, hr_px=32)
+    with pytest.raises(OrdersError, match="classify with the model that planned"):
+        geozoom.classify(world.orders, hr=[world.hr], lr=[world.tile], model=other)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"type": "FeatureCollection", "features": []}', "\x00\xff"])
+def test_files_that_are_not_orders_are_refused(world: World, tmp_path: Path, text: str) -> None:
+    world.deliver("all.tif")
+    world.orders = tmp_path / "not.geojson"
+    world.orders.write_bytes(text.encode("latin-1"))
+    with pytest.raises(OrdersError, match=r"not\.geojson: not orders"):
+        world.classify()
+    world.orders = tmp_path / "nowhere.geojson"
+    with pytest.raises(OrdersError, match="no such orders file"):
+        world.classify()
+
+
+def test_all_unusable_deliveries_are_named_at_once(world: World) -> None:
+    world.deliver("good.tif")
+    world.deliver("no_crs.tif", crs=None)
+    world.deliver("pan.tif", pixels=world.truth[:1])
+    world.deliver("uncalibrated.tif", pixels=world.truth.astype(np.uint16), dtype="uint16")
+    (world.hr / "broken.tif").write_bytes(b"II*\0")
+    with pytest.raises(DeliveryError) as caught:
+        world.classify()
+    text = str(caught.value)
+    assert len(text.splitlines()) == 4
+    for words in (
+        "no_crs.tif: has no CRS",
+        "pan.tif: has 1 band",
+        "uncalibrated.tif: holds uint16",
+        "broken.tif",
+    ):
+        assert words in text
+
+
+def test_a_delivery_that_is_cut_short_is_named(world: World) -> None:
+    path = world.deliver("short.tif")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DeliveryError, match=r"short\.tif: cannot be read"):
+        world.classify()
+
+
+def test_an_empty_folder_of_deliveries_is_refused(world: World, model_file: Path) -> None:
+    world.hr.mkdir()
+    result = run(
+        *("classify", "--orders", world.orders, "--hr", world.hr, "--lr", world.tile, "--model", model_file)
+    )
+    assert result.exit_code == 1
+    assert "no rasters" in result.stderr

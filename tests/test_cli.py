@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from geozoom.cli import main
+from geozoom.model import DEFAULT_MODEL, load_model
+from tests.conftest import EXAMPLES
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from geozoom.cli import main;"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0;"
+        "heavy = {'torch', 'torchvision', 'rasterio', 'geopandas', 'matplotlib', 'numpy', 'rich', 'scipy'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_on_a_folder_imports_neither_rasterio_nor_geopandas() -> None:
+    code = (
+        "import sys, training.run;"
+        "heavy = {'rasterio', 'geopandas', 'pyproj', 'shapely'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["plan", "classify", "draw", "train"])
+def test_every_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    assert CliRunner().invoke(main, ["buy"]).exit_code == 2
+
+
+def test_the_default_model_ships_within_its_limit_and_describes_itself() -> None:
+    assert DEFAULT_MODEL.stat().st_size <= 20 * 2**20
+    card = load_model().card
+    assert (card.lr_gsd_m, card.scene_m, card.stage) == (10.0, 80.0, "ft2")
+    assert card.hr_gsd_m == pytest.approx(0.556, abs=0.001)
+    assert len(card.classes) == 21
+    assert "public domain" in card.data_license
+    assert "simulated" in card.data
+    assert card.metrics["table"]["HR-CNN"]["S"] == 16
+    assert card.recipe["sensor"]["psf_fwhm"] > 0
+
+
+def test_the_readme_plan_of_the_examples_buys_something_and_can_be_drawn(tmp_path: Path) -> None:
+    orders, picture = tmp_path / "orders.geojson", tmp_path / "plan.png"
+    tiles = str(EXAMPLES / "tiles")
+    result = CliRunner().invoke(main, ["plan", tiles, "--budget", "5000", "-o", str(orders)])
+    assert result.exit_code == 0, result.output
+    assert orders.read_text().count('"Feature"') > 100
+    result = CliRunner().invoke(main, ["draw", str(orders), "--lr", tiles, "-o", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, ["draw", str(orders), "--lr", tiles, "-o", str(picture)])
+    assert result.exit_code == 1
+    assert "exists already" in result.stderr
+    text = tmp_path / "text.geojson"
+    text.write_text("no features")
+    result = CliRunner().invoke(main, ["draw", str(text), "--lr", tiles, "-o", str(tmp_path / "p.png")])
+    assert result.exit_code == 1
+    assert "text.geojson" in result.stderr
+
+
+def test_the_delivered_example_can_be_classified(tmp_path: Path) -> None:
+    folder = EXAMPLES / "berkeley"
+    orders, scenes = tmp_path / "orders.geojson", tmp_path / "scenes.geojson"
+    plan = CliRunner().invoke(main, ["plan", str(folder / "lr_emulated.tif"), "-o", str(orders)])
+    assert plan.exit_code == 0, plan.output
+    result = CliRunner().invoke(
+        main,
+        [
+            *("classify", "--orders", str(orders), "--hr", str(folder / "hr")),
+            *("--lr", str(folder / "lr_emulated.tif"), "-o", str(scenes)),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert scenes.read_text().count('"Feature"') > 50

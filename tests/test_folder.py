@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from geozoom.errors import DatasetError
+from training.datasets import SceneData, read_folder
+from training.datasets.folder import read_square
+
+
+def read(root: Path, seed: int = 0) -> SceneData:
+    return read_folder(root, hr_px=32, margin=1.25, val_share=0.1, seed=seed)
+
+
+def test_without_val_a_stratified_share_of_train_is_held_out_by_seed(scene_tree: Path) -> None:
+    data = read(scene_tree)
+    assert data.classes == ("barren", "built", "water")
+    assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 24)
+    assert torch.bincount(data.val.labels).tolist() == [2, 2, 2]
+    assert not set(data.val.files) & set(data.train.files)
+    assert "seed 0" in data.val_from
+    assert read(scene_tree).val.files == data.val.files
+    assert read(scene_tree, seed=1).val.files != data.val.files
+
+
+def test_the_trees_own_val_split_is_used(scene_tree: Path) -> None:
+    shutil.copytree(scene_tree / "test", scene_tree / "val")
+    data = read(scene_tree)
+    assert (len(data.train), len(data.val), len(data.test)) == (60, 24, 24)
+
+
+def test_training_scenes_keep_a_margin_but_are_never_enlarged(scene_tree: Path) -> None:
+    data = read_folder(scene_tree, hr_px=36, margin=1.25, val_share=0.1, seed=0)
+    assert data.train.images.shape[-1] == 40  # the files' own size; 45 would be enlarged
+    assert data.test.images.shape[-1] == 36
+
+
+def test_an_oblong_image_gives_its_central_square(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 60, 3), dtype=np.uint8)
+    pixels[:, 20:40] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert read_square(tmp_path / "wide.png", 20).float().mean() == 200
+
+
+def test_greyscale_and_transparent_images_become_rgb(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 90).save(tmp_path / "grey.png")
+    Image.new("RGBA", (8, 8), (90, 90, 90, 10)).save(tmp_path / "alpha.png")
+    for name in ("grey.png", "alpha.png"):
+        assert set(read_square(tmp_path / name, 8).flatten().tolist()) == {90}
+
+
+def test_every_unreadable_image_is_named_at_once(scene_tree: Path) -> None:
+    broken = [scene_tree / "train/built/00.png", scene_tree / "train/water/07.png"]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(DatasetError, match=r"2 of") as caught:
+        read(scene_tree)
+    assert all(str(file) in str(caught.value) for file in broken)
+
+
+def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_tree: Path) -> None:
+    with pytest.raises(DatasetError, match="no such folder"):
+        read(tmp_path / "nowhere")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "images").mkdir()
+    with pytest.raises(DatasetError, match=r"ROOT/train/CLASS/image.*found images"):
+        read(tmp_path / "flat")
+    (scene_tree / "test" / "volcano").mkdir()
+    shutil.copy(scene_tree / "test/built/00.png", scene_tree / "test/volcano/00.png")
+    with pytest.raises(DatasetError, match="class 'volcano' is not in train"):
+        read(scene_tree)
+    shutil.rmtree(scene_tree / "test" / "volcano")
+    for file in (scene_tree / "train/built").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match=r"train/built: no images"):
+        read(scene_tree)
+
+
+def test_batches_are_shuffled_whole_and_of_equal_size(scene_tree: Path) -> None:
+    split = read(scene_tree).train
+    batches = list(split.batches(16, torch.Generator().manual_seed(0)))
+    assert [len(labels) for _, labels in batches] == [16, 16, 16]
+    (everything,) = split.batches(1000, torch.Generator().manual_seed(0))
+    assert sorted(everything[1].tolist()) == sorted(split.labels.tolist())
+    assert everything[1].tolist() != split.labels.tolist()

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from shapely.geometry import shape
+
+import geozoom
+from geozoom.cli import main
+from geozoom.errors import OutputError
+from geozoom.model import PatchDrop
+from tests.conftest import WriteRaster
+
+PRICES = """
+name = "dear and small"
+currency = "EUR"
+rate_per_km2 = "900.00"
+minimum_km2 = "0.01"
+order_side_km = "0.2"
+source = "made for tests"
+effective_date = "2026-01-31"
+trust = "none"
+"""
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    path = tmp_path / "prices.toml"
+    path.write_text(PRICES)
+    return path
+
+
+@pytest.fixture
+def tiles(write_raster: WriteRaster, tmp_path: Path) -> Path:
+    write_raster("north.tif", seed=1)
+    write_raster("south.tif", dtype="uint16", scale=1e-4, crs="EPSG:32733", seed=2)
+    return tmp_path / "tiles"
+
+
+def test_a_plan_is_valid_geojson_whose_figures_add_up(
+    tiles: Path, model_file: Path, prices: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "orders.geojson"
+    result = run(
+        *("plan", tiles, "--budget", "60", "-o", out, "--model", model_file, "--prices", prices, "--json")
+    )
+    assert result.exit_code == 0, result.output
+    content = json.loads(out.read_text())
+    summary = content["geozoom"]
+    assert json.loads(result.stdout) == summary
+    totals, features = summary["totals"], content["features"]
+    assert totals["patches"] == len(features) > 0
+    assert totals["cost"] <= 60
+    assert totals["cost"] + totals["budget_left"] == pytest.approx(60)
+    assert len(features) < totals["candidate_patches"]
+    assert totals["value"] <= totals["value_bound"]
+    assert totals["budget_short_for_next_order"] > 0
+    assert sum(order["cost"] for order in summary["orders"]) == pytest.approx(totals["cost"], abs=1e-9)
+    for order in summary["orders"]:
+        mine = [feature for feature in features if feature["properties"]["order"] == order["order"]]
+        assert len(mine) == order["patches"]
+        properties = [feature["properties"] for feature in mine]
+        assert {each["tile"] for each in properties} == {order["tile"]}
+        assert sum(each["area_km2"] for each in properties) == pytest.approx(order["area_km2"], abs=1e-9)
+        shares = sum(Decimal(str(each["cost_share"])) for each in properties)
+        assert shares == Decimal(str(order["cost"])).quantize(Decimal("0.000001"))
+        billed = max(Decimal(str(order["area_km2"])), Decimal("0.01"))
+        assert Decimal(str(order["cost"])) == (billed * 900).quantize(Decimal("0.01"), "ROUND_HALF_UP")
+    for feature in features:
+        polygon = shape(feature["geometry"])
+        assert polygon.is_valid
+        assert polygon.exterior.is_ccw
+        flat = np.asarray(feature["geometry"]["coordinates"]).ravel()
+        assert (flat == flat.round(7)).all()
+        assert feature["properties"]["probability"] > 0.5
+        assert feature["properties"]["area_km2"] == pytest.approx(0.0004, rel=0.01)
+    bounds = geopandas.read_file(out).total_bounds
+    assert content["bbox"] == pytest.approx(bounds.tolist())
+    assert summary["price_list"]["name"] == "dear and small"
+    assert [tile["calibration"] for tile in summary["tiles"]] == [
+        "8-bit display RGB",
+        "scale and offset tags",
+    ]
+
+
+def test_without_a_budget_every_patch_above_one_half_is_bought(
+    tiles: Path, model: PatchDrop, prices: Path
+) -> None:
+    plan = geozoom.plan([tiles], model=model, prices=prices)
+    assert len(plan) == plan.candidates
+    cheap = geozoom.plan([tiles], model=model, prices=prices, threshold=0.9)
+    assert 0 < len(cheap) < len(plan)
+    assert cheap.probability.min() > 0.9
+
+
+def test_the_policy_sees_what_the_tile_holds(write_raster: WriteRaster, model: PatchDrop) -> None:
+    import rasterio
+
+    path = write_raster(height=16, width=24)
+    plan = geozoom.plan([path], model=model, threshold=0.0)
+    with rasterio.open(path) as dataset:
+        pixels = torch.from_numpy(dataset.read()).float() / 255
+    scenes = torch.stack([pixels[:, r : r + 8, c : c + 8] for r in (0, 8) for c in (0, 8, 16)])
+    with torch.inference_mode():
+        expected = model.probabilities(scenes).numpy()
+    found = np.zeros_like(expected)
+    found[plan.scene_row * 3 + plan.scene_col, plan.patch] = plan.probability
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_footprints_of_a_whole_tile_cover_it_once(write_raster: WriteRaster, model: PatchDrop) -> None:
+    frame = geozoom.plan([write_raster(height=16, width=24)], model=model, threshold=0.0).to_geodataframe()
+    ground = frame.to_crs("EPSG:32633")
+    assert ground.area.sum() == pytest.approx(160 * 240, rel=1e-6)
+    assert ground.union_all().area == pytest.approx(160 * 240, rel=1e-6)
+    first = ground[(frame["scene"] == "0,0") & (frame["patch"] == 0)].total_bounds
+    assert first.tolist() == pytest.approx([400_000, 5_799_980, 400_020, 5_800_000], abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb", ".parquet"])
+def test_a_plan_is_written_in_the_format_of_the_suffix(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, suffix: str
+) -> None:
+    plan = geozoom.plan([write_raster()], model=model)
+    out = tmp_path / f"orders{suffix}"
+    plan.write(out)
+    read = geopandas.read_parquet if suffix == ".parquet" else geopandas.read_file
+    frame = read(out)
+    assert len(frame) == len(plan)
+    assert frame.crs.to_epsg() == 4326
+    assert set(frame["patch"]) == set(plan.patch.tolist())
+
+
+def test_features_go_to_stdout_unless_a_file_is_named(write_raster: WriteRaster, model_file: Path) -> None:
+    result = run("plan", write_raster(), "--model", model_file, "-q")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["type"] == "FeatureCollection"
+    assert result.stderr == ""
+
+
+def test_a_plan_across_the_antimeridian_is_split_there(write_raster: WriteRaster, model: PatchDrop) -> None:
+    from affine import Affine
+    from rasterio.warp import transform
+
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32601", [-180.0], [-17.0])
+    path = write_raster(crs="EPSG:32601", transform=Affine(10, 0, x - 245, 0, -10, y))
+    plan = geozoom.plan([path], model=model, threshold=0.0)
+    features = list(plan.features())
+    split = [each for each in features if each["geometry"]["type"] == "MultiPolygon"]
+    assert split
+    for feature in features:
+        geometry = shape(feature["geometry"])
+        assert geometry.is_valid
+        assert max(np.ptp(np.asarray(part.exterior.coords)[:, 0]) for part in shapes(geometry)) < 1
+    areas = [feature["properties"]["area_km2"] for feature in features]
+    assert max(areas) == pytest.approx(min(areas), rel=1e-3)
+
+
+def shapes(geometry: Any) -> list[Any]:
+    return list(getattr(geometry, "geoms", [geometry]))
+
+
+def test_the_table_shows_what_a_buyer_signs(
+    tiles: Path, model_file: Path, prices: Path, tmp_path: Path
+) -> None:
+    result = run(
+        *("plan", tiles, "--budget", "60", "-o", tmp_path / "o.geojson", "--model", model_file),
+        *("--prices", prices),
+    )
+    for words in (
+        "km² billed",
+        "cost EUR",
+        "budget 60.00 EUR, left",
+        "dear and small",
+        "2026-01-31",
+        "more would",
+    ):
+        assert words in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("budget", ["0", "-5", "much", "nan", "0.001"])
+def test_a_budget_that_is_no_amount_is_wrong_usage(budget: str, tmp_path: Path) -> None:
+    result = run("plan", tmp_path, f"--budget={budget}")
+    assert result.exit_code == 2
+    assert "--budget" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Missing argument"),
+        (("{tiles}", "--json"), "give -o FILE"),
+        (("{tiles}", "--bands", "4,3"), "three band numbers"),
+        (("{tiles}", "--bands", "0,1,2"), "counted from 1"),
+        (("{tiles}", "--offset", "1"), "--offset needs --scale"),
+        (("{tiles}", "--scale", "0"), "--scale must be positive"),
+        (("{tiles}", "--nonsense"), "No such option"),
+    ],
+)
+def test_wrong_usage_exits_with_2(tiles: Path, arguments: tuple[str, ...], words: str) -> None:
+    result = run("plan", *(argument.format(tiles=tiles) for argument in arguments))
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere",), "nowhere: no such file or folder"),
+        (("{tmp}",), "no rasters"),
+        (("{tiles}", "--model", "nowhere.safetensors"), "nowhere.safetensors: no such model"),
+        (("{tiles}", "--prices", "nowhere.toml"), "nowhere.toml: cannot be read as a price list"),
+        (("{tiles}", "-o", "{tmp}/there.geojson"), "there.geojson: exists already; give --overwrite"),
+        (("{tiles}", "-o", "{tmp}/nowhere/o.geojson"), "nowhere: cannot be written to"),
+        (("{tiles}", "-o", "{tmp}/there.geojson/o.geojson"), "cannot be written to"),
+        (("{tiles}", "-o", "{tmp}/orders.xlsx"), "end the name in one of"),
+        (("{tiles}", "-o", "{tmp}/folder.gpkg"), "is a folder; name a file"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_1(
+    tiles: Path, tmp_path: Path, model_file: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "there.geojson").write_text("mine")
+    (tmp_path / "folder.gpkg").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    filled = [argument.format(tiles=tiles, tmp=tmp_path) for argument in arguments]
+    defaults = [] if "--model" in filled else ["--model", model_file]
+    result = run("plan", *filled, *defaults)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.output
+    assert (tmp_path / "there.geojson").read_text() == "mine"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_one_corrupt_tile_among_good_ones_stops_the_plan_before_it_starts(
+    tiles: Path, model_file: Path, tmp_path: Path
+) -> None:
+    (tiles / "corrupt.tif").write_bytes(b"II*\0 this is no TIFF")
+    result = run("plan", tiles, "--model", model_file, "-o", tmp_path / "o.geojson")
+    assert result.exit_code == 1
+    assert "corrupt.tif: cannot be opened as a raster" in result.stderr
+    assert not (tmp_path / "o.geojson").exists()
+
+
+def test_overwrite_replaces_the_output(write_raster: WriteRaster, model_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.geojson"
+    out.write_text("old")
+    assert run("plan", write_raster(), "--model", model_file, "-o", out, "--overwrite").exit_code == 0
+    assert json.loads(out.read_text())["features"]
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = geozoom.plan([write_raster()], model=model)
+    out = tmp_path / "out" / "o.geojson"
+    out.parent.mkdir()
+    out.write_text("old")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("geozoom.features.write_geojson", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        plan.write(out, overwrite=True)
+    assert [file.name for file in out.parent.iterdir()] == ["o.geojson"]
+    assert out.read_text() == "old"
+
+
+def test_ctrl_c_leaves_no_output_and_no_traceback(
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+) -> None:
+    tile = write_raster(height=6000, width=6000)  # half a million scenes: long enough to be stopped
+    out = tmp_path / "out" / "o.geojson"
+    out.parent.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geozoom", "plan", tile, "--model", model_file, "-o", out],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert list(out.parent.iterdir()) == []
+
+
+def test_zeros_that_may_be_missing_data_are_warned_about(
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+) -> None:
+    pixels = np.full((3, 16, 16), 120, dtype=np.uint8)
+    pixels[:, 0, :4] = 0
+    path = write_raster(pixels=pixels)
+    result = run("plan", path, "--model", model_file, "-o", tmp_path / "a.geojson")
+    assert "unmarked pixels that are 0" in result.stderr
+    result = run("plan", path, "--model", model_file, "-o", tmp_path / "b.geojson", "--nodata", "0")
+    assert "unmarked pixels" not in result.stderr
+
+
+def test_a_tile_of_nothing_but_missing_data_is_said_so(write_raster: WriteRaster, model_file: Path) -> None:
+    path = write_raster(pixels=np.zeros((3, 16, 16), dtype=np.uint8), nodata=0)
+    result = run("plan", path, "--model", model_file)
+    assert result.exit_code == 1
+    assert "holds enough data" in result.stderr

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from geozoom.errors import RecipeError
+from training.recipe import RECIPES, load_recipe, recipe_from_dict
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)
+def test_shipped_recipes_load_and_survive_being_written_down(file: Path) -> None:
+    recipe = load_recipe(file.stem, [])
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+
+
+def test_the_papers_recipe_uses_the_papers_estimator_and_reward() -> None:
+    recipe = load_recipe("paper", [])
+    assert recipe.robust.epochs == 0
+    for stage, penalty in ((recipe.pt, 0.5), (recipe.ft1, 20), (recipe.ft2, 20)):
+        assert (stage.estimator, stage.reward, stage.penalty) == ("self_critical", "paper", penalty)
+        assert (stage.policy_learning_rate, stage.alpha) == (1e-4, (0.7, 0.95))
+    assert recipe.pt.batch_size == 1024
+
+
+def test_our_recipe_uses_rloo_and_the_mask_robust_start() -> None:
+    recipe = load_recipe("default", [])
+    assert recipe.robust.epochs > 0
+    assert {recipe.pt.estimator, recipe.ft1.estimator, recipe.ft2.estimator} == {"rloo"}
+
+
+def test_a_recipe_takes_what_it_does_not_say_from_its_base(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "default"\n[ft2]\nprice = 0.75\n')
+    mine, default = load_recipe(str(file), []), load_recipe("default", [])
+    assert mine.ft2.price == 0.75
+    assert mine.ft2.epochs == default.ft2.epochs
+    assert mine.hr == default.hr
+
+
+def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_out() -> None:
+    recipe = load_recipe("paper", ["ft2.price=0.3", "networks.classifier=resnet18", "data.lr_px=28"], 2)
+    assert (recipe.ft2.price, recipe.networks.classifier, recipe.data.lr_px) == (0.3, "resnet18", 28)
+    assert (recipe.hr.epochs, recipe.ft2.epochs, recipe.robust.epochs) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("hr.epoch=3", "'epoch' is not known"),
+        ("hr.epochs=soon", "must be of type int"),
+        ("hr.epochs", "table.key=value"),
+        ("hr.epochs.more=1", "is a value, not a table"),
+        ("hr=3", "must be a table"),
+        ("hr.epochs=0", "at least 1"),
+        ("hr.batch_size=1", "at least 2"),
+        ("hr.schedule=step", "choose cosine or constant"),
+        ("data.hr_px=145", "cannot be cut"),
+        ("data.lr_px=0", r"1\.\.hr_px"),
+        ("data.val_share=1", "between 0 and 1"),
+        ("pt.alpha=0.5", "must be a list"),
+        ("precision=fp8", "choose bf16 or fp32"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_name(override: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load_recipe("default", [override])
+
+
+def test_a_missing_or_broken_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"name one of .*default.*paper"):
+        load_recipe("papre", [])
+    (tmp_path / "bad.toml").write_text("hr = {")
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        load_recipe(str(tmp_path / "bad.toml"), [])
+    (tmp_path / "half.toml").write_text("[hr]\nepochs = 1\n")
+    with pytest.raises(RecipeError, match="missing"):
+        load_recipe(str(tmp_path / "half.toml"), [])

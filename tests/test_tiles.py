@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import CRS, Geod
+from rasterio.warp import transform as warp_transform
+
+from geozoom.errors import TileError
+from geozoom.footprints import areas_dm2, to_lonlat
+from geozoom.grid import PatchGrid
+from geozoom.rasters import Display, ReadOptions
+from geozoom.scenes import SceneBlock, read_scenes
+from geozoom.tiles import Tile, ground_gsd_m, open_tiles
+from tests.conftest import EXAMPLES, WriteRaster
+
+GRID = PatchGrid(rows=4, cols=4)
+DISPLAY = Display(white=0.3, gamma=2.2)
+PLAIN = ReadOptions()
+
+
+def open_one(path: Path, options: ReadOptions = PLAIN, gsd: float | None = 10.0) -> Tile:
+    (tile,) = open_tiles([str(path)], options, gsd, 8)
+    return tile
+
+
+def scenes(tile: Tile, max_nodata: float = 0.5) -> SceneBlock:
+    (block,) = read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=max_nodata)
+    return block
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "bands"),
+    [
+        (("B2", "B3", "B4", "B8"), (3, 2, 1)),
+        (("B04", "B03", "B02", "B08"), (1, 2, 3)),
+        (("nir", "Red", "GREEN", "blue"), (2, 3, 4)),
+        (("SR_B4", "SR_B3", "SR_B2", "QA"), (1, 2, 3)),
+    ],
+)
+def test_bands_are_found_by_their_descriptions(
+    write_raster: WriteRaster, descriptions: tuple[str, ...], bands: tuple[int, int, int]
+) -> None:
+    path = write_raster(count=4, descriptions=descriptions, rgb=False)
+    assert open_one(path).bands == bands
+
+
+def test_bands_are_found_by_colour_or_by_being_three_or_by_flag(write_raster: WriteRaster) -> None:
+    assert open_one(write_raster("rgb.tif")).bands == (1, 2, 3)
+    assert open_one(write_raster("four.tif", count=4)).bands == (1, 2, 3)
+    assert open_one(write_raster("grey.tif", rgb=False)).bands == (1, 2, 3)
+    unknown = write_raster("unknown.tif", count=4, rgb=False)
+    with pytest.raises(TileError, match=r"1: not described.*--bands R,G,B"):
+        open_one(unknown)
+    assert open_one(unknown, ReadOptions(bands=(4, 1, 2))).bands == (4, 1, 2)
+    with pytest.raises(TileError, match=r"has 4 band\(s\), so --bands 5,1,2"):
+        open_one(unknown, ReadOptions(bands=(5, 1, 2)))
+
+
+def test_calibration_comes_from_tags_or_flags_and_is_never_guessed(write_raster: WriteRaster) -> None:
+    tagged = open_one(write_raster("tagged.tif", dtype="uint16", scale=1e-4, offset=-0.1))
+    assert tagged.calibration.scale == (1e-4,) * 3
+    assert tagged.calibration.offset == (-0.1,) * 3
+    bare = write_raster("bare.tif", dtype="uint16")
+    with pytest.raises(TileError, match=r"bare\.tif: holds uint16 .*--scale"):
+        open_one(bare)
+    with pytest.raises(TileError, match="holds float32"):
+        open_one(write_raster("float.tif", dtype="float32"))
+    assert open_one(bare, ReadOptions(scale=2e-4)).calibration.scale == (2e-4,) * 3
+    assert not open_one(write_raster("display.tif")).calibration.reflectance
+
+
+def test_reflectance_becomes_the_display_rgb_of_the_model_card(write_raster: WriteRaster) -> None:
+    pixels = np.full((3, 8, 8), 1500, dtype=np.uint16)
+    block = scenes(open_one(write_raster(pixels=pixels, dtype="uint16", scale=1e-4)))
+    assert block.images == pytest.approx((0.15 / 0.3) ** (1 / 2.2), rel=1e-5)
+
+
+def test_web_mercator_and_degrees_are_measured_on_the_ground() -> None:
+    mercator = Affine(10, 0, 0, 0, -10, 8_399_738)  # 60° N, where the map is twice the ground
+    across, down = ground_gsd_m(CRS.from_epsg(3857), mercator, 100, 100)
+    assert across == pytest.approx(5.0, rel=0.01)
+    assert down == pytest.approx(5.0, rel=0.01)
+    degrees = Affine(1e-4, 0, 13, 0, -1e-4, 60)
+    across, down = ground_gsd_m(CRS.from_epsg(4326), degrees, 100, 100)
+    assert across / down == pytest.approx(0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(("gsd", "resampled"), [(10.0, False), (10.1, False), (5.0, True), (20.0, True)])
+def test_tiles_of_another_gsd_are_brought_to_the_models(
+    write_raster: WriteRaster, gsd: float, resampled: bool
+) -> None:
+    tile = open_one(write_raster(gsd=gsd, height=64, width=64))
+    assert tile.resampled is resampled
+    assert abs(tile.transform.a * tile.width - 64 * gsd) <= 5.1
+    if resampled:
+        assert tile.transform.a == pytest.approx(10, rel=1e-3)
+
+
+def test_resampling_averages_and_keeps_every_pixel_in_its_place(write_raster: WriteRaster) -> None:
+    pixels = np.zeros((3, 64, 64), dtype=np.uint8)
+    pixels[:, 16:32, 32:48] = 200  # exactly one scene of 8 × 8 px at 10 m
+    block = scenes(open_one(write_raster(gsd=5, pixels=pixels)))
+    means = block.images.mean(axis=(1, 2, 3)).reshape(4, 4)
+    assert means[1, 2] > 0.7
+    assert means.sum() - means[1, 2] < 0.3
+
+
+def test_a_gsd_out_of_range_is_refused(write_raster: WriteRaster) -> None:
+    for gsd in (1.0, 100.0):
+        with pytest.raises(TileError, match=r"the model takes 4 to 25 m"):
+            open_one(write_raster(gsd=gsd, height=200, width=200))
+
+
+def test_all_unusable_tiles_are_named_at_once(write_raster: WriteRaster, tmp_path: Path) -> None:
+    write_raster("good.tif")
+    write_raster("one_band.tif", count=1)
+    write_raster("no_crs.tif", crs=None)
+    write_raster("tiny.tif", height=7, width=40)
+    broken = write_raster("broken.tif")
+    broken.write_bytes(broken.read_bytes()[:6])
+    with pytest.raises(TileError) as caught:
+        open_tiles([str(tmp_path / "tiles")], PLAIN, 10.0, 8)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    for name, words in (
+        ("broken.tif", "cannot be opened as a raster"),
+        ("no_crs.tif", "has no CRS; say it with --assume-crs"),
+        ("one_band.tif", "has 1 band(s)"),
+        ("tiny.tif", "smaller than one scene"),
+    ):
+        assert [line for line in lines if name in line and words in line]
+
+
+def test_missing_and_empty_folders_and_equal_names_are_refused(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    with pytest.raises(TileError, match="no such file or folder"):
+        open_tiles([str(tmp_path / "nowhere")], PLAIN, 10.0, 8)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TileError, match="no rasters"):
+        open_tiles([str(tmp_path / "empty")], PLAIN, 10.0, 8)
+    one, other = write_raster(folder=tmp_path / "a"), write_raster(folder=tmp_path / "b")
+    with pytest.raises(TileError, match="2 tiles have this name"):
+        open_tiles([str(one), str(other)], PLAIN, 10.0, 8)
+
+
+def test_a_crs_can_be_said(write_raster: WriteRaster) -> None:
+    path = write_raster(crs=None)
+    assert open_one(path, ReadOptions(assume_crs="EPSG:32633")).crs.to_epsg() == 32633
+    with pytest.raises(TileError, match="--assume-crs nonsense: not a CRS"):
+        open_one(path, ReadOptions(assume_crs="nonsense"))
+
+
+def test_scenes_are_the_windows_that_rasterio_reads(write_raster: WriteRaster) -> None:
+    path = write_raster(height=24, width=32)
+    block = scenes(open_one(path))
+    assert (block.row.tolist(), block.col.tolist()) == ([0] * 4 + [1] * 4 + [2] * 4, [0, 1, 2, 3] * 3)
+    with rasterio.open(path) as dataset:
+        for row, col, image in zip(block.row, block.col, block.images, strict=True):
+            window = rasterio.windows.Window(col * 8, row * 8, 8, 8)
+            np.testing.assert_allclose(image, dataset.read(window=window) / 255, rtol=1e-6)
+    assert block.present.all()
+
+
+def test_the_tiles_edges_are_planned_but_nothing_beyond_them(write_raster: WriteRaster) -> None:
+    tile = open_one(write_raster(height=21, width=18))  # 2 scenes and 5 px, 2 scenes and 2 px
+    block = scenes(tile)
+    assert len(block.row) == 9
+    assert block.skipped == 0
+    present = block.present.reshape(3, 3, 4, 4)
+    assert present[:2, :2].all()
+    assert present[0, 2].all(axis=0).tolist() == [True, False, False, False]
+    assert present[2, 0].all(axis=1).tolist() == [True, True, True, False]  # half a patch counts
+    covered = present.sum() * 4
+    assert covered >= 21 * 18
+
+
+@pytest.mark.parametrize("kind", ["tag", "flag", "nan", "mask"])
+def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteRaster, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(50, 200, (3, 16, 24)).astype("float32" if kind == "nan" else "uint8")
+    missing = np.zeros((16, 24), dtype=bool)
+    missing[:8, :8] = True  # a whole scene
+    missing[:5, 8:16] = True  # more than half of the next
+    missing[:2, 16:24] = True  # a quarter of the last
+    pixels[:, missing] = np.nan if kind == "nan" else 0
+    path = write_raster(
+        pixels=pixels,
+        dtype=str(pixels.dtype),
+        nodata=0 if kind == "tag" else None,
+        scale=1 / 255 if kind == "nan" else None,
+    )
+    if kind == "mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(~missing)
+    options = ReadOptions(nodata=0) if kind == "flag" else PLAIN
+    block = scenes(open_one(path, options))
+    assert block.skipped == 2
+    assert (block.row.tolist(), block.col.tolist()) == ([0, 1, 1, 1], [2, 0, 1, 2])
+    assert block.present[0].reshape(4, 4).all(axis=1).tolist() == [False, True, True, True]
+    image = block.images[0]
+    filled = image[:, :2].reshape(3, -1)
+    np.testing.assert_allclose(filled, image[:, 2:].mean(axis=(1, 2))[:, None].repeat(16, 1), rtol=1e-4)
+    assert scenes(open_one(path, options), max_nodata=0.7).skipped == 1
+
+
+def test_zeros_that_nothing_marks_are_counted(write_raster: WriteRaster) -> None:
+    pixels = np.full((3, 8, 8), 90, dtype=np.uint8)
+    pixels[:, 0] = 0
+    tile = open_one(write_raster(pixels=pixels))
+    assert tile.untagged_zeros
+    assert scenes(tile).zero_pixels == 8
+    assert not open_one(write_raster("tagged.tif", pixels=pixels, nodata=0)).untagged_zeros
+
+
+def test_a_tile_that_is_cut_short_in_its_pixels_is_named(write_raster: WriteRaster) -> None:
+    path = write_raster(height=256, width=256)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    tile = open_one(path)
+    with pytest.raises(TileError, match=r"tile\.tif: cannot be read to its end"):
+        scenes(tile)
+
+
+@given(st.floats(-170, 170), st.floats(-70, 70), st.floats(0, 360), st.booleans())
+def test_footprints_lie_where_rasterio_and_pyproj_put_them(
+    lon: float, lat: float, turn: float, south_up: bool
+) -> None:
+    zone = int((lon + 180) // 6) + 1
+    epsg = (32600 if lat >= 0 else 32700) + zone
+    (x,), (y,) = warp_transform("EPSG:4326", f"EPSG:{epsg}", [lon], [lat])
+    transform = Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(10, 10 if south_up else -10)
+    tile = Tile(
+        path="turned.tif",
+        bands=(1, 2, 3),
+        calibration=None,  # type: ignore[arg-type]
+        crs=CRS.from_epsg(epsg),
+        transform=transform,
+        width=64,
+        height=64,
+        gsd_m=(10, 10),
+        resampled=False,
+        nodata=None,
+        untagged_zeros=False,
+    )
+    rows, cols, patches = np.array([0, 3, 7]), np.array([0, 5, 2]), np.array([0, 9, 15])
+    px = GRID.corners_px(rows, cols, 8, patches)
+    rings = to_lonlat(tile, px)
+    for ring, corners in zip(rings, px, strict=True):
+        mapped = [transform @ tuple(corner) for corner in corners.tolist()]
+        expected = np.column_stack(
+            warp_transform(f"EPSG:{epsg}", "EPSG:4326", *map(list, zip(*mapped, strict=True)))
+        )
+        apart = np.abs(ring[:, None] - expected[None]).max(axis=2).min(axis=1)
+        assert (apart < 1e-8).all()
+        area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*ring.T)
+        assert area == pytest.approx(400, rel=2e-3)  # counter-clockwise, and UTM's scale is near 1
+        assert areas_dm2(ring[None])[0] == round(area * 100)
+
+
+def test_the_examples_say_everything_about_themselves() -> None:
+    tiles = open_tiles([str(EXAMPLES / "tiles")], PLAIN, 10.0, 8)
+    assert len(tiles) >= 2

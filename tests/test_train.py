@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from rich.console import Console
+from safetensors.torch import load_file
+
+from geozoom.cli import main
+from geozoom.errors import RunError
+from geozoom.model import load_model
+from tests.conftest import small_model
+from training.engine import Engine, learning_rate_factor
+from training.evaluate import centre_masks, random_masks, spread_evenly, view_split, wilson_interval
+from training.recipe import Recipe, load_recipe
+from training.run import RunRequest, train
+from training.stages import STAGES, Bench, FineTuning
+
+SMALL = [
+    "data.hr_px=32",
+    "data.lr_px=8",
+    "networks.classifier=resnet32",
+    "networks.classifier_widths=[4, 8, 8]",
+    "networks.policy_widths=[4, 8, 8]",
+    "hr.small_px=16",
+    *(f"{stage}.batch_size=16" for stage in STAGES),
+]
+QUIET = Console(quiet=True)
+
+
+def small_recipe(name: str = "default", epochs: int = 1, *extra: str) -> Recipe:
+    return load_recipe(name, [*SMALL, *extra], epochs)
+
+
+def request(root: Path, out: Path, recipe: Recipe, **changes: Any) -> RunRequest:
+    asked = RunRequest(
+        dataset="folder", root=root, out=out, recipe=recipe, recipe_name="default", device="cpu"
+    )
+    return replace(asked, **changes)
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
+    scene_tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs" / "first"
+    result = CliRunner().invoke(
+        main,
+        [
+            "train",
+            *("--dataset", "folder", "--root", str(scene_tree), "--out", str(out), "--device", "cpu"),
+            *("--epochs", "1", "--seed", "3"),
+            *(part for value in SMALL for part in ("--set", value)),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    names = [row["name"] for row in json.loads((out / "table.json").read_text())]
+    assert names == [
+        "LR-CNN",
+        "HR-CNN",
+        *("Pt", "Pt · random", "Pt · fixed-centre"),
+        *("Ft-1", "Ft-1 · random", "Ft-1 · fixed-centre"),
+        *("Ft-2", "Ft-2 · random", "Ft-2 · fixed-centre"),
+        *("mask-robust + LR · random", "mask-robust + LR · fixed-centre"),
+    ]
+    assert "| HR-CNN |" in (out / "table.md").read_text()
+    rows = log(out)
+    assert [row["stage"] for row in rows] == list(STAGES)
+    for row in rows[3:]:
+        assert {"loss", "reward", "accuracy", "sampled", "entropy", "val_accuracy", "val_sampled"} <= set(row)
+    record = json.loads((out / "config.json").read_text())
+    assert record["seed"] == 3
+    assert record["scenes"] == {"train": 54, "val": 6, "test": 24}
+    assert len((out / "val_split.txt").read_text().splitlines()) == 6
+    card = load_model(out / "model.safetensors").card
+    assert (card.seed, card.classes, card.lr_px) == (3, ("barren", "built", "water"), 8)
+    assert card.metrics["table"]["HR-CNN"]["S"] == 16
+    assert card.recipe == json.loads(json.dumps(record["recipe"]))
+
+
+def test_training_learns_to_tell_colours_apart(scene_tree: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("default", 12, "hr.cutmix=0.0", "pt.price=0.0")
+    rows = {row.name: row for row in train(request(scene_tree, tmp_path / "run", recipe), QUIET)}
+    assert rows["HR-CNN"].accuracy >= 90
+    assert rows["Ft-2"].accuracy >= 80
+
+
+def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path: Path) -> None:
+    sampled = {}
+    for price in (0.0, 20.0):
+        recipe = small_recipe("default", 6, f"pt.price={price}", "pt.policy_learning_rate=0.01")
+        run = tmp_path / f"price{price}"
+        for stage in ("hr", "lr", "robust", "pt"):
+            resume = stage != "hr"
+            train(request(scene_tree, run, recipe, stage=stage, resume=resume), QUIET)
+        sampled[price] = log(run)[-1]["val_sampled"]
+    assert sampled[20.0] < 1 < sampled[0.0]
+
+
+@pytest.mark.parametrize("stage", ["hr", "ft2"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe = small_recipe("default", 3)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(request(scene_tree, whole, recipe), QUIET)
+    keep = Engine._keep
+
+    def kill_after_two_epochs(self: Engine, kept: Any, model: Any, generators: Any, epoch: int) -> None:
+        if kept.name == stage and epoch == 3:
+            raise KeyboardInterrupt  # the third epoch is in the log, but not in a checkpoint
+        keep(self, kept, model, generators, epoch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_keep", kill_after_two_epochs)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(scene_tree, killed, recipe), QUIET)
+    assert not (killed / "model.safetensors").exists()
+    train(request(scene_tree, killed, recipe, resume=True), QUIET)
+    assert without_time(log(killed)) == without_time(log(whole))
+    assert (killed / "table.json").read_text() == (whole / "table.json").read_text()
+    ours, theirs = (load_file(run / "model.safetensors") for run in (killed, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_papers_recipe_runs_and_leaves_the_mask_robust_start_out(
+    scene_tree: Path, tmp_path: Path
+) -> None:
+    rows = train(request(scene_tree, tmp_path / "run", small_recipe("paper")), QUIET)
+    assert {row["stage"] for row in log(tmp_path / "run")} == set(STAGES) - {"robust"}
+    assert not [row for row in rows if row.name.startswith("mask-robust")]
+
+
+def test_stages_can_be_run_one_by_one_but_only_in_order(scene_tree: Path, tmp_path: Path) -> None:
+    recipe, out = small_recipe(), tmp_path / "run"
+    assert train(request(scene_tree, out, recipe, stage="hr"), QUIET) == []
+    with pytest.raises(RunError, match="stage pt needs stage lr first"):
+        train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
+    assert train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET) == []
+    assert train(request(scene_tree, out, recipe, resume=True), QUIET)
+
+
+def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> None:
+    recipe, out = small_recipe(), tmp_path / "run"
+    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    with pytest.raises(RunError, match="give --resume"):
+        train(request(scene_tree, out, recipe), QUIET)
+    with pytest.raises(RunError, match="recipe table 'hr'"):
+        train(request(scene_tree, out, small_recipe("default", 2), resume=True), QUIET)
+    with pytest.raises(RunError, match="seed 0"):
+        train(request(scene_tree, out, recipe, resume=True, seed=1), QUIET)
+    later = small_recipe("default", 1, "ft2.price=0.5")  # a stage that has not begun
+    train(request(scene_tree, out, later, stage="lr", resume=True), QUIET)
+
+
+def test_a_loss_that_explodes_is_said_so(scene_tree: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("default", 2, "hr.learning_rate=1e30")
+    with pytest.raises(RunError, match="stage hr: the loss is"):
+        train(request(scene_tree, tmp_path / "run", recipe), QUIET)
+
+
+def test_damaged_checkpoints_are_named(scene_tree: Path, tmp_path: Path) -> None:
+    recipe, out = small_recipe(), tmp_path / "run"
+    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    file = out / "checkpoints" / "hr.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(RunError, match="delete it to train the stage again"):
+        train(request(scene_tree, out, recipe, resume=True), QUIET)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_a_missing_cuda_device_is_said_so(scene_tree: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["train", "--root", str(scene_tree), "--out", str(tmp_path / "run"), "--device", "cuda"]
+    )
+    assert result.exit_code == 1
+    assert "no CUDA device" in result.output
+
+
+def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Path) -> None:
+    from training.datasets import read_folder
+
+    recipe = small_recipe()
+    model = small_model()
+    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
+    stage = FineTuning(bench, "ft2")
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    stage.train_mode()
+    images, labels = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        stage.step(images, labels, 0.5, torch.Generator().manual_seed(0))
+    moved = {
+        name.split(".")[0]
+        for name, tensor in model.named_parameters()
+        if not torch.equal(tensor, before[name])
+    }
+    assert moved == {"policy", "hr"}
+    assert all(parameter.grad is not None for parameter in model.hr.parameters())
+
+
+def test_controls_buy_exactly_as_many_patches() -> None:
+    model = small_model()
+    rng = np.random.default_rng(0)
+    counts = spread_evenly(7 * 30 + 11, 30, 16, rng)
+    assert counts.sum() == 221
+    assert set(counts.tolist()) == {7, 8}
+    for masks in (random_masks(counts, model, rng), centre_masks(counts, model)):
+        assert masks.sum(dim=1).tolist() == counts.tolist()
+    assert centre_masks(torch.tensor([4]), model)[0].nonzero().flatten().tolist() == [5, 6, 9, 10]
+    with pytest.raises(ValueError, match="do not fit"):
+        spread_evenly(500, 30, 16, rng)
+
+
+def test_the_interval_is_wilsons() -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(399, 420).proportion_ci(method="wilson")
+    low, high = wilson_interval(399 / 420, 420)
+    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-4)
+
+
+def test_schedules_start_low_peak_early_and_end_at_zero() -> None:
+    factors = [learning_rate_factor("cosine", step / 100) for step in range(101)]
+    assert factors[0] < 0.1
+    assert max(factors) == pytest.approx(1, abs=1e-2)
+    assert factors[-1] == pytest.approx(0, abs=1e-9)
+    assert learning_rate_factor("constant", 0.3) == 1

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from training.stages.hr import cutmix
+from training.views import Augmentation, Sensor, augment, sampling_matrix, simulate_lr
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(1, 9), st.integers(1, 12))
+def test_whole_ratios_are_area_averages(lr_px: int, ratio: int) -> None:
+    hr = torch.rand(2, 3, lr_px * ratio, lr_px * ratio)
+    torch.testing.assert_close(
+        simulate_lr(hr, lr_px, Sensor()), F.avg_pool2d(hr, ratio), rtol=1e-4, atol=1e-5
+    )
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 3))
+def test_every_lr_pixel_is_a_weighted_mean(hr_px: int, lr_px: int, fwhm: float) -> None:
+    weights = sampling_matrix(max(hr_px, lr_px), min(hr_px, lr_px), fwhm)
+    assert (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights), dtype=torch.float64))
+
+
+def test_the_point_spread_function_blurs_across_lr_pixels() -> None:
+    hr = torch.zeros(1, 3, 32, 32)
+    hr[..., 16:20, 16:20] = 1  # exactly one LR pixel
+    sharp, blurred = (simulate_lr(hr, 8, Sensor(psf_fwhm=fwhm)) for fwhm in (0.0, 1.0))
+    assert sharp[0, 0, 4, 5] == 0
+    assert blurred[0, 0, 4, 5] > 0.05
+    assert sharp[0, 0, 4, 4] == 1 > blurred[0, 0, 4, 4]
+
+
+def test_noise_comes_from_the_generator_alone() -> None:
+    sensor = Sensor(gain=0.1, offset=0.05, noise=0.02)
+    hr = torch.full((4, 3, 32, 32), 0.5)
+    first, again, other = (simulate_lr(hr, 8, sensor, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(simulate_lr(hr, 8, sensor), torch.full((4, 3, 8, 8), 0.5))
+
+
+def test_without_augmentation_a_view_is_the_scene_or_its_mirror_image() -> None:
+    images = torch.randint(0, 256, (16, 3, 24, 24), dtype=torch.uint8)
+    still = Augmentation(min_area=1, quarter_turns=False, jitter=0)
+    views = augment(images, 24, still, generator())
+    plain = images.float() / 255
+    kept = [torch.allclose(view, scene, atol=1e-4) for view, scene in zip(views, plain, strict=True)]
+    mirrored = [
+        torch.allclose(view, scene.flip(-1), atol=1e-4) for view, scene in zip(views, plain, strict=True)
+    ]
+    assert all(a or b for a, b in zip(kept, mirrored, strict=True))
+    assert any(kept)
+    assert any(mirrored)
+
+
+def test_quarter_turns_reach_all_eight_symmetries_of_a_square() -> None:
+    scene = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    turning = Augmentation(min_area=1, quarter_turns=True, jitter=0)
+    views = augment(scene.expand(200, -1, -1, -1), 16, turning, generator())
+    plain = scene[0].float() / 255
+    symmetries = [
+        torch.rot90(image, turns, (-2, -1)) for image in (plain, plain.flip(-1)) for turns in range(4)
+    ]
+    found = {
+        index
+        for view in views
+        for index, symmetry in enumerate(symmetries)
+        if torch.allclose(view, symmetry, atol=1e-4)
+    }
+    assert found == set(range(8))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.floats(0.1, 1))
+def test_views_stay_in_range_and_have_the_size_asked_for(seed: int, min_area: float) -> None:
+    images = torch.randint(0, 256, (3, 3, 20, 20), dtype=torch.uint8)
+    views = augment(images, 12, Augmentation(min_area=min_area), generator(seed))
+    assert views.shape == (3, 3, 12, 12)
+    assert views.min() >= 0
+    assert views.max() <= 1
+
+
+def test_cutmix_reports_the_share_that_each_scene_kept() -> None:
+    views = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 16, 16)
+    mixed, partner, share = cutmix(views, 1.0, generator())
+    own = (mixed == torch.arange(8.0).view(8, 1, 1, 1)).float().mean(dim=(1, 2, 3))
+    moved = partner != torch.arange(8)
+    torch.testing.assert_close(own[moved], share[moved])
+    untouched, _, whole = cutmix(views, 0.0, generator())
+    assert torch.equal(untouched, views)
+    assert torch.equal(whole, torch.ones(8))
