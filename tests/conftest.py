@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 UTM33 = "EPSG:32633"
 ORIGIN = (400_000.0, 5_800_000.0)
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the networks here are too small to share out
 
 
 def small_card(**changes: Any) -> ModelCard:

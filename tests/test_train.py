@@ -25,7 +25,7 @@ from training.stages import STAGES, Bench, FineTuning
 SMALL = [
     "data.hr_px=32",
     "data.lr_px=8",
-    "networks.classifier=resnet32",
+    "networks.classifier=resnet8",
     "networks.classifier_widths=[4, 8, 8]",
     "networks.policy_widths=[4, 8, 8]",
     "hr.small_px=16",
@@ -140,7 +140,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 def test_the_papers_recipe_runs_and_leaves_the_mask_robust_start_out(
     scene_tree: Path, tmp_path: Path
 ) -> None:
-    rows = train(request(scene_tree, tmp_path / "run", small_recipe("paper")), QUIET)
+    rows = train(
+        request(scene_tree, tmp_path / "run", small_recipe("paper", 1, "networks.policy=resnet8")), QUIET
+    )
     assert {row["stage"] for row in log(tmp_path / "run")} == set(STAGES) - {"robust"}
     assert not [row for row in rows if row.name.startswith("mask-robust")]
 
