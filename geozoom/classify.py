@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from geozoom import __version__
 from geozoom.bought import check_place, read_orders, scene_masks
 from geozoom.deliveries import DeliveryIndex, open_deliveries
 from geozoom.errors import TileError
-from geozoom.features import ring_geometry, write_features
+from geozoom.features import FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.model import ModelCard, PatchDrop, load_model, mix_streams
@@ -23,9 +23,6 @@ from geozoom.planner import DEFAULT_MAX_NODATA, Progress
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import lattice_shape, patch_shares, read_scenes
 from geozoom.tiles import Tile, open_tiles
-
-if TYPE_CHECKING:
-    import geopandas
 
 DELIVERED_SHARE = 0.95
 """Least share of a patch's HR pixels that must hold data for the patch to count as delivered."""
@@ -38,8 +35,10 @@ TOP = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifiedScenes:
+class ClassifiedScenes(FeatureTable):
     """Every scene's classes, in columns of one length N."""
+
+    LAYER: ClassVar[str] = "scenes"
 
     card: ModelCard
     tiles: tuple[Tile, ...]
@@ -107,40 +106,6 @@ class ClassifiedScenes:
             "lr_class": classes[self.lr_class].tolist(),
             "lr_probability": self.lr_probability.round(6).tolist(),
         }
-
-    def features(self) -> Iterator[dict[str, Any]]:
-        """Yield one GeoJSON feature per scene (RFC 7946)."""
-        columns = self.columns()
-        for index, ring in enumerate(self.corners):
-            yield {
-                "type": "Feature",
-                "geometry": ring_geometry(ring),
-                "properties": {name: values[index] for name, values in columns.items()},
-            }
-
-    def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """Return all scenes as a GeoDataFrame in EPSG:4326."""
-        import geopandas
-        from shapely.geometry import shape
-
-        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
-        return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
-
-    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the scenes in the format of the suffix: .geojson, .gpkg, .fgb or .parquet.
-
-        Raises:
-            OutputError: The file exists, its folder cannot be written, or the suffix is not known.
-        """
-        write_features(
-            Path(path),
-            self.features(),
-            self.summary(),
-            self.corners,
-            self.to_geodataframe,
-            layer="scenes",
-            overwrite=overwrite,
-        )
 
 
 def classify(

@@ -10,10 +10,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,77 @@ COORDINATE_DECIMALS = 7
 """About a centimetre on the ground, as RFC 7946 advises."""
 GEOJSON_SUFFIXES = (".geojson", ".json")
 TABLE_SUFFIXES = (".gpkg", ".fgb", ".parquet")
+
+
+class FeatureTable(ABC):
+    """Footprints with properties in columns, which know how to write themselves."""
+
+    LAYER: ClassVar[str]
+    """Name of the features in formats that hold several layers."""
+    corners: NDArray[np.float64]
+    """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
+
+    @abstractmethod
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the properties of all features, column by column."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """Return the totals as plain values."""
+
+    def features(self) -> Iterator[dict[str, Any]]:
+        """Yield one GeoJSON feature per footprint (RFC 7946)."""
+        columns = self.columns()
+        for index, ring in enumerate(self.corners):
+            yield {
+                "type": "Feature",
+                "geometry": ring_geometry(ring),
+                "properties": {name: values[index] for name, values in columns.items()},
+            }
+
+    def to_geodataframe(self) -> geopandas.GeoDataFrame:
+        """Return all features as a GeoDataFrame in EPSG:4326."""
+        import geopandas
+        from shapely.geometry import shape
+
+        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
+        return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write all features; the suffix says how: .geojson, .gpkg, .fgb or .parquet, "-" is stdout.
+
+        Only GeoJSON holds the summary beside the features.
+
+        Raises:
+            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or
+                the suffix is not known.
+        """
+        path = Path(path)
+        if str(path) == "-":
+            self._write_geojson(sys.stdout)
+            return
+        check_output(path, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
+        with written_aside(path) as aside:
+            if path.suffix.lower() in GEOJSON_SUFFIXES:
+                with aside.open("w", encoding="utf-8") as file:
+                    self._write_geojson(file)
+            elif path.suffix.lower() == ".parquet":
+                self.to_geodataframe().to_parquet(aside)
+            else:
+                self.to_geodataframe().to_file(aside, layer=self.LAYER)
+
+    def _write_geojson(self, file: TextIO) -> None:
+        """Write a FeatureCollection with the summary as its member "geozoom", a feature a line."""
+        file.write('{"type": "FeatureCollection",\n')
+        if len(self.corners):
+            file.write(f'"bbox": {json.dumps(bounding_box(self.corners))},\n')
+        file.write('"geozoom": ')
+        json.dump(self.summary(), file, ensure_ascii=False)
+        file.write(',\n"features": [')
+        for index, feature in enumerate(self.features()):
+            file.write(",\n" if index else "\n")
+            json.dump(feature, file, ensure_ascii=False)
+        file.write("\n]}\n")
 
 
 def ring_geometry(corners: NDArray[np.float64]) -> dict[str, Any]:
@@ -111,56 +183,3 @@ def written_aside(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({error})") from error
     finally:
         aside.unlink(missing_ok=True)
-
-
-def write_features(
-    path: Path,
-    features: Iterable[dict[str, Any]],
-    summary: dict[str, Any],
-    corners: NDArray[np.float64],
-    to_geodataframe: Callable[[], geopandas.GeoDataFrame],
-    *,
-    layer: str,
-    overwrite: bool,
-) -> None:
-    """Write features in the format of the path's suffix, or as GeoJSON to stdout if it is "-".
-
-    `layer` names the features in formats that hold several layers.
-
-    Raises:
-        OutputError: See `check_output` and `written_aside`.
-    """
-    if str(path) == "-":
-        write_geojson(sys.stdout, features, summary, corners)
-        return
-    check_output(path, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
-    with written_aside(path) as aside:
-        if path.suffix.lower() in GEOJSON_SUFFIXES:
-            with aside.open("w", encoding="utf-8") as file:
-                write_geojson(file, features, summary, corners)
-        elif path.suffix.lower() == ".parquet":
-            to_geodataframe().to_parquet(aside)
-        else:
-            to_geodataframe().to_file(aside, layer=layer)
-
-
-def write_geojson(
-    file: TextIO,
-    features: Iterable[dict[str, Any]],
-    summary: dict[str, Any],
-    corners: NDArray[np.float64],
-) -> None:
-    """Write a FeatureCollection with `summary` as its member "geozoom", a feature a line.
-
-    Its bbox is that of the footprints `corners` (N, 4, 2).
-    """
-    file.write('{"type": "FeatureCollection",\n')
-    if len(corners):
-        file.write(f'"bbox": {json.dumps(bounding_box(corners))},\n')
-    file.write('"geozoom": ')
-    json.dump(summary, file, ensure_ascii=False)
-    file.write(',\n"features": [')
-    for index, feature in enumerate(features):
-        file.write(",\n" if index else "\n")
-        json.dump(feature, file, ensure_ascii=False)
-    file.write("\n]}\n")

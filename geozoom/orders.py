@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom import __version__
-from geozoom.features import ring_geometry, write_features
+from geozoom.features import FeatureTable
 from geozoom.model import ModelCard
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.tiles import Tile
-
-if TYPE_CHECKING:
-    import geopandas
 
 ORDERS_FORMAT = 1
 _SHARE_DECIMALS = 6
@@ -47,8 +42,10 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(FeatureTable):
     """The patches to buy, in columns of one length N, with all that led to the choice."""
+
+    LAYER: ClassVar[str] = "orders"
 
     tiles: tuple[Tile, ...]
     card: ModelCard
@@ -209,43 +206,6 @@ class Plan:
             "cost_share": self._cost_shares().tolist(),
             "order": [self._orders[key].id for key in self.order.tolist()],
         }
-
-    def features(self) -> Iterator[dict[str, Any]]:
-        """Yield one GeoJSON feature per patch (RFC 7946)."""
-        columns = self.columns()
-        for index, ring in enumerate(self.corners):
-            yield {
-                "type": "Feature",
-                "geometry": ring_geometry(ring),
-                "properties": {name: values[index] for name, values in columns.items()},
-            }
-
-    def to_geodataframe(self) -> geopandas.GeoDataFrame:
-        """Return all patches as a GeoDataFrame in EPSG:4326."""
-        import geopandas
-        from shapely.geometry import shape
-
-        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
-        return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
-
-    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the plan; the suffix says how: .geojson, .gpkg, .fgb or .parquet.
-
-        Only GeoJSON holds the totals, the model and the price list beside the patches.
-
-        Raises:
-            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or
-                the suffix is not known.
-        """
-        write_features(
-            Path(path),
-            self.features(),
-            self.summary(),
-            self.corners,
-            self.to_geodataframe,
-            layer="orders",
-            overwrite=overwrite,
-        )
 
     def _cost_shares(self) -> NDArray[np.float64]:
         """Return each patch's share of its order's cost by area; shares add up to the cost."""

@@ -278,7 +278,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("geozoom.features.write_geojson", full_disk)
+    monkeypatch.setattr("geozoom.orders.Plan._write_geojson", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         plan.write(out, overwrite=True)
     assert [file.name for file in out.parent.iterdir()] == ["o.geojson"]

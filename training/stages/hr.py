@@ -6,31 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.engine import build_optimizer
 from training.evaluate import correct
 from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.classifier import ClassifierStage
 
 
-class HrStage:
+class HrStage(ClassifierStage):
     """Cross-entropy on augmented HR views, with CutMix and progressive resizing if asked."""
 
-    name = "hr"
-
     def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.recipe = bench.recipe.hr
-        self.epochs = self.recipe.epochs
-        self.batch_size = self.recipe.batch_size
-        self.schedule = self.recipe.schedule
-        self.optimizer = build_optimizer(
-            self.recipe.optimizer,
-            [{"params": list(bench.model.hr.parameters()), "lr": self.recipe.learning_rate}],
-            self.recipe.weight_decay,
-        )
-
-    def train_mode(self) -> None:
-        """Only the HR stream learns."""
-        self.bench.only_training(self.bench.model.hr)
+        super().__init__(bench, "hr", bench.model.hr, bench.recipe.hr)
 
     def step(
         self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator

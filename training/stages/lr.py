@@ -6,32 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.engine import build_optimizer
 from training.evaluate import correct
 from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.classifier import ClassifierStage
 
 
-class LrStage:
+class LrStage(ClassifierStage):
     """Cross-entropy on the LR view, upsampled to the HR size."""
 
-    name = "lr"
-
     def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.recipe = bench.recipe.lr
-        self.epochs = self.recipe.epochs
-        self.batch_size = self.recipe.batch_size
-        self.schedule = self.recipe.schedule
         bench.model.lr.load_state_dict(bench.model.hr.state_dict())
-        self.optimizer = build_optimizer(
-            self.recipe.optimizer,
-            [{"params": list(bench.model.lr.parameters()), "lr": self.recipe.learning_rate}],
-            self.recipe.weight_decay,
-        )
-
-    def train_mode(self) -> None:
-        """Only the LR stream learns."""
-        self.bench.only_training(self.bench.model.lr)
+        super().__init__(bench, "lr", bench.model.lr, bench.recipe.lr)
 
     def step(
         self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator

@@ -7,31 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.engine import build_optimizer
 from training.evaluate import correct, random_masks, spread_evenly
 from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.classifier import ClassifierStage
 
 
-class RobustStage:
+class RobustStage(ClassifierStage):
     """Cross-entropy on HR views of which each patch is kept with a probability from U(keep_min, 1)."""
 
-    name = "robust"
-
     def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.recipe = bench.recipe.robust
-        self.epochs = self.recipe.epochs
-        self.batch_size = self.recipe.batch_size
-        self.schedule = self.recipe.schedule
-        self.optimizer = build_optimizer(
-            self.recipe.optimizer,
-            [{"params": list(bench.model.hr.parameters()), "lr": self.recipe.learning_rate}],
-            self.recipe.weight_decay,
-        )
-
-    def train_mode(self) -> None:
-        """Only the HR stream learns."""
-        self.bench.only_training(self.bench.model.hr)
+        super().__init__(bench, "robust", bench.model.hr, bench.recipe.robust)
 
     def step(
         self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator

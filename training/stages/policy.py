@@ -1,0 +1,92 @@
+"""What the stages that train the policy share: `pt`, `ft1` and `ft2`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.engine import build_optimizer
+from training.evaluate import Streams, correct, policy_probabilities
+from training.gradients import build_estimator, entropy
+from training.recipe import PolicyRecipe
+from training.rewards import build_reward
+from training.stages.bench import Bench, hit_rate, take_step
+
+
+class PolicyStage:
+    """A policy gradient on the rewards of two masks per scene, and the exact gradient of their price."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        name: str,
+        streams: Streams,
+        recipe: PolicyRecipe,
+        groups: list[dict[str, Any]],
+    ) -> None:
+        self.bench = bench
+        self.name = name
+        self.streams: Streams = streams
+        self.recipe = recipe
+        self.epochs = recipe.epochs
+        self.batch_size = recipe.batch_size
+        self.schedule = recipe.schedule
+        self.estimator = build_estimator(recipe.estimator)
+        self.reward = build_reward(recipe.reward, penalty=recipe.penalty, price=recipe.price)
+        self.optimizer = build_optimizer("adam", groups, 0.0)
+
+    def alpha(self, progress: float) -> float:
+        """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
+        start, end = self.recipe.alpha
+        return start + (end - start) * progress
+
+    def learn(
+        self,
+        logits: Tensor,
+        alpha: float,
+        masks: Tensor,
+        scores: list[Tensor],
+        labels: Tensor,
+        classifier_loss: Tensor | float,
+    ) -> dict[str, Tensor]:
+        """Reward both masks, take one step, and return the metrics.
+
+        Args:
+            logits: (B, P) of the policy, with gradient.
+            alpha: Exploration temperature.
+            masks: (2, B, P) as the estimator proposed them.
+            scores: Log class probabilities (B, N) under each mask.
+            labels: (B,) class indices.
+            classifier_loss: What the classifier learns from in the same step; 0 if it is frozen.
+        """
+        with torch.no_grad():
+            utilities = torch.stack(
+                [self.reward.utility(s, labels, m) for s, m in zip(scores, masks, strict=True)]
+            )
+        uncertainty = entropy(logits).mean()
+        cost = self.reward.cost(torch.sigmoid(logits))
+        loss = (
+            classifier_loss
+            + self.estimator.loss(logits, alpha, masks, utilities)
+            + cost
+            - self.recipe.entropy * uncertainty / masks.shape[-1]
+        )
+        take_step(loss, self.optimizer)
+        return {
+            "loss": loss,
+            "reward": utilities[0].mean() - cost,
+            "accuracy": hit_rate(scores[0], labels),
+            "sampled": masks[0].sum(dim=1).mean(),
+            "entropy": uncertainty,
+        }
+
+    def validate(self) -> dict[str, float]:
+        """Accuracy of the stage's streams on the policy's most likely masks, and their S."""
+        model, val = self.bench.model, self.bench.val
+        masks = (policy_probabilities(model, val) > 0.5).float()
+        return {
+            "val_accuracy": correct(model, val, self.streams, masks).float().mean().item(),
+            "val_sampled": masks.sum(dim=1).mean().item(),
+        }
