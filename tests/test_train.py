@@ -175,6 +175,20 @@ def test_a_loss_that_explodes_is_said_so(scene_tree: Path, tmp_path: Path) -> No
         train(request(scene_tree, tmp_path / "run", recipe), QUIET)
 
 
+def test_ctrl_c_says_how_to_go_on(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "fit", interrupted)
+    command = ["train", "--root", str(scene_tree), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    result = CliRunner().invoke(main, [*command, *(part for value in SMALL for part in ("--set", value))])
+    assert result.exit_code == 1
+    assert "interrupted; give --resume" in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_damaged_checkpoints_are_named(scene_tree: Path, tmp_path: Path) -> None:
     recipe, out = small_recipe(), tmp_path / "run"
     train(request(scene_tree, out, recipe, stage="hr"), QUIET)

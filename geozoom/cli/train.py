@@ -54,24 +54,26 @@ def command(
 ) -> None:
     """Train classifiers and policy, then write the checkpoint and the results table."""
     console = options.stderr_console(quiet)
+    from geozoom.errors import RunError
     from training.recipe import load_recipe
     from training.run import RunRequest, train
     from training.tables import as_rich
 
-    rows = train(
-        RunRequest(
-            dataset=dataset,
-            root=root,
-            out=out,
-            recipe=load_recipe(recipe, list(overrides), epochs),
-            recipe_name=recipe,
-            stage=stage,
-            seed=seed,
-            resume=resume,
-            device=device,
-        ),
-        console,
+    request = RunRequest(
+        dataset=dataset,
+        root=root,
+        out=out,
+        recipe=load_recipe(recipe, list(overrides), epochs),
+        recipe_name=recipe,
+        stage=stage,
+        seed=seed,
+        resume=resume,
+        device=device,
     )
+    try:
+        rows = train(request, console)
+    except KeyboardInterrupt as error:
+        raise RunError(f"{out}: interrupted; give --resume to go on from the last checkpoint") from error
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)
