@@ -86,8 +86,14 @@ def test_the_priced_reward_has_the_exact_gradient_of_its_cost() -> None:
     assert reward.utility(scores, torch.tensor([1]), torch.ones(1, 16)).item() == pytest.approx(0.75)
 
 
+def test_hits_are_right_or_wrong() -> None:
+    reward = build_reward("priced_hits", penalty=0, price=0.2)
+    scores = torch.tensor([[0.25, 0.75], [0.25, 0.75]]).log()
+    assert reward.utility(scores, torch.tensor([1, 0]), torch.ones(2, 16)).tolist() == [1.0, 0.0]
+
+
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="self_critical, rloo"):
         build_estimator("reinforce")
-    with pytest.raises(RecipeError, match="paper or priced"):
+    with pytest.raises(RecipeError, match="paper, priced or priced_hits"):
         build_reward("free", penalty=0, price=0)

@@ -111,7 +111,7 @@ class PolicyRecipe:
     estimator: str = "rloo"
     """rloo or self_critical (the paper's)."""
     reward: str = "priced"
-    """priced, or paper (Eq. 3)."""
+    """priced (by the probability of the right class), priced_hits (right or wrong), or paper (Eq. 3)."""
     penalty: float = 0.5
     """σ of the paper's reward."""
     price: float = 0.2

@@ -30,17 +30,22 @@ class PaperReward:
 
 @dataclass(frozen=True, kw_only=True)
 class PricedReward:
-    """u(a) - λ S/P with u the probability of the right class; the cost's gradient is exact.
+    """u(a) - λ S/P; the cost's gradient is exact, which cures the zero advantage (METHOD §7).
 
-    The probability rather than right or wrong, since it tells a mask that nearly suffices from one
-    that does not. Its cost part cures the zero advantage of scenes that are wrong either way.
+    With one stream, u is best the probability of the right class, which tells a mask that nearly
+    suffices from one that does not. With two (Eq. 7) that probability grows with S by itself wherever
+    HR is surer than LR; u = 1 where the answer is right, else 0, asks only whether it is right.
     """
 
     price: float
-    """λ: the probability of the right class that buying a whole scene must add to be worth it."""
+    """λ: what buying a whole scene must add to u to be worth it."""
+    hits: bool
+    """True for u = right or wrong, False for u = the probability of the right class."""
 
     def utility(self, log_probabilities: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
-        """Return the probability (B,) that the classifier gives to the right class."""
+        """Return u (B,) from log class probabilities (B, N) and labels (B,)."""
+        if self.hits:
+            return (log_probabilities.argmax(dim=1) == labels).float()
         return log_probabilities.gather(1, labels.view(-1, 1)).squeeze(1).exp()
 
     def cost(self, probabilities: Tensor) -> Tensor:
@@ -52,9 +57,9 @@ Reward = PaperReward | PricedReward
 
 
 def build_reward(name: str, *, penalty: float, price: float) -> Reward:
-    """Return the reward called `name`: "paper" or "priced"."""
+    """Return the reward called `name`: "paper", "priced" or "priced_hits"."""
     if name == "paper":
         return PaperReward(penalty=abs(penalty))
-    if name == "priced":
-        return PricedReward(price=price)
-    raise RecipeError(f"reward {name!r} is not known; choose paper or priced")
+    if name in ("priced", "priced_hits"):
+        return PricedReward(price=price, hits=name == "priced_hits")
+    raise RecipeError(f"reward {name!r} is not known; choose paper, priced or priced_hits")
