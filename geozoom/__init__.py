@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from geozoom.classify import ClassifiedScenes, classify
+    from geozoom.classification import ClassifiedScenes, classify
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
     from geozoom.model import ModelCard, PatchDrop, load_model
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "ClassifiedScenes": "classify",
+    "ClassifiedScenes": "classification",
     "GeozoomError": "errors",
     "ModelCard": "model",
     "Order": "orders",
@@ -36,7 +36,7 @@ _HOME = {
     "Plan": "orders",
     "PriceList": "prices",
     "ReadOptions": "rasters",
-    "classify": "classify",
+    "classify": "classification",
     "load_model": "model",
     "load_price_list": "planner",
     "plan": "planner",
@@ -64,5 +64,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'geozoom' has no attribute {name!r}")
     value = getattr(import_module(f"geozoom.{_HOME[name]}"), name)
-    globals()[name] = value  # over the submodule `classify`, which its import has bound here
+    globals()[name] = value
     return value

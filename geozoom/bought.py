@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from geozoom.footprints import to_lonlat
 from geozoom.model import ModelCard
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    import geopandas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,8 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
     Raises:
         OrdersError: The file is missing, not written by `plan`, or made with another patch grid.
     """
-    if not path.is_file():
-        raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
+    _require_file(path)
+    planned_by = cut = None
     try:
         if path.suffix.lower() in (".geojson", ".json"):
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -47,11 +50,7 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
             rows = [feature["properties"] for feature in content["features"]]
             places = [_first_point(feature["geometry"]) for feature in content["features"]]
         else:
-            import geopandas
-
-            read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
-            frame = read(path)
-            planned_by, cut = None, None
+            frame = read_frame(path)
             rows = frame.drop(columns="geometry").to_dict("records")
             places = [_first_point(geometry.__geo_interface__) for geometry in frame.geometry]
         bought = Bought(
@@ -61,7 +60,9 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
             patch=np.array([row["patch"] for row in rows], dtype=np.int64),
             place=np.array(places, dtype=np.float64).reshape(-1, 2),
         )
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+    except OrdersError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {error}); plan again"
         ) from error
@@ -71,6 +72,27 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
             f"{card.name!r}; classify with the model that planned"
         )
     return bought
+
+
+def read_frame(path: Path) -> geopandas.GeoDataFrame:
+    """Read an orders file of any format as a GeoDataFrame.
+
+    Raises:
+        OrdersError: The file is missing or holds no features.
+    """
+    import geopandas
+
+    _require_file(path)
+    read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
+    try:
+        return read(path)
+    except (RuntimeError, ValueError, OSError, ImportError) as error:
+        raise OrdersError(f"{path}: cannot be read as features ({error}); plan again") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
 
 
 def _first_point(geometry: Any) -> list[float]:

@@ -10,27 +10,24 @@ from typing import Any, Self
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
-from rasterio.crs import CRS as RasterioCRS
-from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
-from shapely import STRtree, box
+from pyproj import CRS, Transformer
+from shapely import Polygon, STRtree, box
 
 from geozoom.errors import DeliveryError
+from geozoom.inputs import find_rasters
 from geozoom.rasters import (
-    RESAMPLING,
     Calibration,
     Display,
+    Pixels,
     ReadOptions,
     calibrate,
     choose_bands,
-    find_rasters,
+    measured_gsd_m,
+    on_grid,
     open_raster,
     read_rgb,
 )
-from geozoom.tiles import Tile, ground_gsd_m
+from geozoom.tiles import Tile
 
 LARGEST_OPEN = 64
 """Rasters held open at a time."""
@@ -46,6 +43,10 @@ class Delivery:
     """1-based red, green and blue."""
     calibration: Calibration
     """Digital numbers to RGB."""
+    crs: CRS
+    """CRS of the raster."""
+    nodata: float | None
+    """Digital number that means no data, where the user said so."""
     gsd_m: float
     """Ground sample distance, the coarser of across and down, in metres."""
     bounds: tuple[float, float, float, float]
@@ -61,12 +62,15 @@ class DeliveryIndex:
 
     deliveries: Sequence[Delivery]
     _tree: STRtree = field(init=False)
+    _owner: list[int] = field(init=False)
     _open: dict[str, Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __post_init__(self) -> None:
         self.deliveries = sorted(self.deliveries, key=lambda each: (each.gsd_m, each.path))
-        self._tree = STRtree([box(*each.bounds) for each in self.deliveries])
+        boxes = [_boxes(*each.bounds) for each in self.deliveries]
+        self._tree = STRtree([each for several in boxes for each in several])
+        self._owner = [number for number, several in enumerate(boxes) for _ in several]
 
     def __enter__(self) -> Self:
         return self
@@ -109,36 +113,47 @@ class DeliveryIndex:
             @ Affine.translation(scene_col * scene_px, scene_row * scene_px)
             @ Affine.scale(scene_px / hr_px)
         )
-        scene = box(*ring.min(axis=0), *ring.max(axis=0))
-        for number in sorted(self._tree.query(scene).tolist()):
+        for number in self._near(ring):
             if delivered.all():
                 break
-            more, valid = self._warp(self.deliveries[number], tile.crs, transform, hr_px, display)
-            new = valid & ~delivered
-            rgb[:, new] = more[:, new]
-            delivered |= valid
+            more = self._warp(self.deliveries[number], tile.crs, transform, hr_px, display)
+            new = more.valid & ~delivered
+            rgb[:, new] = more.rgb[:, new]
+            delivered |= more.valid
         return rgb, delivered
 
-    def _warp(
-        self, delivery: Delivery, crs: CRS, transform: Affine, hr_px: int, display: Display
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        dataset = self._dataset(delivery.path)
-        marked = dataset.nodata is not None or ColorInterp.alpha in dataset.colorinterp
-        try:
-            with WarpedVRT(
-                dataset,
-                crs=RasterioCRS.from_wkt(crs.to_wkt()),
-                transform=transform,
-                width=hr_px,
-                height=hr_px,
-                resampling=RESAMPLING,
-                add_alpha=not marked,  # without it, what lies outside the raster would be black
-            ) as warped:
-                return read_rgb(warped, delivery.bands, None, delivery.calibration, display, None)
-        except RasterioError as error:
-            raise DeliveryError(
-                f"{delivery.path}: cannot be read ({error}); it may be cut short, so copy it again"
-            ) from error
+    def _near(self, ring: NDArray[np.float64]) -> list[int]:
+        """Return the deliveries whose bounds meet those of a ring, the best first."""
+        (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
+        if east - west > 180:
+            west, east = ring[ring[:, 0] > 0, 0].min(), ring[ring[:, 0] < 0, 0].max()
+        found = {
+            self._owner[index]
+            for part in _boxes(west, south, east, north)
+            for index in self._tree.query(part).tolist()
+        }
+        return sorted(found)
+
+    def _warp(self, delivery: Delivery, crs: CRS, transform: Affine, hr_px: int, display: Display) -> Pixels:
+        with on_grid(
+            self._dataset(delivery.path),
+            crs=delivery.crs.to_wkt(),
+            to_crs=crs.to_wkt(),
+            transform=transform,
+            width=hr_px,
+            height=hr_px,
+            nodata=delivery.nodata,
+        ) as warped:
+            return read_rgb(
+                warped,
+                delivery.bands,
+                None,
+                delivery.calibration,
+                display,
+                nodata=None,  # the warper knows
+                path=delivery.path,
+                problem=DeliveryError,
+            )
 
     def _dataset(self, path: str) -> Any:
         if path not in self._open:
@@ -152,22 +167,30 @@ class DeliveryIndex:
         self._open.clear()
 
 
-def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> list[Delivery]:
-    """Check every delivered raster and return what is known of it.
+def _boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:
+    """Return bounds as boxes: two of them where they cross the antimeridian, as west > east says."""
+    if west <= east:
+        return [box(west, south, east, north)]
+    return [box(west, south, 180, north), box(-180, south, east, north)]
+
+
+def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> tuple[list[Delivery], tuple[str, ...]]:
+    """Check every delivered raster; return what is known of them, and the entries that are no rasters.
 
     Raises:
         DeliveryError: One line for every raster that cannot be used.
     """
+    found = find_rasters(inputs)
     deliveries: list[Delivery] = []
-    problems: list[str] = []
-    for path in find_rasters(inputs, DeliveryError):
+    problems = list(found.problems)
+    for path in found.rasters:
         try:
             deliveries.append(_describe(path, options))
         except DeliveryError as error:
             problems.append(str(error))
     if problems:
         raise DeliveryError("\n".join(problems))
-    return deliveries
+    return deliveries, found.ignored
 
 
 def _describe(path: str, options: ReadOptions) -> Delivery:
@@ -176,14 +199,25 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             raise DeliveryError(
                 f"{path}: has no CRS, so it cannot be placed; ask for a georeferenced delivery"
             )
+        crs = CRS.from_user_input(dataset.crs)
         bands = choose_bands(dataset, options, DeliveryError)
         calibration = calibrate(dataset, bands, options, DeliveryError)
-        gsd = ground_gsd_m(CRS.from_user_input(dataset.crs), dataset.transform, dataset.width, dataset.height)
-        bounds = transform_bounds(dataset.crs, "EPSG:4326", *dataset.bounds)
+        gsd = measured_gsd_m(path, crs, dataset.transform, dataset.width, dataset.height, DeliveryError)
+        # pyproj's transform_bounds, unlike rasterio's, is right across the antimeridian and at poles.
+        to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         return Delivery(
             path=path,
             bands=bands,
             calibration=calibration,
+            crs=crs,
+            nodata=options.nodata,
             gsd_m=max(gsd),
-            bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
+            bounds=to_wgs84.transform_bounds(*_outline(dataset)),
         )
+
+
+def _outline(dataset: Any) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of all four corners, which a turned raster needs."""
+    corners = [dataset.transform @ (col, row) for col in (0, dataset.width) for row in (0, dataset.height)]
+    x, y = zip(*corners, strict=True)
+    return min(x), min(y), max(x), max(y)

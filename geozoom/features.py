@@ -7,12 +7,10 @@ of the collection, RFC 7946 §6.1).
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.errors import OutputError
+from geozoom.files import written_aside
 
 if TYPE_CHECKING:
     import geopandas
@@ -75,7 +74,13 @@ class FeatureTable(ABC):
         """
         path = Path(path)
         if str(path) == "-":
-            self._write_geojson(sys.stdout)
+            try:
+                self._write_geojson(sys.stdout)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise  # the reader has seen enough
+            except OSError as error:
+                raise OutputError(f"stdout: cannot be written ({error.strerror})") from error
             return
         check_output(path, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
         with written_aside(path) as aside:
@@ -145,17 +150,17 @@ def check_output(path: Path, *, overwrite: bool, suffixes: tuple[str, ...]) -> N
         )
     if path.suffix.lower() == ".parquet":
         _require_parquet(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; give --overwrite or another name")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; give --overwrite or another name")
         # Trying is the only sure test: permission bits do not speak for root or network drives.
         with tempfile.TemporaryFile(dir=path.parent):
             return
     except OSError as error:
         raise OutputError(
-            f"{path.parent}: cannot be written to ({error.strerror}); choose another folder"
+            f"{str(path.parent)[:200]}: cannot be written to ({error.strerror}); choose another folder"
         ) from error
 
 
@@ -166,20 +171,3 @@ def _require_parquet(path: Path) -> None:
         raise OutputError(
             f"{path}: GeoParquet needs pyarrow; install it with pip install 'geozoom[parquet]'"
         ) from error
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path`; rename it to `path` at the end, or remove it if anything fails.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    aside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield aside
-        aside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error})") from error
-    finally:
-        aside.unlink(missing_ok=True)

@@ -106,3 +106,14 @@ def to_map(corners_px: Floats, transform: Affine6) -> Floats:
     a, b, c, d, e, f = transform
     col, row = corners_px[..., 0], corners_px[..., 1]
     return np.stack([a * col + b * row + c, d * col + e * row + f], axis=-1)
+
+
+def area_weights(parts: int, pixels: int) -> Floats:
+    """Return (parts, pixels): the share of each of `parts` equal lengths that each pixel covers.
+
+    Rows sum to 1, whether or not the pixels divide evenly.
+    """
+    edges = np.arange(parts + 1) * pixels / parts
+    pixel = np.arange(pixels)
+    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return np.asarray(np.clip(overlap, 0, None) * parts / pixels, dtype=np.float64)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.errors import ModelError
+from geozoom.files import written_aside
 from geozoom.grid import PatchGrid
 from geozoom.networks import NetworkSpec, build_network
 
@@ -109,9 +110,27 @@ class ModelCard:
                 content[stream] = NetworkSpec(name=spec["name"], widths=widths)
             for key in ("classes", "mean", "std"):
                 content[key] = tuple(content[key])
-            return cls(**content)
+            card = cls(**content)
+            sound = card._is_sound()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"its model card cannot be read ({error})") from error
+        if not sound:
+            raise ModelError("its model card holds impossible sizes; train the model again")
+        return card
+
+    def _is_sound(self) -> bool:
+        return (
+            self.grid.patches > 0
+            and isinstance(self.lr_px, int)
+            and isinstance(self.hr_px, int)
+            and 0 < self.lr_px <= self.hr_px
+            and self.hr_px % self.grid_rows == self.hr_px % self.grid_cols == 0
+            and (self.scene_m is None or self.scene_m > 0)
+            and len(self.mean) == len(self.std) == 3
+            and min(self.std) > 0
+            and min(self.reflectance_white, self.reflectance_gamma) > 0
+            and len(self.classes) > 1
+        )
 
 
 class PatchDrop(nn.Module):
@@ -189,15 +208,17 @@ class PatchDrop(nn.Module):
             path: File to write; an existing one is replaced.
             half: Store the weights of convolutions and linear layers as float16, for shipping.
         """
-        tensors = {
-            name: tensor.detach()
-            .to("cpu", torch.float16 if half and tensor.ndim > 1 else tensor.dtype)
-            .contiguous()
+        weights = self.half_weights() if half else self.state_dict()
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        with written_aside(path) as aside:
+            save_file(tensors, aside, metadata={_HEADER_KEY: self.card.to_json()})
+
+    def half_weights(self) -> dict[str, Tensor]:
+        """Return the state with the weights of convolutions and linear layers as float16."""
+        return {
+            name: tensor.half() if tensor.ndim > 1 and name.endswith("weight") else tensor
             for name, tensor in self.state_dict().items()
         }
-        aside = path.with_name(path.name + ".part")
-        save_file(tensors, aside, metadata={_HEADER_KEY: self.card.to_json()})
-        aside.replace(path)
 
 
 def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
@@ -228,16 +249,6 @@ def mix_streams(hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
     return torch.logaddexp(log_hr, log_lr)
 
 
-def load_card(path: Path) -> ModelCard:
-    """Read only the card of a checkpoint.
-
-    Raises:
-        ModelError: The file is missing, cut short, not safetensors, or has no card.
-    """
-    with _opened(path) as checkpoint:
-        return _card(path, checkpoint)
-
-
 def load_model(path: Path | str | None = None) -> PatchDrop:
     """Load a checkpoint in evaluation mode, in float32 on the CPU.
 
@@ -249,14 +260,17 @@ def load_model(path: Path | str | None = None) -> PatchDrop:
     """
     path = DEFAULT_MODEL if path is None else Path(path)
     with _opened(path) as checkpoint:
-        model = PatchDrop(_card(path, checkpoint))
+        card = _card(path, checkpoint)
         try:
+            model = PatchDrop(card)
             weights = {name: checkpoint.get_tensor(name) for name in checkpoint.keys()}
             # load_state_dict copies, which also brings float16 weights back to float32.
             model.load_state_dict(weights)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
         except (SafetensorError, RuntimeError) as error:
             raise ModelError(
-                f"{path}: the weights do not fit the model card; train the model again ({error})"
+                f"{path}: the weights do not fit the model card; train the model again"
             ) from error
     return model.eval().to(memory_format=torch.channels_last)
 

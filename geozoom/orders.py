@@ -54,6 +54,8 @@ class Plan(FeatureTable):
     """What may be spent, or None."""
     threshold: float
     """Candidates have a probability above it."""
+    ignored: tuple[str, ...]
+    """Entries of the folders given that were not read as tiles."""
     scenes: int
     """Scenes that the policy saw."""
     scenes_skipped: int
@@ -75,10 +77,10 @@ class Plan(FeatureTable):
     """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
     bound: float
     """Upper bound of the value under this budget."""
-    next_order: int | None
-    """The best order that did not fit, or None."""
+    next_tile: str | None
+    """The tile of the best patches that did not fit, or None."""
     next_cost: Decimal | None
-    """What the budget lacks for its next patches."""
+    """What the budget lacks for them."""
 
     def __len__(self) -> int:
         return len(self.patch)
@@ -86,22 +88,29 @@ class Plan(FeatureTable):
     @cached_property
     def orders(self) -> tuple[Order, ...]:
         """All orders, most expensive first."""
-        return tuple(sorted(self._orders.values(), key=lambda order: (-order.cost, order.id)))
+        return tuple(sorted(self._orders, key=lambda order: (-order.cost, order.id)))
 
     @cached_property
-    def _orders(self) -> dict[int, Order]:
-        found = {}
-        for number, key in enumerate(np.unique(self.order).tolist(), start=1):
-            mine = self.order == key
+    def _groups(self) -> list[NDArray[np.int64]]:
+        """The patches of each order, in the order of the planner's numbers."""
+        ranked = np.argsort(self.order, kind="stable")
+        return np.split(ranked, np.flatnonzero(np.diff(self.order[ranked])) + 1) if len(ranked) else []
+
+    @cached_property
+    def _orders(self) -> list[Order]:
+        found = []
+        for number, mine in enumerate(self._groups, start=1):
             area = int(self.area_dm2[mine].sum())
-            found[key] = Order(
-                id=number,
-                tile=self.tiles[int(self.tile[mine][0])].name,
-                patches=int(mine.sum()),
-                area_km2=Decimal(area) / DM2_PER_KM2,
-                billed_km2=self.prices.billed_km2(area),
-                cost=self.prices.bill(area),
-                value=float(self.probability[mine].sum()),
+            found.append(
+                Order(
+                    id=number,
+                    tile=self.tiles[int(self.tile[mine[0]])].name,
+                    patches=len(mine),
+                    area_km2=Decimal(area) / DM2_PER_KM2,
+                    billed_km2=self.prices.billed_km2(area),
+                    cost=self.prices.bill(area),
+                    value=float(self.probability[mine].sum()),
+                )
             )
         return found
 
@@ -135,7 +144,8 @@ class Plan(FeatureTable):
                 "scenes": self.scenes,
                 "scenes_skipped_nodata": self.scenes_skipped,
                 "candidate_patches": self.candidates,
-                "budget_short_for_next_order": None if self.next_cost is None else float(self.next_cost),
+                "next_tile": self.next_tile,
+                "next_cost": None if self.next_cost is None else float(self.next_cost),
             },
             "threshold": self.threshold,
             "price_list": {
@@ -204,17 +214,23 @@ class Plan(FeatureTable):
             "probability": self.probability.round(6).tolist(),
             "area_km2": [area / DM2_PER_KM2 for area in self.area_dm2.tolist()],
             "cost_share": self._cost_shares().tolist(),
-            "order": [self._orders[key].id for key in self.order.tolist()],
+            "order": self._order_ids().tolist(),
         }
 
     def _cost_shares(self) -> NDArray[np.float64]:
         """Return each patch's share of its order's cost by area; shares add up to the cost."""
         unit = 10**_SHARE_DECIMALS
         shares = np.zeros(len(self), dtype=np.int64)
-        for key, order in self._orders.items():
-            mine = np.flatnonzero(self.order == key)
+        for mine, order in zip(self._groups, self._orders, strict=True):
             cost = int(order.cost * unit)
             areas = np.cumsum(self.area_dm2[mine])
             reached = np.array([cost * area // int(areas[-1]) for area in areas.tolist()])
             shares[mine] = np.diff(reached, prepend=0)
         return np.asarray(shares / unit, dtype=np.float64)
+
+    def _order_ids(self) -> NDArray[np.int64]:
+        """Return the id of each patch's order, (N,)."""
+        ids = np.zeros(len(self), dtype=np.int64)
+        for mine, order in zip(self._groups, self._orders, strict=True):
+            ids[mine] = order.id
+        return ids

@@ -16,7 +16,7 @@ from geozoom.errors import PriceListError, TileError
 from geozoom.footprints import areas_dm2, to_lonlat
 from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.orders import Plan
-from geozoom.prices import PriceList, parse_price_list
+from geozoom.prices import PriceList, parse_price_list, to_cents
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import lattice_shape, read_scenes
 from geozoom.selection import choose
@@ -83,7 +83,7 @@ def plan(
     options = options or ReadOptions()
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
-    tiles = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
+    tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
     patches, scenes, skipped, zeros = score(tiles, policy, max_nodata, progress)
     candidates = np.flatnonzero(patches.probability > threshold)
     patches = Patches(**{name: getattr(patches, name)[candidates] for name in Patches.__dataclass_fields__})
@@ -104,6 +104,7 @@ def plan(
         prices=price_list,
         budget=None if budget_cents is None else Decimal(budget_cents).scaleb(-2),
         threshold=threshold,
+        ignored=ignored,
         scenes=scenes,
         scenes_skipped=skipped,
         tiles_with_zeros=tuple(zeros),
@@ -117,21 +118,11 @@ def plan(
         order=order[bought],
         corners=corners[bought],
         bound=choice.bound,
-        next_order=choice.next_order,
+        next_tile=None
+        if choice.next_order is None
+        else tiles[int(patches.tile[order == choice.next_order][0])].name,
         next_cost=None if choice.next_cost_cents is None else Decimal(choice.next_cost_cents).scaleb(-2),
     )
-
-
-def to_cents(amount: Decimal | int | str) -> int:
-    """Return an amount of money in whole cents, rounded down: a budget is never exceeded.
-
-    Raises:
-        ValueError: It is not a positive amount.
-    """
-    exact = Decimal(amount)
-    if not exact.is_finite() or exact <= 0:
-        raise ValueError(f"a budget must be a positive amount, not {amount}")
-    return int(exact * 100)
 
 
 def load_price_list(path: Path | str | None) -> PriceList:

@@ -139,3 +139,18 @@ def _date(value: Any, where: str) -> date:
         raise PriceListError(
             f"{where}: effective_date {value!r} is not a date; write it as YYYY-MM-DD"
         ) from error
+
+
+def to_cents(amount: Decimal | int | str) -> int:
+    """Return an amount of money in whole cents, rounded down: a budget is never exceeded.
+
+    Raises:
+        ValueError: It is not an amount from 0.01 to 10¹².
+    """
+    try:
+        exact = Decimal(amount)
+    except InvalidOperation as error:
+        raise ValueError(f"{amount!r} is not a number") from error
+    if not exact.is_finite() or not Decimal("0.01") <= exact <= Decimal(10) ** 12:
+        raise ValueError(f"{amount} is not a positive amount of money that anyone has")
+    return int(exact * 100)

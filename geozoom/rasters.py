@@ -7,34 +7,40 @@ turn into the display RGB that the networks were trained on.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS as RasterioCRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from geozoom.errors import GeozoomError
 
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
-
+_GEOD = Geod(ellps="WGS84")
 _RGB_NAMES = (
-    re.compile(r"^(sr_|sur_refl_)?b0?4$|^red$", re.IGNORECASE),
-    re.compile(r"^(sr_|sur_refl_)?b0?3$|^green$", re.IGNORECASE),
-    re.compile(r"^(sr_|sur_refl_)?b0?2$|^blue$", re.IGNORECASE),
+    re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
+    re.compile(r"(sr_|sur_refl_)?b0?3\b|green\b", re.IGNORECASE),
+    re.compile(r"(sr_|sur_refl_)?b0?2\b|blue\b", re.IGNORECASE),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What the user says about rasters that do not say it themselves."""
+    """What the user says about rasters that do not say it themselves.
+
+    Bands are taken as said; scale and offset only where neither tags nor 8-bit pixels settle them.
+    """
 
     bands: tuple[int, int, int] | None = None
     """1-based band numbers of red, green and blue."""
@@ -72,36 +78,6 @@ class Display:
     """Display gamma."""
 
 
-def find_rasters(
-    inputs: Iterable[str], problem: type[GeozoomError], suffixes: Sequence[str] = RASTER_SUFFIXES
-) -> list[str]:
-    """Expand files, folders, `/vsi…` paths and URLs into a list of rasters without repetitions.
-
-    Raises:
-        GeozoomError: Of type `problem`: a path does not exist, or a folder holds no raster.
-    """
-    found: dict[str, None] = {}
-    for entry in inputs:
-        if entry.startswith("/vsi") or "://" in entry:
-            found[entry] = None
-            continue
-        path = Path(entry)
-        if path.is_dir():
-            files = sorted(
-                file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes
-            )
-            if not files:
-                raise problem(
-                    f"{path}: no rasters ({', '.join(suffixes)}) in this folder; name the folder that holds them"
-                )
-            found.update(dict.fromkeys(map(str, files)))
-        elif path.exists():
-            found[str(path)] = None
-        else:
-            raise problem(f"{path}: no such file or folder; check the path")
-    return list(found)
-
-
 def open_raster(path: str, problem: type[GeozoomError]) -> Any:
     """Open a raster with rasterio, turning its errors into one sentence.
 
@@ -119,8 +95,8 @@ def open_raster(path: str, problem: type[GeozoomError]) -> Any:
 def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]) -> tuple[int, int, int]:
     """Return the 1-based band numbers of red, green and blue.
 
-    By `options.bands`, else by band descriptions, else by colour interpretation, else as they stand if
-    there are exactly three.
+    By `options.bands`, else by band descriptions, else, where no band is described, by colour
+    interpretation, else as they stand if there are exactly three.
 
     Raises:
         GeozoomError: Of type `problem`, saying what was seen and which flag settles it.
@@ -142,10 +118,11 @@ def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]
         next((i for i, colour in enumerate(dataset.colorinterp, 1) if colour is wanted), None)
         for wanted in colours
     ]
-    for red, green, blue in (named, coloured):
+    described = any(descriptions)
+    for red, green, blue in (named,) if described else (coloured,):
         if red is not None and green is not None and blue is not None:
             return red, green, blue
-    if dataset.count == 3:
+    if dataset.count == 3 and not described:
         return 1, 2, 3
     seen = ", ".join(f"{i}: {text or 'not described'}" for i, text in enumerate(descriptions, 1))
     if dataset.count < 3:
@@ -162,19 +139,14 @@ def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]
 def calibrate(
     dataset: Any, bands: tuple[int, int, int], options: ReadOptions, problem: type[GeozoomError]
 ) -> Calibration:
-    """Return the calibration of a raster, from flags, tags or its being 8-bit.
+    """Return the calibration of a raster, from tags, its being 8-bit, or flags, in this order.
 
     Raises:
         GeozoomError: Of type `problem`: nothing says what its numbers mean.
     """
-    if options.scale is not None:
-        offset = options.offset or 0.0
-        return Calibration(
-            scale=(options.scale,) * 3,
-            offset=(offset,) * 3,
-            reflectance=True,
-            source="--scale and --offset",
-        )
+    dtypes = {dataset.dtypes[band - 1] for band in bands}
+    if any(dtype.startswith("complex") for dtype in dtypes):
+        raise problem(f"{dataset.name}: holds complex numbers, which are no image; give its amplitude or RGB")
     scales = tuple(float(dataset.scales[band - 1]) for band in bands)
     offsets = tuple(float(dataset.offsets[band - 1]) for band in bands)
     if scales != (1.0, 1.0, 1.0) or offsets != (0.0, 0.0, 0.0):
@@ -186,10 +158,17 @@ def calibrate(
             reflectance=True,
             source="scale and offset tags",
         )
-    dtypes = {dataset.dtypes[band - 1] for band in bands}
     if dtypes == {"uint8"}:
         return Calibration(
             scale=(1 / 255,) * 3, offset=(0.0,) * 3, reflectance=False, source="8-bit display RGB"
+        )
+    if options.scale is not None:
+        offset = options.offset or 0.0
+        return Calibration(
+            scale=(options.scale,) * 3,
+            offset=(offset,) * 3,
+            reflectance=True,
+            source="--scale and --offset",
         )
     raise problem(
         f"{dataset.name}: holds {', '.join(sorted(dtypes))} without scale and offset tags, so its "
@@ -198,41 +177,116 @@ def calibrate(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """A window of a raster."""
+
+    rgb: NDArray[np.float32]
+    """(3, H, W) in 0..1."""
+    valid: NDArray[np.bool_]
+    """(H, W) True where all three bands hold data."""
+    zeros: int
+    """Valid pixels of which all three digital numbers are 0, as unmarked missing data would be."""
+
+
 def read_rgb(
     dataset: Any,
     bands: tuple[int, int, int],
     window: Window | None,
     calibration: Calibration,
     display: Display,
+    *,
     nodata: float | None,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read RGB and validity of a window.
+    path: str,
+    problem: type[GeozoomError],
+) -> Pixels:
+    """Read RGB and validity of a window; a pixel that misses one band is missing.
 
     Args:
-        dataset: An open rasterio dataset or WarpedVRT.
+        dataset: An open rasterio dataset, or one that `on_grid` returned.
         bands: 1-based red, green and blue.
         window: Pixels to read; None reads all.
         calibration: Digital numbers to reflectance or display RGB.
         display: Reflectance to display RGB.
         nodata: Digital number that means no data, besides what the dataset itself marks.
+        path: The raster's name in messages.
+        problem: Type of the error raised.
 
-    Returns:
-        (3, H, W) float32 in 0..1 and (H, W) bool, True where all three bands hold data.
+    Raises:
+        GeozoomError: Of type `problem`: the raster cannot be read to its end.
     """
-    numbers = dataset.read(list(bands), window=window)
-    valid = (dataset.read_masks(list(bands), window=window) > 0).all(axis=0)
+    try:
+        numbers = dataset.read(list(bands), window=window)
+        valid = (dataset.read_masks(list(bands), window=window) > 0).all(axis=0)
+    except RasterioError as error:
+        raise problem(
+            f"{path}: cannot be read to its end ({error.__cause__ or error}); it may be cut short, so copy it again"
+        ) from error
     if nodata is not None:
-        valid &= ~(numbers == nodata).all(axis=0)
+        valid &= (numbers != nodata).all(axis=0)
     if numbers.dtype.kind == "f":
         valid &= np.isfinite(numbers).all(axis=0)
         numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
+    zeros = int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
     scale = np.asarray(calibration.scale, dtype=np.float32)[:, None, None]
     offset = np.asarray(calibration.offset, dtype=np.float32)[:, None, None]
     rgb = numbers.astype(np.float32) * scale + offset
     if calibration.reflectance:
         rgb = np.clip(rgb / display.white, 0, 1) ** (1 / display.gamma)
-    return np.clip(rgb, 0, 1).astype(np.float32, copy=False), valid
+    return Pixels(rgb=np.clip(rgb, 0, 1).astype(np.float32, copy=False), valid=valid, zeros=zeros)
 
 
-RESAMPLING = Resampling.bilinear
-"""GDAL's warper widens this kernel when it shrinks a raster, so it is right both ways."""
+def on_grid(
+    dataset: Any, *, crs: str, to_crs: str, transform: Affine, width: int, height: int, nodata: float | None
+) -> Any:
+    """Return a raster resampled to another grid, with its missing pixels still missing.
+
+    Args:
+        dataset: An open rasterio dataset.
+        crs: Its CRS, as WKT.
+        to_crs: CRS of the grid, as WKT.
+        transform: Pixels of the grid to `to_crs`.
+        width: Columns of the grid.
+        height: Rows of the grid.
+        nodata: Digital number that means no data, where the user said so.
+    """
+    nodata = dataset.nodata if nodata is None else nodata
+    marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    return WarpedVRT(
+        dataset,
+        src_crs=RasterioCRS.from_wkt(crs),
+        crs=RasterioCRS.from_wkt(to_crs),
+        transform=transform,
+        width=width,
+        height=height,
+        # GDAL's warper widens this kernel when it shrinks a raster, so it is right both ways.
+        resampling=Resampling.bilinear,
+        src_nodata=nodata,
+        add_alpha=not marked,  # carries a mask band, and what lies outside the raster
+    )
+
+
+def measured_gsd_m(
+    path: str, crs: CRS, transform: Affine, width: int, height: int, problem: type[GeozoomError]
+) -> tuple[float, float]:
+    """Return the size of a pixel on the ground at a raster's centre, across and down, in metres.
+
+    Measured along geodesics: EPSG:3857 and degrees are no measure of the ground.
+
+    Raises:
+        GeozoomError: Of type `problem`: the raster does not lie in its CRS, or has no extent.
+    """
+    col, row = width / 2, height / 2
+    x, y = zip(*(transform @ point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
+    try:
+        to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        lon, lat = to_wgs84.transform(x, y, errcheck=True)
+    except ProjError as error:
+        raise problem(
+            f"{path}: its coordinates do not lie in its CRS ({error}); correct its georeference"
+        ) from error
+    _, _, metres = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
+    across, down = float(metres[0]), float(metres[1])
+    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
+        raise problem(f"{path}: its geotransform has no extent; correct its georeference")
+    return across, down

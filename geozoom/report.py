@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from pyproj import Transformer
 
+from geozoom.bought import read_frame
 from geozoom.errors import OrdersError
-from geozoom.features import check_output, written_aside
-from geozoom.rasters import Display, ReadOptions, read_rgb
+from geozoom.features import check_output
+from geozoom.files import written_aside
+from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import open_tiles
 
 PICTURE_SUFFIXES = (".png", ".svg")
@@ -33,29 +35,23 @@ def draw_plan(
         TileError: LR tiles cannot be used.
         OutputError: The picture cannot be written.
     """
-    import geopandas
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     orders, output = Path(orders), Path(output)
     check_output(output, overwrite=overwrite, suffixes=PICTURE_SUFFIXES)
-    if not orders.is_file():
-        raise OrdersError(f"{orders}: no such orders file; write one with `geozoom plan`")
-    try:
-        frame = geopandas.read_file(orders)
-    except (RuntimeError, ValueError) as error:
-        raise OrdersError(f"{orders}: cannot be read as features ({error}); plan again") from error
+    frame = read_frame(orders)
     if len(frame) and not {"tile", "probability", "cost_share"} <= set(frame.columns):
         raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
-    tiles = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
+    tiles, _ = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
     heights = [tile.height * tile.gsd_m[1] / (tile.width * tile.gsd_m[0]) for tile in tiles]
     figure = Figure(figsize=(10, 10 * sum(heights) + 0.9 * len(tiles)), layout="constrained")
     panels = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=heights)[:, 0]
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):
         with tile.open() as dataset:
-            rgb, valid = read_rgb(dataset, tile.bands, None, tile.calibration, _DISPLAY, tile.nodata)
-        picture = np.dstack([*rgb, valid.astype(np.float32)])
+            pixels = tile.read(dataset, None, _DISPLAY)
+        picture = np.dstack([*pixels.rgb, pixels.valid.astype(np.float32)])
         panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
         title = f"{tile.name}: nothing bought"

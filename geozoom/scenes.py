@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from geozoom.errors import TileError
-from geozoom.grid import PatchGrid
-from geozoom.rasters import Display, read_rgb
-from geozoom.tiles import Tile, zero_pixels
+from geozoom.grid import PatchGrid, area_weights
+from geozoom.rasters import Display
+from geozoom.tiles import Tile
 
 ROWS_AT_ONCE_PX = 512
 """Height of the strips that are read, so that a tiled raster's blocks are decoded once."""
@@ -34,7 +32,7 @@ class SceneBlock:
     skipped: int
     """Scenes left out because too much of them is missing."""
     zero_pixels: int
-    """Valid pixels that are zero in all bands."""
+    """Valid pixels of which all digital numbers are 0."""
 
 
 def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
@@ -58,26 +56,12 @@ def read_scenes(
         TileError: The raster cannot be read to its end.
     """
     rows, cols = lattice_shape(tile, scene_px)
-    strip = max(1, ROWS_AT_ONCE_PX // scene_px)
     with tile.open() as dataset:
-        for first in range(0, rows, strip):
-            count = min(strip, rows - first)
+        for first, count in _strips(rows, max(1, ROWS_AT_ONCE_PX // scene_px)):
             top = first * scene_px
             height = min(count * scene_px, tile.height - top)
-            try:
-                rgb, valid = read_rgb(
-                    dataset,
-                    tile.bands,
-                    Window(0, top, tile.width, height),
-                    tile.calibration,
-                    display,
-                    None if tile.resampled else tile.nodata,
-                )
-            except RasterioError as error:
-                raise TileError(
-                    f"{tile.path}: cannot be read to its end ({error}); it may be cut short, so copy it again"
-                ) from error
-            zeros = zero_pixels(rgb, valid)
+            pixels = tile.read(dataset, Window(0, top, tile.width, height), display)
+            rgb, valid = pixels.rgb, pixels.valid
             pad = ((0, count * scene_px - height), (0, cols * scene_px - tile.width))
             # The policy sees a mirror image beyond the tile's edge, but nothing there can be bought.
             rgb = np.pad(rgb, ((0, 0), *pad), mode="symmetric")
@@ -99,8 +83,17 @@ def read_scenes(
                 images=fill_missing(images[kept], holds[kept]),
                 present=patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5,
                 skipped=count * cols - len(kept),
-                zero_pixels=zeros,
+                zero_pixels=pixels.zeros,
             )
+
+
+def _strips(rows: int, at_once: int) -> Iterator[tuple[int, int]]:
+    """Yield first row and number of lattice rows; the last row, which may overhang, is never alone."""
+    first = 0
+    while first < rows:
+        count = rows - first if rows - first <= at_once + 1 else at_once
+        yield first, count
+        first += count
 
 
 def _cut(valid: NDArray[np.bool_], rows: int, cols: int, side: int) -> NDArray[np.bool_]:
@@ -123,15 +116,7 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
 def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float64]:
     """Return the share of each patch that lies on valid pixels, (N, P), whole pixels or not."""
     height, width = holds.shape[1:]
-    down = _overlap(grid.rows, height)
-    across = _overlap(grid.cols, width)
+    down = area_weights(grid.rows, height)
+    across = area_weights(grid.cols, width)
     shares = np.einsum("ph,nhw,qw->npq", down, holds.astype(np.float64), across, optimize=True)
     return np.asarray(shares, dtype=np.float64).reshape(len(holds), grid.patches)
-
-
-def _overlap(parts: int, pixels: int) -> NDArray[np.float64]:
-    """Return (parts, pixels): the share of each part that each pixel covers; rows sum to 1."""
-    edges = np.arange(parts + 1) * pixels / parts
-    pixel = np.arange(pixels)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.asarray(np.clip(overlap, 0, None) * parts / pixels, dtype=np.float64)

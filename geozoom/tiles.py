@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 from affine import Affine
-from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError, ProjError
-from rasterio.crs import CRS as RasterioCRS
-from rasterio.vrt import WarpedVRT
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+from rasterio.windows import Window
 
 from geozoom.errors import TileError
+from geozoom.inputs import find_rasters
 from geozoom.rasters import (
-    RESAMPLING,
     Calibration,
+    Display,
+    Pixels,
     ReadOptions,
     calibrate,
     choose_bands,
-    find_rasters,
+    measured_gsd_m,
+    on_grid,
     open_raster,
+    read_rgb,
 )
 
 GSD_TOLERANCE = 0.02
 """Largest relative difference from the model's LR GSD at which a tile keeps its own pixels."""
 GSD_RANGE = (0.4, 2.5)
 """Ratios of a tile's GSD to the model's between which a tile is resampled; outside it is refused."""
-
-_GEOD = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,23 +77,39 @@ class Tile:
             if not self.resampled:
                 yield dataset
                 return
-            with WarpedVRT(
+            with on_grid(
                 dataset,
-                src_crs=RasterioCRS.from_wkt(self.crs.to_wkt()),
-                crs=RasterioCRS.from_wkt(self.crs.to_wkt()),
+                crs=self.crs.to_wkt(),
+                to_crs=self.crs.to_wkt(),
                 transform=self.transform,
                 width=self.width,
                 height=self.height,
-                resampling=RESAMPLING,
-                src_nodata=dataset.nodata if self.nodata is None else self.nodata,
+                nodata=self.nodata,
             ) as warped:
                 yield warped
+
+    def read(self, dataset: Any, window: Window | None, display: Display) -> Pixels:
+        """Read a window of what `open` yielded.
+
+        Raises:
+            TileError: The raster cannot be read to its end.
+        """
+        return read_rgb(
+            dataset,
+            self.bands,
+            window,
+            self.calibration,
+            display,
+            nodata=None if self.resampled else self.nodata,  # `open` has told the warper
+            path=self.path,
+            problem=TileError,
+        )
 
 
 def open_tiles(
     inputs: Sequence[str], options: ReadOptions, lr_gsd_m: float | None, scene_px: int
-) -> list[Tile]:
-    """Check every tile and return what is known of it.
+) -> tuple[list[Tile], tuple[str, ...]]:
+    """Check every tile; return what is known of them, and the entries of folders that are no rasters.
 
     Args:
         inputs: Files, folders, `/vsi…` paths or URLs.
@@ -105,9 +120,10 @@ def open_tiles(
     Raises:
         TileError: One line for every tile that cannot be used.
     """
+    found = find_rasters(inputs)
     tiles: list[Tile] = []
-    problems: list[str] = []
-    for path in find_rasters(inputs, TileError):
+    problems = list(found.problems)
+    for path in found.rasters:
         try:
             tiles.append(_describe(path, options, lr_gsd_m, scene_px))
         except TileError as error:
@@ -119,20 +135,7 @@ def open_tiles(
     )
     if problems:
         raise TileError("\n".join(problems))
-    return tiles
-
-
-def ground_gsd_m(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float]:
-    """Return the size of a pixel on the ground at a raster's centre, across and down, in metres.
-
-    Measured along geodesics: EPSG:3857 and degrees are no measure of the ground.
-    """
-    col, row = width / 2, height / 2
-    x, y = zip(*(transform @ point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
-    to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    lon, lat = to_wgs84.transform(x, y, errcheck=True)
-    _, _, metres = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
-    return float(metres[0]), float(metres[1])
+    return tiles, found.ignored
 
 
 def _describe(path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
@@ -141,14 +144,7 @@ def _describe(path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px:
         bands = choose_bands(dataset, options, TileError)
         calibration = calibrate(dataset, bands, options, TileError)
         transform, width, height = dataset.transform, dataset.width, dataset.height
-        try:
-            gsd = ground_gsd_m(crs, transform, width, height)
-        except ProjError as error:
-            raise TileError(
-                f"{path}: its coordinates do not lie in its CRS ({error}); correct its georeference"
-            ) from error
-        if not all(math.isfinite(side) and side > 0 for side in gsd):
-            raise TileError(f"{path}: its geotransform has no extent; correct its georeference")
+        gsd = measured_gsd_m(path, crs, transform, width, height, TileError)
         resampled = False
         if lr_gsd_m is not None:
             ratios = [side / lr_gsd_m for side in gsd]
@@ -197,8 +193,3 @@ def _crs(path: str, dataset: Any, options: ReadOptions) -> CRS:
         return CRS.from_user_input(options.assume_crs)
     except CRSError as error:
         raise TileError(f"--assume-crs {options.assume_crs}: not a CRS ({error})") from error
-
-
-def zero_pixels(rgb: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]) -> int:
-    """Count pixels that are valid and black in every band, which untagged missing data would be."""
-    return int(np.count_nonzero(valid & (rgb == 0).all(axis=0)))

@@ -23,6 +23,10 @@ from geozoom.model import PatchDrop
 from geozoom.orders import Plan
 from tests.conftest import ORIGIN, UTM33, WriteRaster, small_model, smooth_noise
 
+BROKEN = (
+    '{"type": "FeatureCollection", "geozoom": {"model": {"name": "x", "grid": [4, 4], "lr_px": 8}}, "features": '
+    '[{"geometry": {"coordinates": []}, "properties": {"tile": "t", "scene_row": 1e400}}]}'
+)
 HR_GSD = 2.5
 """32 HR pixels on 8 LR pixels of 10 m."""
 ROWS, COLS = 3, 4
@@ -161,6 +165,45 @@ def test_what_was_not_bought_is_not_used_even_if_it_was_delivered(world: World) 
     np.testing.assert_allclose(spoilt.probability, honest.probability, atol=1e-6)
 
 
+def test_what_the_user_calls_nodata_is_not_delivered(world: World) -> None:
+    pixels = world.truth.copy()
+    pixels[:, :, 32:] = 0
+    world.deliver("half.tif", pixels=pixels)
+    assert world.classify().delivered.tolist() == world.classify().bought.tolist()
+    found = world.classify(hr_options=geozoom.ReadOptions(nodata=0)).delivered.reshape(ROWS, COLS)
+    assert found[:, 0].any()
+    assert not found[:, 1:].any()
+
+
+def test_deliveries_across_the_antimeridian_are_found(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path
+) -> None:
+    from rasterio.warp import transform
+
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32660", [180.0], [-17.0])
+    corner = Affine.translation(x - 160, y)
+    tile = write_raster(crs="EPSG:32660", transform=corner @ Affine.scale(10, -10), height=24, width=32)
+    truth = (smooth_noise(3, 96, 128) * 254 + 1).astype(np.uint8)
+    hr = write_raster(
+        "hr.tif",
+        folder=tmp_path / "hr",
+        pixels=truth,
+        crs="EPSG:32660",
+        transform=corner @ Affine.scale(2.5, -2.5),
+    )
+    orders = tmp_path / "orders.geojson"
+    geozoom.plan([tile], model=model).write(orders)
+    found = geozoom.classify(orders, hr=[hr], lr=[tile], model=model)
+    assert found.bought.sum() > 0
+    assert found.delivered.tolist() == found.bought.tolist()
+
+
+def test_a_delivery_outside_its_own_crs_is_named(world: World) -> None:
+    world.deliver("off.tif", transform=Affine(1e8, 0, 1e9, 0, -1e8, 1e9))
+    with pytest.raises(DeliveryError, match=r"off\.tif: its coordinates do not lie in its CRS"):
+        world.classify()
+
+
 def test_the_finest_of_overlapping_deliveries_is_used(world: World) -> None:
     world.deliver("b_fine.tif")
     alone = world.classify()
@@ -219,7 +262,9 @@ def test_orders_that_do_not_belong_to_tiles_or_model_are_refused(
         geozoom.classify(world.orders, hr=[world.hr], lr=[world.tile], model=other)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"type": "FeatureCollection", "features": []}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", BROKEN, '{"type": "FeatureCollection", "features": []}', "\x00\xff"]
+)
 def test_files_that_are_not_orders_are_refused(world: World, tmp_path: Path, text: str) -> None:
     world.deliver("all.tif")
     world.orders = tmp_path / "not.geojson"
@@ -253,7 +298,7 @@ def test_all_unusable_deliveries_are_named_at_once(world: World) -> None:
 def test_a_delivery_that_is_cut_short_is_named(world: World) -> None:
     path = world.deliver("short.tif")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DeliveryError, match=r"short\.tif: cannot be read"):
+    with pytest.raises(DeliveryError, match=r"short\.tif: cannot be read to its end"):
         world.classify()
 
 

@@ -87,3 +87,12 @@ def test_the_delivered_example_can_be_classified(tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert scenes.read_text().count('"Feature"') > 50
+
+
+def test_the_public_names_are_what_they_say_in_any_order_of_import() -> None:
+    code = (
+        "import geozoom; geozoom.ClassifiedScenes; assert callable(geozoom.classify);"
+        "from geozoom import ClassifiedScenes, classify, plan; assert callable(classify) and callable(plan);"
+        "assert all(hasattr(geozoom, name) for name in geozoom.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -63,6 +63,13 @@ def test_every_unreadable_image_is_named_at_once(scene_tree: Path) -> None:
     assert all(str(file) in str(caught.value) for file in broken)
 
 
+def test_images_of_more_than_8_bits_are_refused_rather_than_clipped(scene_tree: Path) -> None:
+    deep = np.full((40, 40), 3000, dtype=np.uint16)
+    Image.fromarray(deep).save(scene_tree / "train/built/deep.png")
+    with pytest.raises(DatasetError, match=r"deep\.png \(pixels of more than 8 bits"):
+        read(scene_tree)
+
+
 def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_tree: Path) -> None:
     with pytest.raises(DatasetError, match="no such folder"):
         read(tmp_path / "nowhere")

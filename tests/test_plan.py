@@ -69,7 +69,8 @@ def test_a_plan_is_valid_geojson_whose_figures_add_up(
     assert totals["cost"] + totals["budget_left"] == pytest.approx(60)
     assert len(features) < totals["candidate_patches"]
     assert totals["value"] <= totals["value_bound"]
-    assert totals["budget_short_for_next_order"] > 0
+    assert totals["next_cost"] > 0
+    assert totals["next_tile"] in ("north.tif", "south.tif")
     assert sum(order["cost"] for order in summary["orders"]) == pytest.approx(totals["cost"], abs=1e-9)
     for order in summary["orders"]:
         mine = [feature for feature in features if feature["properties"]["order"] == order["order"]]
@@ -194,7 +195,7 @@ def test_the_table_shows_what_a_buyer_signs(
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("budget", ["0", "-5", "much", "nan", "0.001"])
+@pytest.mark.parametrize("budget", ["0", "-5", "much", "nan", "0.001", "1e400"])
 def test_a_budget_that_is_no_amount_is_wrong_usage(budget: str, tmp_path: Path) -> None:
     result = run("plan", tmp_path, f"--budget={budget}")
     assert result.exit_code == 2
@@ -210,6 +211,8 @@ def test_a_budget_that_is_no_amount_is_wrong_usage(budget: str, tmp_path: Path) 
         (("{tiles}", "--bands", "0,1,2"), "counted from 1"),
         (("{tiles}", "--offset", "1"), "--offset needs --scale"),
         (("{tiles}", "--scale", "0"), "--scale must be positive"),
+        (("{tiles}", "--scale", "inf"), "--scale must be a finite number"),
+        (("{tiles}", "--scale", "1", "--offset", "nan"), "--offset must be a finite number"),
         (("{tiles}", "--nonsense"), "No such option"),
     ],
 )
@@ -231,6 +234,7 @@ def test_wrong_usage_exits_with_2(tiles: Path, arguments: tuple[str, ...], words
         (("{tiles}", "-o", "{tmp}/there.geojson/o.geojson"), "cannot be written to"),
         (("{tiles}", "-o", "{tmp}/orders.xlsx"), "end the name in one of"),
         (("{tiles}", "-o", "{tmp}/folder.gpkg"), "is a folder; name a file"),
+        (("{tiles}", "-o", "{tmp}/" + "x" * 300 + ".geojson"), "cannot be written to"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_1(
@@ -306,6 +310,34 @@ def test_ctrl_c_leaves_no_output_and_no_traceback(
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert list(out.parent.iterdir()) == []
+
+
+def test_square_brackets_in_names_are_shown_as_they_are(
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(PRICES.replace("made for tests", "made [/up] for [red]tests"))
+    result = run(
+        *("plan", write_raster("a b[red]c.tif"), "--model", model_file, "--prices", prices),
+        *("-o", tmp_path / "o.geojson"),
+    )
+    assert result.exit_code == 0
+    assert "made [/up] for [red]tests" in result.stderr
+    assert "[red]c" in result.stderr.replace("\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stdout_is_said_so_and_a_closed_one_is_left_in_peace(
+    write_raster: WriteRaster, model_file: Path
+) -> None:
+    command = f"'{sys.executable}' -m geozoom plan '{write_raster()}' --model '{model_file}' -q"
+    full = subprocess.run(
+        ["sh", "-c", f"{command} > /dev/full"], check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert full.returncode == 1
+    assert full.stderr == "Error: stdout: cannot be written (No space left on device)\n"
+    closed = subprocess.run(["sh", "-c", f"{command} | true"], check=True, stderr=subprocess.PIPE, text=True)
+    assert closed.stderr == ""
 
 
 def test_zeros_that_may_be_missing_data_are_warned_about(

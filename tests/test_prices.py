@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geozoom.errors import PriceListError
-from geozoom.planner import load_price_list, to_cents
-from geozoom.prices import DM2_PER_KM2, PriceList, parse_price_list
+from geozoom.planner import load_price_list
+from geozoom.prices import DM2_PER_KM2, PriceList, parse_price_list, to_cents
 
 GOOD = """
 name = "test"
@@ -91,6 +91,6 @@ def test_a_missing_price_list_is_named(tmp_path: Path) -> None:
 def test_budgets_are_whole_cents_rounded_down() -> None:
     assert to_cents("10.999") == 1099
     assert to_cents(5) == 500
-    for amount in ("0", "-1", "NaN", "Infinity"):
+    for amount in ("0", "-1", "NaN", "Infinity", "0.001", "1e400"):
         with pytest.raises(ValueError, match="positive amount"):
             to_cents(amount)

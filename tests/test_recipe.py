@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from geozoom.errors import RecipeError
-from training.recipe import RECIPES, load_recipe, recipe_from_dict
+from training.recipe import RECIPES, load_recipe
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)
-def test_shipped_recipes_load_and_survive_being_written_down(file: Path) -> None:
-    recipe = load_recipe(file.stem, [])
-    assert recipe_from_dict(recipe.to_dict()) == recipe
+def test_shipped_recipes_load_by_name_and_by_file(file: Path) -> None:
+    assert load_recipe(file.stem, []) == load_recipe(str(file), [])
 
 
 def test_the_papers_recipe_uses_the_papers_estimator_and_reward() -> None:
@@ -52,14 +51,25 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("hr.epochs", "table.key=value"),
         ("hr.epochs.more=1", "is a value, not a table"),
         ("hr=3", "must be a table"),
-        ("hr.epochs=0", "at least 1"),
+        ("hr.epochs=0", r"hr\.epochs is impossible: it must be at least 1"),
         ("hr.batch_size=1", "at least 2"),
-        ("hr.schedule=step", "choose cosine or constant"),
-        ("data.hr_px=145", "cannot be cut"),
+        ("hr.schedule=step", "be cosine or constant"),
+        ("hr.optimizer=lion", "be sgd, adam or adamw"),
+        ("hr.learning_rate=-1", "be positive"),
+        ("hr.learning_rate=nan", "be positive"),
+        ("robust.keep_min=3", r"lie in 0\.\.1"),
+        ("pt.estimator=reinforce", "be rloo or self_critical"),
+        ("ft2.reward=free", "be priced, priced_hits or paper"),
+        ("pt.alpha=[0.7]", "must hold 2 values, not 1"),
+        ("pt.alpha=[2, 3]", "two temperatures"),
+        ("data.hr_px=145", "multiple of the 4 × 4 patches"),
+        ("data.grid_rows=0", "at least 1"),
         ("data.lr_px=0", r"1\.\.hr_px"),
         ("data.val_share=1", "between 0 and 1"),
+        ("data.margin=0", r"lie in 1\.\.4"),
+        ("card.scene_m=-5", "be positive"),
         ("pt.alpha=0.5", "must be a list"),
-        ("precision=fp8", "choose bf16 or fp32"),
+        ("precision=fp8", "be bf16 or fp32"),
     ],
 )
 def test_an_impossible_value_is_refused_by_name(override: str, words: str) -> None:
@@ -73,6 +83,13 @@ def test_a_missing_or_broken_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("hr = {")
     with pytest.raises(RecipeError, match="not valid TOML"):
         load_recipe(str(tmp_path / "bad.toml"), [])
+    for base in ('"looped.toml"', "5"):
+        looped = tmp_path / "looped.toml"
+        looped.write_text(f"base = {base}".replace("looped.toml", str(looped)))
+        with pytest.raises(RecipeError, match="must name another recipe"):
+            load_recipe(str(looped), [])
+    with pytest.raises(RecipeError, match="must be a table"):
+        load_recipe("default", ["hr=3"], 1)
     (tmp_path / "half.toml").write_text("[hr]\nepochs = 1\n")
     with pytest.raises(RecipeError, match="missing"):
         load_recipe(str(tmp_path / "half.toml"), [])

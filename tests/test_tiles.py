@@ -14,9 +14,9 @@ from rasterio.warp import transform as warp_transform
 from geozoom.errors import TileError
 from geozoom.footprints import areas_dm2, to_lonlat
 from geozoom.grid import PatchGrid
-from geozoom.rasters import Display, ReadOptions
+from geozoom.rasters import Display, ReadOptions, measured_gsd_m
 from geozoom.scenes import SceneBlock, read_scenes
-from geozoom.tiles import Tile, ground_gsd_m, open_tiles
+from geozoom.tiles import Tile, open_tiles
 from tests.conftest import EXAMPLES, WriteRaster
 
 GRID = PatchGrid(rows=4, cols=4)
@@ -25,7 +25,7 @@ PLAIN = ReadOptions()
 
 
 def open_one(path: Path, options: ReadOptions = PLAIN, gsd: float | None = 10.0) -> Tile:
-    (tile,) = open_tiles([str(path)], options, gsd, 8)
+    (tile,), _ = open_tiles([str(path)], options, gsd, 8)
     return tile
 
 
@@ -41,6 +41,7 @@ def scenes(tile: Tile, max_nodata: float = 0.5) -> SceneBlock:
         (("B04", "B03", "B02", "B08"), (1, 2, 3)),
         (("nir", "Red", "GREEN", "blue"), (2, 3, 4)),
         (("SR_B4", "SR_B3", "SR_B2", "QA"), (1, 2, 3)),
+        (("B02 (blue)", "B03 (green)", "B04 (red)", "B8A"), (3, 2, 1)),
     ],
 )
 def test_bands_are_found_by_their_descriptions(
@@ -62,6 +63,13 @@ def test_bands_are_found_by_colour_or_by_being_three_or_by_flag(write_raster: Wr
         open_one(unknown, ReadOptions(bands=(5, 1, 2)))
 
 
+def test_three_bands_that_are_described_as_something_else_are_not_taken_for_rgb(
+    write_raster: WriteRaster,
+) -> None:
+    with pytest.raises(TileError, match=r"1: nir, 2: red, 3: green.*--bands R,G,B"):
+        open_one(write_raster(descriptions=("nir", "red", "green")))
+
+
 def test_calibration_comes_from_tags_or_flags_and_is_never_guessed(write_raster: WriteRaster) -> None:
     tagged = open_one(write_raster("tagged.tif", dtype="uint16", scale=1e-4, offset=-0.1))
     assert tagged.calibration.scale == (1e-4,) * 3
@@ -73,6 +81,12 @@ def test_calibration_comes_from_tags_or_flags_and_is_never_guessed(write_raster:
         open_one(write_raster("float.tif", dtype="float32"))
     assert open_one(bare, ReadOptions(scale=2e-4)).calibration.scale == (2e-4,) * 3
     assert not open_one(write_raster("display.tif")).calibration.reflectance
+    flags = ReadOptions(scale=2e-4)
+    assert not open_one(write_raster("eight.tif"), flags).calibration.reflectance
+    tagged = open_one(write_raster("tagged_too.tif", dtype="uint16", scale=1e-4), flags)
+    assert tagged.calibration.scale == (1e-4,) * 3
+    with pytest.raises(TileError, match="complex numbers"):
+        open_one(write_raster("complex.tif", dtype="complex64", rgb=False))
 
 
 def test_reflectance_becomes_the_display_rgb_of_the_model_card(write_raster: WriteRaster) -> None:
@@ -83,11 +97,11 @@ def test_reflectance_becomes_the_display_rgb_of_the_model_card(write_raster: Wri
 
 def test_web_mercator_and_degrees_are_measured_on_the_ground() -> None:
     mercator = Affine(10, 0, 0, 0, -10, 8_399_738)  # 60° N, where the map is twice the ground
-    across, down = ground_gsd_m(CRS.from_epsg(3857), mercator, 100, 100)
+    across, down = measured_gsd_m("m.tif", CRS.from_epsg(3857), mercator, 100, 100, TileError)
     assert across == pytest.approx(5.0, rel=0.01)
     assert down == pytest.approx(5.0, rel=0.01)
     degrees = Affine(1e-4, 0, 13, 0, -1e-4, 60)
-    across, down = ground_gsd_m(CRS.from_epsg(4326), degrees, 100, 100)
+    across, down = measured_gsd_m("d.tif", CRS.from_epsg(4326), degrees, 100, 100, TileError)
     assert across / down == pytest.approx(0.5, rel=0.01)
 
 
@@ -145,9 +159,25 @@ def test_missing_and_empty_folders_and_equal_names_are_refused(
     (tmp_path / "empty").mkdir()
     with pytest.raises(TileError, match="no rasters"):
         open_tiles([str(tmp_path / "empty")], PLAIN, 10.0, 8)
+    with pytest.raises(TileError, match="an empty path"):
+        open_tiles([""], PLAIN, 10.0, 8)
+    with pytest.raises(TileError, match="cannot be looked at"):
+        open_tiles(["x" * 300], PLAIN, 10.0, 8)
+    with pytest.raises(TileError) as caught:
+        open_tiles(["nowhere.tif", str(write_raster("one.tif", count=1))], PLAIN, 10.0, 8)
+    assert len(str(caught.value).splitlines()) == 2
     one, other = write_raster(folder=tmp_path / "a"), write_raster(folder=tmp_path / "b")
     with pytest.raises(TileError, match="2 tiles have this name"):
         open_tiles([str(one), str(other)], PLAIN, 10.0, 8)
+
+
+def test_what_a_folder_holds_besides_rasters_is_named(write_raster: WriteRaster, tmp_path: Path) -> None:
+    write_raster()
+    for name in ("other.img", "tile.tif.aux.xml", "README.md"):
+        (tmp_path / "tiles" / name).write_text("")
+    (tmp_path / "tiles" / "more").mkdir()
+    _, ignored = open_tiles([str(tmp_path / "tiles")], PLAIN, 10.0, 8)
+    assert [Path(path).name for path in ignored] == ["more", "other.img"]
 
 
 def test_a_crs_can_be_said(write_raster: WriteRaster) -> None:
@@ -210,6 +240,35 @@ def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteR
     assert scenes(open_one(path, options), max_nodata=0.7).skipped == 1
 
 
+@pytest.mark.parametrize("kind", ["tag", "flag", "mask"])
+def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: WriteRaster, kind: str) -> None:
+    pixels = np.full((3, 32, 64), 100, dtype=np.uint8)
+    missing = np.zeros((32, 64), dtype=bool)
+    missing[:, :32] = True
+    pixels[:, missing] = 0
+    path = write_raster(pixels=pixels, gsd=5, nodata=0 if kind == "tag" else None)
+    if kind == "mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(~missing)
+    tile = open_one(path, ReadOptions(nodata=0) if kind == "flag" else PLAIN)
+    assert tile.resampled
+    block = scenes(tile)
+    assert (block.skipped, block.col.tolist()) == (4, [2, 3, 2, 3])
+    np.testing.assert_allclose(block.images, 100 / 255, atol=0.01)
+
+
+def test_scenes_do_not_depend_on_how_high_the_strips_are(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tile = open_one(write_raster(height=33, width=40))  # the last lattice row holds one row of pixels
+    whole = scenes(tile)
+    monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", 16)
+    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=0.5))
+    assert len(strips) == 2
+    np.testing.assert_array_equal(np.concatenate([strip.images for strip in strips]), whole.images)
+    np.testing.assert_array_equal(np.concatenate([strip.row for strip in strips]), whole.row)
+
+
 def test_zeros_that_nothing_marks_are_counted(write_raster: WriteRaster) -> None:
     pixels = np.full((3, 8, 8), 90, dtype=np.uint8)
     pixels[:, 0] = 0
@@ -264,5 +323,6 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
 
 
 def test_the_examples_say_everything_about_themselves() -> None:
-    tiles = open_tiles([str(EXAMPLES / "tiles")], PLAIN, 10.0, 8)
+    tiles, ignored = open_tiles([str(EXAMPLES / "tiles")], PLAIN, 10.0, 8)
     assert len(tiles) >= 2
+    assert ignored == ()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -16,11 +17,12 @@ from geozoom.cli import main
 from geozoom.errors import RunError
 from geozoom.model import load_model
 from tests.conftest import small_model
+from training import STAGES
 from training.engine import Engine, learning_rate_factor
 from training.evaluate import centre_masks, random_masks, spread_evenly, view_split, wilson_interval
 from training.recipe import Recipe, load_recipe
 from training.run import RunRequest, train
-from training.stages import STAGES, Bench, FineTuning
+from training.stages import Bench, FineTuning
 
 SMALL = [
     "data.hr_px=32",
@@ -110,11 +112,11 @@ def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path:
     assert sampled[20.0] < 1 < sampled[0.0]
 
 
-@pytest.mark.parametrize("stage", ["hr", "ft2"])
+@pytest.mark.parametrize(("stage", "interval"), [("hr", 0.0), ("ft2", 0.0), ("lr", 1e9)])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, interval: float
 ) -> None:
-    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
     recipe = small_recipe("default", 3)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(request(scene_tree, whole, recipe), QUIET)
@@ -130,6 +132,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         with pytest.raises(KeyboardInterrupt):
             train(request(scene_tree, killed, recipe), QUIET)
     assert not (killed / "model.safetensors").exists()
+    with (killed / "log.jsonl").open("a") as file:
+        file.write('{"stage": "ft2", "ep')  # killed in the middle of a line
     train(request(scene_tree, killed, recipe, resume=True), QUIET)
     assert without_time(log(killed)) == without_time(log(whole))
     assert (killed / "table.json").read_text() == (whole / "table.json").read_text()
@@ -165,6 +169,12 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
         train(request(scene_tree, out, small_recipe("default", 2), resume=True), QUIET)
     with pytest.raises(RunError, match="seed 0"):
         train(request(scene_tree, out, recipe, resume=True, seed=1), QUIET)
+    (scene_tree / "train/water/19.png").unlink()
+    with pytest.raises(RunError, match="begun with another data set"):
+        train(request(scene_tree, out, recipe, resume=True), QUIET)
+    Image.new("RGB", (40, 40)).save(scene_tree / "train/water/19.png")
+    with pytest.raises(RunError, match="holds no run to resume"):
+        train(request(scene_tree, tmp_path / "nothing", recipe, resume=True), QUIET)
     later = small_recipe("default", 1, "ft2.price=0.5")  # a stage that has not begun
     train(request(scene_tree, out, later, stage="lr", resume=True), QUIET)
 
@@ -175,9 +185,7 @@ def test_a_loss_that_explodes_is_said_so(scene_tree: Path, tmp_path: Path) -> No
         train(request(scene_tree, tmp_path / "run", recipe), QUIET)
 
 
-def test_ctrl_c_says_how_to_go_on(
-    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_says_how_to_go_on(scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

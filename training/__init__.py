@@ -1,1 +1,4 @@
 """Train PatchDrop: datasets, recipes, the stages of the paper, evaluation."""
+
+STAGES = ("hr", "lr", "robust", "pt", "ft1", "ft2")
+"""All stages in order; `robust` is geozoom's own and is left out where a recipe gives it 0 epochs."""

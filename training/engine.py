@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geozoom.errors import RunError
+from geozoom.files import write_text, written_aside
+from training import STAGES
 from training.datasets import Split
 
 CHECKPOINT_INTERVAL_S = 30.0
@@ -35,7 +37,7 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """One of `training.stages.STAGES`."""
+        """One of `training.STAGES`."""
 
     def train_mode(self) -> None:
         """Put the networks that learn into training mode, the frozen ones into evaluation mode."""
@@ -103,7 +105,7 @@ class Engine:
         Raises:
             RunError: The loss is no longer a number, or a checkpoint cannot be read.
         """
-        index = ("hr", "lr", "robust", "pt", "ft1", "ft2").index(stage.name)
+        index = STAGES.index(stage.name)
         shuffle = torch.Generator().manual_seed(self.seed * 100 + index)
         noise = torch.Generator(self.device).manual_seed(self.seed * 100 + index)
         generators = {"shuffle": shuffle, "noise": noise}
@@ -145,6 +147,7 @@ class Engine:
     def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> int:
         file = self.checkpoint(stage.name)
         if not file.is_file():
+            self._drop_log_after(stage.name, 0)
             return 0
         weights, extra, header = _read(file)
         model.load_state_dict(weights)
@@ -182,11 +185,14 @@ class Engine:
         file = self.folder / "log.jsonl"
         if not file.is_file():
             return
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue  # a kill in the middle of a line: its epoch is run again
         kept = [row for row in rows if row["stage"] != stage or row["epoch"] <= epoch]
-        aside = file.with_suffix(".part")
-        aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        aside.replace(file)
+        write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def _progress(self) -> Progress:
         return Progress(
@@ -244,9 +250,8 @@ def _write(
     for name, generator in generators.items():
         tensors[f"generator.{name}"] = generator.get_state()
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".part")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
-    aside.replace(file)
+    with written_aside(file) as aside:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:

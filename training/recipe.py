@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
+from training import STAGES
 from training.views import Augmentation, Sensor
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -160,20 +163,16 @@ def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> R
     for override in overrides:
         _set(content, override)
     if epochs is not None:
-        for stage in ("hr", "lr", "robust", "pt", "ft1", "ft2"):
-            if content.get(stage, {}).get("epochs"):
-                content[stage]["epochs"] = epochs
+        for stage in STAGES:
+            table = content.get(stage)
+            if isinstance(table, dict) and table.get("epochs"):
+                table["epochs"] = epochs
     recipe = _build(Recipe, content, f"recipe {name}")
     _check(recipe)
     return recipe
 
 
-def recipe_from_dict(content: dict[str, Any]) -> Recipe:
-    """Rebuild the recipe that a run or a model card holds."""
-    return _build(Recipe, content, "recipe")
-
-
-def _read(name: str) -> dict[str, Any]:
+def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a recipe's tables over those of the recipe that it names as its `base`."""
     file = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not file.is_file():
@@ -186,7 +185,9 @@ def _read(name: str) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
-    merged = _read(base)
+    if not isinstance(base, str) or name in (*below, base):
+        raise RecipeError(f"{file}: base = {base!r} must name another recipe")
+    merged = _read(base, (*below, name))
     for table, values in content.items():
         if isinstance(values, dict):
             merged[table] = merged.get(table, {}) | values
@@ -241,7 +242,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{where} must be a list, not {value!r}")
-        item = typing.get_args(hint)[0]
+        item, *rest = typing.get_args(hint)
+        if rest != [...] and len(value) != len(rest) + 1:
+            raise RecipeError(f"{where} must hold {len(rest) + 1} values, not {len(value)}")
         return tuple(_convert(item, entry, where) for entry in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -251,22 +254,54 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _check(recipe: Recipe) -> None:
-    data = recipe.data
-    if data.hr_px % data.grid_rows or data.hr_px % data.grid_cols:
-        raise RecipeError(
-            f"data.hr_px = {data.hr_px} cannot be cut into {data.grid_rows} × {data.grid_cols} equal patches"
-        )
-    if not 0 < data.lr_px <= data.hr_px:
-        raise RecipeError(f"data.lr_px = {data.lr_px} must lie in 1..hr_px")
-    if not 0 < data.val_share < 1:
-        raise RecipeError(f"data.val_share = {data.val_share} must lie between 0 and 1")
-    if recipe.precision not in ("bf16", "fp32"):
-        raise RecipeError(f"precision {recipe.precision!r} is not known; choose bf16 or fp32")
-    for name in ("hr", "lr", "robust", "pt", "ft1", "ft2"):
+    """Refuse impossible values before any stage runs, not hours later.
+
+    Raises:
+        RecipeError: Names the key and what it must be.
+    """
+    for where, passed, rule in _rules(recipe):
+        if not passed:
+            raise RecipeError(f"{where} is impossible: it must {rule}")
+
+
+def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    """Yield each key, whether its value is possible, and what it must be."""
+    data, augmentation, sensor = recipe.data, recipe.augmentation, recipe.sensor
+    yield "precision", recipe.precision in ("bf16", "fp32"), "be bf16 or fp32"
+    yield "data.grid_rows", data.grid_rows >= 1, "be at least 1"
+    yield "data.grid_cols", data.grid_cols >= 1, "be at least 1"
+    divides = data.hr_px > 0 and data.hr_px % data.grid_rows == data.hr_px % data.grid_cols == 0
+    yield "data.hr_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
+    yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
+    yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
+    yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
+    yield "card.scene_m", recipe.card.scene_m is None or 0 < recipe.card.scene_m < math.inf, "be positive"
+    for key in ("reflectance_white", "reflectance_gamma"):
+        yield f"card.{key}", 0 < getattr(recipe.card, key) < math.inf, "be positive"
+    yield "augmentation.min_area", 0 < augmentation.min_area <= 1, "lie in (0, 1]"
+    yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
+    for key in ("psf_fwhm", "gain", "offset", "noise"):
+        yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
+    for name in STAGES:
         stage = getattr(recipe, name)
-        if stage.epochs < (0 if name == "robust" else 1):
-            raise RecipeError(f"{name}.epochs = {stage.epochs} must be at least 1")
-        if stage.batch_size < 2:
-            raise RecipeError(f"{name}.batch_size = {stage.batch_size} must be at least 2")
-        if stage.schedule not in ("cosine", "constant"):
-            raise RecipeError(f"{name}.schedule {stage.schedule!r} is not known; choose cosine or constant")
+        least = 0 if name == "robust" else 1
+        yield f"{name}.epochs", stage.epochs >= least, f"be at least {least}"
+        yield f"{name}.batch_size", stage.batch_size >= 2, "be at least 2"
+        yield f"{name}.schedule", stage.schedule in ("cosine", "constant"), "be cosine or constant"
+        if isinstance(stage, ClassifierRecipe):
+            yield f"{name}.optimizer", stage.optimizer in ("sgd", "adam", "adamw"), "be sgd, adam or adamw"
+            yield f"{name}.learning_rate", 0 < stage.learning_rate < math.inf, "be positive"
+            yield f"{name}.weight_decay", 0 <= stage.weight_decay < math.inf, "be zero or positive"
+            yield f"{name}.small_px", stage.small_px >= 0, "be zero or positive"
+            for key in ("label_smoothing", "cutmix", "small_share", "keep_min"):
+                yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
+            continue
+        yield f"{name}.estimator", stage.estimator in ("rloo", "self_critical"), "be rloo or self_critical"
+        known = stage.reward in ("priced", "priced_hits", "paper")
+        yield f"{name}.reward", known, "be priced, priced_hits or paper"
+        for key in ("policy_learning_rate", "classifier_learning_rate"):
+            yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"
+        for key in ("penalty", "price", "entropy"):
+            yield f"{name}.{key}", 0 <= getattr(stage, key) < math.inf, "be zero or positive"
+        possible = all(0.5 < alpha <= 1 for alpha in stage.alpha)
+        yield f"{name}.alpha", possible, "hold two temperatures in (0.5, 1]"

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from geozoom import __version__
 from geozoom.errors import RunError
+from geozoom.files import write_text
 from geozoom.model import ModelCard, PatchDrop
 from geozoom.networks import NetworkSpec
-from training.datasets import SceneData, read_folder
+from training import STAGES
+from training.datasets import SceneData, Split, read_folder
 from training.engine import Engine, Stage
 from training.evaluate import Row, ViewedSplit, control_rows, correct, row, view_split, with_controls
 from training.recipe import Recipe
 from training.stages import (
-    STAGES,
     Bench,
     FineTuning,
     HrStage,
@@ -62,7 +63,6 @@ def train(request: RunRequest, console: Console) -> list[Row]:
             training diverged.
         DatasetError: The data set is not as expected.
     """
-    wanted = STAGES if request.stage == "all" else (request.stage,)
     device = pick_device(request.device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -74,7 +74,9 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         seed=request.seed,
         console=console,
     )
-    _open_folder(request, engine)
+    held = _held_record(request)
+    if held is not None:
+        _check_recipe(request, engine, held)
     data = read_folder(
         request.root,
         hr_px=request.recipe.data.hr_px,
@@ -82,7 +84,14 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         val_share=request.recipe.data.val_share,
         seed=request.seed,
     )
-    _write_record(request, data, device)
+    record = _record(request, data, device)
+    if held is not None and any(
+        held.get(key) != record[key] for key in ("data", "classes", "scenes", "val_from")
+    ):
+        raise RunError(
+            f"{request.out}: was begun with another data set than {request.root}; use that one, or another --out"
+        )
+    _open_folder(request, data, record)
     console.print(
         f"{data.name}: {len(data.classes)} classes; {len(data.train)} training, {len(data.val)} "
         f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
@@ -95,7 +104,19 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         recipe=request.recipe,
         val=view_split(data.val.to(device), request.recipe, seed=request.seed + 1),
     )
-    train_split = data.train.to(device)
+    _run_stages(request, engine, bench, data.train.to(device))
+    if not engine.is_done("ft2"):
+        return []
+    test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
+    with engine.autocast():
+        rows = _results(engine, model, test, request)
+    _finish(request, engine, data, model, rows)
+    return rows
+
+
+def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split) -> None:
+    """Train the stages asked for, each from the weights that the one before it left behind."""
+    wanted = STAGES if request.stage == "all" else (request.stage,)
     before: str | None = None
     for name in STAGES:
         if getattr(request.recipe, name).epochs == 0:
@@ -111,19 +132,12 @@ def train(request: RunRequest, console: Console) -> list[Row]:
                 )
             continue
         if before is not None:
-            engine.load(model, before)
-        engine.fit(_build_stage(name, bench), model, train_split)
+            engine.load(bench.model, before)
+        engine.fit(_build_stage(name, bench), bench.model, split)
         before = name
         if name == "lr":
             with engine.autocast():
-                _report_gap(bench, console)
-    if not engine.is_done("ft2"):
-        return []
-    test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
-    with engine.autocast():
-        rows = _results(engine, model, test, request)
-    _finish(request, data, model, rows)
-    return rows
+                _report_gap(bench, engine.console)
 
 
 def pick_device(name: str) -> torch.device:
@@ -151,45 +165,47 @@ def _build_stage(name: str, bench: Bench) -> Stage:
     return FineTuning(bench, "ft1" if name == "ft1" else "ft2")
 
 
-def _open_folder(request: RunRequest, engine: Engine) -> None:
-    """Refuse to mix two runs in one folder; stages that have not begun may change their recipe."""
-    record = request.out / "config.json"
-    if not record.is_file():
-        try:
-            request.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"{request.out}: cannot be created ({error.strerror}); choose another --out"
-            ) from error
-        return
+def _held_record(request: RunRequest) -> dict[str, Any] | None:
+    """Return the record of the run that the folder holds, if any, when it may be gone on with."""
+    file = request.out / "config.json"
+    if not file.is_file():
+        if request.resume:
+            raise RunError(f"{request.out}: holds no run to resume; leave --resume out to begin one")
+        return None
     if not request.resume:
         raise RunError(
             f"{request.out}: holds a run already; give --resume to go on with it, or another --out"
         )
     try:
-        held = json.loads(record.read_text(encoding="utf-8"))
-        changed = [
-            table
-            for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
-            if held["recipe"].get(table) != content
-        ]
-        seed = held["seed"]
-    except (ValueError, KeyError) as error:
-        raise RunError(f"{record}: cannot be read ({error}); choose another --out") from error
+        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        held["recipe"].get("data")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); choose another --out") from error
+    return held
+
+
+def _check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
+    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change."""
+    changed = [
+        table
+        for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
+        if held["recipe"].get(table) != content
+    ]
     fixed = [
         table
         for table in changed
         if table != "card" and (table not in STAGES or engine.checkpoint(table).is_file())
     ]
-    if fixed or seed != request.seed:
-        what = f"recipe table {fixed[0]!r}" if fixed else f"seed {seed}"
+    if fixed or held.get("seed") != request.seed:
+        what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
         raise RunError(
             f"{request.out}: was begun with another {what}; use what its config.json says, or another --out"
         )
 
 
-def _write_record(request: RunRequest, data: SceneData, device: torch.device) -> None:
-    record: dict[str, Any] = {
+def _record(request: RunRequest, data: SceneData, device: torch.device) -> dict[str, Any]:
+    """Return what config.json says: all that is needed to run this again."""
+    return {
         "dataset": request.dataset,
         "data": data.name,
         "recipe_name": request.recipe_name,
@@ -206,15 +222,17 @@ def _write_record(request: RunRequest, data: SceneData, device: torch.device) ->
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+
+
+def _open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{request.out}: cannot be created ({error.strerror}); choose another --out"
+        ) from error
     write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a text file aside and rename it, so that a kill leaves the old one or the new one."""
-    aside = file.with_name(file.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(file)
 
 
 def _card(request: RunRequest, data: SceneData) -> ModelCard:
@@ -291,6 +309,7 @@ def _results(engine: Engine, model: PatchDrop, test: ViewedSplit, request: RunRe
     engine.load(model, "ft1")
     rows += with_controls("Ft-1", model, test, "hr", request.seed)
     engine.load(model, "ft2")
+    model.load_state_dict(model.half_weights())  # the weights that the checkpoint ships
     ft2 = with_controls("Ft-2", model, test, "both", request.seed)
     rows += ft2
     if engine.is_done("robust"):
@@ -298,11 +317,11 @@ def _results(engine: Engine, model: PatchDrop, test: ViewedSplit, request: RunRe
         total = round(ft2[0].sampled * len(test))
         engine.load(model, "robust")
         rows += control_rows("mask-robust + LR", model, test, "both", total, request.seed)
-        engine.load(model, "ft2")
     return rows
 
 
-def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
+def _finish(request: RunRequest, engine: Engine, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
+    engine.load(model, "ft2")
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
     model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})

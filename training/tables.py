@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from geozoom.files import write_text
 from training.evaluate import Row
 
 
@@ -40,5 +41,5 @@ def as_rich(rows: list[Row], title: str) -> Table:
 def write_table(folder: Path, rows: list[Row]) -> None:
     """Write table.md and table.json into a run's folder."""
     content = [asdict(row) | {"interval": row.interval} for row in rows]
-    (folder / "table.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (folder / "table.md").write_text(as_markdown(rows), encoding="utf-8")
+    write_text(folder / "table.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / "table.md", as_markdown(rows))

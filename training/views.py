@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from geozoom.grid import area_weights
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -115,11 +117,9 @@ def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
 
     Rows sum to 1. With `psf_fwhm` 0 it is exact area averaging, whole ratio or not.
     """
-    edges = torch.arange(lr_px + 1, dtype=torch.float64) * hr_px / lr_px
-    pixel = torch.arange(hr_px, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    weights = overlap.clamp(min=0)
+    weights = torch.from_numpy(area_weights(lr_px, hr_px))
     if psf_fwhm > 0:
+        pixel = torch.arange(hr_px, dtype=torch.float64)
         sigma = psf_fwhm * hr_px / lr_px / 2.3548
         blur = torch.exp(-0.5 * ((pixel[:, None] - pixel) / sigma) ** 2)
         weights = weights @ (blur / blur.sum(dim=1, keepdim=True))

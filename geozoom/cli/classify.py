@@ -54,7 +54,7 @@ def command(
     hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
     options.check_features_output(output, overwrite=overwrite)
     console = options.stderr_console(quiet)
-    from geozoom.classify import classify
+    from geozoom.classification import classify
 
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(
@@ -84,5 +84,7 @@ def command(
             f"warning: {path} is much coarser than the {scenes.card.hr_gsd_m:.2f} m that the model was trained on",
             soft_wrap=True,
         )
+    for line in options.ignored_remarks(scenes.ignored):
+        console.print(line, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(scenes.summary(), ensure_ascii=False))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,13 +28,12 @@ class Money(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         """Return the amount, or fail with what is wrong with it."""
+        from geozoom.prices import to_cents
+
         try:
-            amount = Decimal(value)
-        except InvalidOperation:
-            self.fail(f"{value!r} is not a number", param, ctx)
-        if not amount.is_finite() or amount < Decimal("0.01"):
-            self.fail(f"{value!r} is not a positive amount of money", param, ctx)
-        return amount
+            return Decimal(to_cents(value)).scaleb(-2)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Bands(click.ParamType):  # type: ignore[type-arg]
@@ -130,6 +130,9 @@ def read_options(
 
     if offset is not None and scale is None:
         raise click.UsageError(f"--{prefix}offset needs --{prefix}scale")
+    for flag, value in (("scale", scale), ("offset", offset)):
+        if value is not None and not math.isfinite(value):
+            raise click.UsageError(f"--{prefix}{flag} must be a finite number")
     if scale is not None and not scale > 0:
         raise click.UsageError(f"--{prefix}scale must be positive")
     return ReadOptions(bands=bands, scale=scale, offset=offset, nodata=nodata, assume_crs=assume_crs)
@@ -163,7 +166,22 @@ def stderr_console(quiet: bool = False) -> Console:
 
     # Whatever rasterio logs as an error is raised as well, and reaches the user as one sentence.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
-    return Console(stderr=True, quiet=quiet, highlight=False)
+    # markup=False: tile names and price lists may hold square brackets.
+    return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+
+
+def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:
+    """Return a warning that names what was found in the folders and not read, if anything."""
+    if not ignored:
+        return []
+    from geozoom.inputs import RASTER_SUFFIXES
+
+    named = ", ".join(ignored[:5]) + (" and more" if len(ignored) > 5 else "")
+    remark = (
+        f"warning: {len(ignored)} other entries were not read: {named}; from a folder only "
+        f"{', '.join(RASTER_SUFFIXES)} are, so name what else is a raster itself"
+    )
+    return [remark]
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def _show(plan: Plan, console: Console) -> None:
     ]
     for heading, footer in columns:
         justify = "left" if heading == "tile" else "right"
-        table.add_column(heading, footer=footer, justify=justify)  # type: ignore[arg-type]
+        table.add_column(heading, footer=footer, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for order in plan.orders[:SHOWN_ORDERS]:
         table.add_row(
             str(order.id),
@@ -138,7 +138,8 @@ def _remarks(plan: Plan) -> list[str]:
         lines.append(f"budget {plan.budget:,.2f} {currency}, left {plan.budget - plan.cost:,.2f} {currency}")
     if plan.next_cost is not None:
         lines.append(
-            f"next best patches that did not fit: {plan.next_cost:,.2f} {currency} more would buy them"
+            f"next best patches that did not fit lie on {plan.next_tile}: {plan.next_cost:,.2f} {currency} more "
+            "would buy them"
         )
     lines.append(
         f"prices: {prices.name}, {prices.rate_per_km2} {currency} per km², at least {prices.minimum_km2} km² an "
@@ -149,6 +150,7 @@ def _remarks(plan: Plan) -> list[str]:
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros
     ]
+    lines += options.ignored_remarks(plan.ignored)
     if not len(plan):
         lines.append("nothing to buy: no patch is above the threshold, or none fits the budget")
     return lines

@@ -8,8 +8,7 @@ from typing import Literal
 import click
 
 from geozoom.cli import options
-
-STAGES = ("all", "hr", "lr", "robust", "pt", "ft1", "ft2")
+from training import STAGES
 
 
 @click.command("train")
@@ -34,7 +33,7 @@ STAGES = ("all", "hr", "lr", "robust", "pt", "ft1", "ft2")
     help="Change a value of the recipe; repeatable.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every stage, instead of the recipe's.")
-@click.option("--stage", type=click.Choice(STAGES), default="all", show_default=True)
+@click.option("--stage", type=click.Choice(["all", *STAGES]), default="all", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

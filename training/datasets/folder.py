@@ -139,6 +139,8 @@ def _decode(root: Path, classes: Sequence[str], files: dict[str, list[Path]], si
 def read_square(file: Path, side: int) -> Tensor:
     """Read the central square of an image as (3, side, side) uint8 RGB, antialiased."""
     with Image.open(file) as opened:
+        if opened.mode.startswith(("I", "F")):
+            raise ValueError(f"pixels of more than 8 bits (mode {opened.mode}); store it as 8-bit RGB")
         image = opened.convert("RGB")
     short = min(image.size)
     left, top = (image.width - short) / 2, (image.height - short) / 2

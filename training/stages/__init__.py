@@ -1,6 +1,6 @@
 """The stages of training, in the order in which they run."""
 
-from training.stages.bench import STAGES, Bench
+from training.stages.bench import Bench
 from training.stages.ft import FineTuning
 from training.stages.hr import HrStage
 from training.stages.lr import LrStage
@@ -8,7 +8,6 @@ from training.stages.pt import PreTraining
 from training.stages.robust import RobustStage
 
 __all__ = [
-    "STAGES",
     "Bench",
     "FineTuning",
     "HrStage",

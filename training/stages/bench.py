@@ -12,9 +12,6 @@ from training.evaluate import ViewedSplit
 from training.recipe import Recipe
 from training.views import augment, simulate_lr
 
-STAGES = ("hr", "lr", "robust", "pt", "ft1", "ft2")
-"""All stages in order; `robust` is geozoom's own and is left out where a recipe gives it 0 epochs."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:

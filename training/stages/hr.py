@@ -27,12 +27,7 @@ class HrStage(ClassifierStage):
             views = F.interpolate(views, size=size, mode="bilinear", antialias=True)
         views, partner, share = cutmix(views, self.recipe.cutmix, generator)
         logits = self.bench.model.hr_logits(views)
-        smoothing = self.recipe.label_smoothing
-        loss = (
-            share * F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-            + (1 - share)
-            * F.cross_entropy(logits, labels[partner], label_smoothing=smoothing, reduction="none")
-        ).mean()
+        loss = mixed_cross_entropy(logits, labels, partner, share, self.recipe.label_smoothing)
         take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(logits, labels)}
 
@@ -40,6 +35,15 @@ class HrStage(ClassifierStage):
         """Accuracy on full HR images."""
         right = correct(self.bench.model, self.bench.val, "hr")
         return {"val_accuracy": right.float().mean().item()}
+
+
+def mixed_cross_entropy(
+    logits: Tensor, labels: Tensor, partner: Tensor, share: Tensor, smoothing: float
+) -> Tensor:
+    """Return the mean cross-entropy of scenes that `cutmix` mixed: both labels by their share."""
+    own = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    other = F.cross_entropy(logits, labels[partner], label_smoothing=smoothing, reduction="none")
+    return (share * own + (1 - share) * other).mean()
 
 
 def cutmix(views: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

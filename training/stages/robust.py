@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from training.evaluate import correct, random_masks, spread_evenly
 from training.stages.bench import Bench, hit_rate, take_step
 from training.stages.classifier import ClassifierStage
+from training.stages.hr import cutmix, mixed_cross_entropy
 
 
 class RobustStage(ClassifierStage):
@@ -23,12 +23,13 @@ class RobustStage(ClassifierStage):
     ) -> dict[str, Tensor]:
         """Classify randomly masked HR views."""
         views = self.bench.hr_views(images, generator)
+        views, partner, share = cutmix(views, self.recipe.cutmix, generator)
         shape = (len(labels), self.bench.model.grid.patches)
         keep = torch.rand(len(labels), 1, device=views.device, generator=generator)
         keep = self.recipe.keep_min + (1 - self.recipe.keep_min) * keep
         masks = (torch.rand(shape, device=views.device, generator=generator) < keep).float()
         logits = self.bench.model.hr_logits(views, masks)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = mixed_cross_entropy(logits, labels, partner, share, self.recipe.label_smoothing)
         take_step(loss, self.optimizer)
         return {
             "loss": loss,

@@ -62,6 +62,8 @@ class ClassifiedScenes(FeatureTable):
     """(N, 4, 2) longitude and latitude, counter-clockwise."""
     coarse: tuple[str, ...]
     """Deliveries much coarser than the model's HR GSD."""
+    ignored: tuple[str, ...]
+    """Entries of the folders given that were not read as rasters."""
     skipped: int
     """Scenes left out because too much of them is missing."""
 
@@ -139,10 +141,12 @@ def classify(
     """
     classifier = model if isinstance(model, PatchDrop) else load_model(model)
     card = classifier.card
-    tiles = open_tiles([str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px)
+    tiles, ignored = open_tiles(
+        [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
+    )
     bought = read_orders(Path(orders), card)
     check_place(Path(orders), bought, tiles, card)
-    deliveries = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
+    deliveries, ignored_hr = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
     parts = []
     skipped = done = 0
     total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
@@ -166,6 +170,7 @@ def classify(
     return ClassifiedScenes(
         card=card,
         tiles=tuple(tiles),
+        ignored=(*ignored, *ignored_hr),
         skipped=skipped,
         coarse=tuple(each.path for each in deliveries if limit and each.gsd_m > limit),
         **columns,

@@ -1,0 +1,37 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from geozoom.errors import OutputError
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path`; rename it to `path` at the end, or remove it if anything fails.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    aside = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    try:
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{str(path)[:200]}: cannot be written ({error.strerror or error})") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
