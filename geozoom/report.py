@@ -45,7 +45,7 @@ def draw_plan(
         raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
     tiles, _ = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
     heights = [tile.height * tile.gsd_m[1] / (tile.width * tile.gsd_m[0]) for tile in tiles]
-    figure = Figure(figsize=(10, 10 * sum(heights) + 0.9 * len(tiles)), layout="constrained")
+    figure = Figure(figsize=(10, 8.6 * sum(heights) + 0.4 * len(tiles)), layout="constrained")
     panels = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=heights)[:, 0]
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):

@@ -30,7 +30,10 @@ class PaperReward:
 
 @dataclass(frozen=True, kw_only=True)
 class PricedReward:
-    """u(a) - λ S/P; the cost's gradient is exact, which cures the zero advantage (METHOD §7).
+    """E[u(a)] - λ E[S]/P; the cost's gradient is exact, which cures the zero advantage (METHOD §7).
+
+    u is estimated under the tempered policy that explores (Eq. 11), whose gradient is 2α - 1 times that
+    of s; the price is on s itself, which is what buys. So λ weighs λ / (2α - 1) while α is low.
 
     With one stream, u is best the probability of the right class, which tells a mask that nearly
     suffices from one that does not. With two (Eq. 7) that probability grows with S by itself wherever

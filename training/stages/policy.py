@@ -53,6 +53,8 @@ class PolicyStage:
     ) -> dict[str, Tensor]:
         """Reward both masks, take one step, and return the metrics.
 
+        The metric "reward" is the mean utility of the first masks less the price of what s would buy.
+
         Args:
             logits: (B, P) of the policy, with gradient.
             alpha: Exploration temperature.
