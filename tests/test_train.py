@@ -21,7 +21,8 @@ from training import STAGES
 from training.engine import Engine, learning_rate_factor
 from training.evaluate import centre_masks, random_masks, spread_evenly, view_split, wilson_interval
 from training.recipe import Recipe, load_recipe
-from training.run import RunRequest, train
+from training.record import RunRequest
+from training.run import train
 from training.stages import Bench, FineTuning
 
 SMALL = [

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
 
 import torch
-import torchvision
 from rich.console import Console
 from torch import Tensor
 
 from geozoom import __version__
 from geozoom.errors import RunError
-from geozoom.files import write_text
 from geozoom.model import ModelCard, PatchDrop
 from geozoom.networks import NetworkSpec
 from training import STAGES
@@ -33,7 +27,7 @@ from training.evaluate import (
     with_controls,
 )
 from training.recalibrate import recalibrate_if_better
-from training.recipe import Recipe
+from training.record import RunRequest, check_data, check_recipe, held_record, new_record, open_folder
 from training.stages import (
     Bench,
     FineTuning,
@@ -46,21 +40,6 @@ from training.tables import write_table
 
 SMALL_GAP = 2.0
 """Points of accuracy between HR and LR below which there is little to buy (METHOD §8)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """What `geozoom train` was asked to do."""
-
-    dataset: Literal["folder"]
-    root: Path
-    out: Path
-    recipe: Recipe
-    recipe_name: str
-    stage: str = "all"
-    seed: int = 0
-    resume: bool = False
-    device: str = "auto"
 
 
 def train(request: RunRequest, console: Console) -> list[Row]:
@@ -85,9 +64,9 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         seed=request.seed,
         console=console,
     )
-    held = _held_record(request)
+    held = held_record(request)
     if held is not None:
-        _check_recipe(request, engine, held)
+        check_recipe(request, engine, held)
     data = read_folder(
         request.root,
         hr_px=request.recipe.data.hr_px,
@@ -95,14 +74,10 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         val_share=request.recipe.data.val_share,
         seed=request.seed,
     )
-    record = _record(request, data, device)
-    if held is not None and any(
-        held.get(key) != record[key] for key in ("data", "classes", "scenes", "val_from")
-    ):
-        raise RunError(
-            f"{request.out}: was begun with another data set than {request.root}; use that one, or another --out"
-        )
-    _open_folder(request, data, record)
+    record = new_record(request, data, device)
+    if held is not None:
+        check_data(request, held, record)
+    open_folder(request, data, record)
     console.print(
         f"{data.name}: {len(data.classes)} classes; {len(data.train)} training, {len(data.val)} "
         f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
@@ -175,76 +150,6 @@ def _build_stage(name: str, bench: Bench) -> Stage:
     if name == "pt":
         return PreTraining(bench)
     return FineTuning(bench, "ft1" if name == "ft1" else "ft2")
-
-
-def _held_record(request: RunRequest) -> dict[str, Any] | None:
-    """Return the record of the run that the folder holds, if any, when it may be gone on with."""
-    file = request.out / "config.json"
-    if not file.is_file():
-        if request.resume:
-            raise RunError(f"{request.out}: holds no run to resume; leave --resume out to begin one")
-        return None
-    if not request.resume:
-        raise RunError(
-            f"{request.out}: holds a run already; give --resume to go on with it, or another --out"
-        )
-    try:
-        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        held["recipe"].get("data")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); choose another --out") from error
-    return held
-
-
-def _check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
-    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change."""
-    changed = [
-        table
-        for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
-        if held["recipe"].get(table) != content
-    ]
-    fixed = [
-        table
-        for table in changed
-        if table != "card" and (table not in STAGES or engine.checkpoint(table).is_file())
-    ]
-    if fixed or held.get("seed") != request.seed:
-        what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
-        raise RunError(
-            f"{request.out}: was begun with another {what}; use what its config.json says, or another --out"
-        )
-
-
-def _record(request: RunRequest, data: SceneData, device: torch.device) -> dict[str, Any]:
-    """Return what config.json says: all that is needed to run this again."""
-    return {
-        "dataset": request.dataset,
-        "data": data.name,
-        "recipe_name": request.recipe_name,
-        "seed": request.seed,
-        "recipe": request.recipe.to_dict(),
-        "classes": list(data.classes),
-        "val_from": data.val_from,
-        "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        "versions": {
-            "geozoom": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-
-
-def _open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{request.out}: cannot be created ({error.strerror}); choose another --out"
-        ) from error
-    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
 
 
 def _card(request: RunRequest, data: SceneData) -> ModelCard:

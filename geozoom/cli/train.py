@@ -55,7 +55,8 @@ def command(
     console = options.stderr_console(quiet)
     from geozoom.errors import RunError
     from training.recipe import load_recipe
-    from training.run import RunRequest, train
+    from training.record import RunRequest
+    from training.run import train
     from training.tables import as_rich
 
     request = RunRequest(

@@ -1,0 +1,130 @@
+"""What a run was asked to do, and the record by which it is run again or gone on with."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision
+
+from geozoom import __version__
+from geozoom.errors import RunError
+from geozoom.files import write_text
+from training import STAGES
+from training.datasets import SceneData
+from training.engine import Engine
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What `geozoom train` was asked to do."""
+
+    dataset: Literal["folder"]
+    root: Path
+    out: Path
+    recipe: Recipe
+    recipe_name: str
+    stage: str = "all"
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+
+
+def held_record(request: RunRequest) -> dict[str, Any] | None:
+    """Return the record of the run that the folder holds, if any, when it may be gone on with.
+
+    Raises:
+        RunError: There is a run and --resume was not given, or the other way round.
+    """
+    file = request.out / "config.json"
+    if not file.is_file():
+        if request.resume:
+            raise RunError(f"{request.out}: holds no run to resume; leave --resume out to begin one")
+        return None
+    if not request.resume:
+        raise RunError(
+            f"{request.out}: holds a run already; give --resume to go on with it, or another --out"
+        )
+    try:
+        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        held["recipe"].get("data")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); choose another --out") from error
+    return held
+
+
+def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
+    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change.
+
+    Raises:
+        RunError: The seed or a table that matters already differs.
+    """
+    changed = [
+        table
+        for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
+        if held["recipe"].get(table) != content
+    ]
+    fixed = [
+        table
+        for table in changed
+        if table != "card" and (table not in STAGES or engine.checkpoint(table).is_file())
+    ]
+    if fixed or held.get("seed") != request.seed:
+        what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
+        raise RunError(
+            f"{request.out}: was begun with another {what}; use what its config.json says, or another --out"
+        )
+
+
+def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]) -> None:
+    """Refuse to go on with other data than the run was begun with.
+
+    Raises:
+        RunError: Name, classes or sizes of the data set differ.
+    """
+    if any(held.get(key) != record[key] for key in ("data", "classes", "scenes", "val_from")):
+        raise RunError(
+            f"{request.out}: was begun with another data set than {request.root}; use that one, or another --out"
+        )
+
+
+def new_record(request: RunRequest, data: SceneData, device: torch.device) -> dict[str, Any]:
+    """Return what config.json says: all that is needed to run this again."""
+    return {
+        "dataset": request.dataset,
+        "data": data.name,
+        "recipe_name": request.recipe_name,
+        "seed": request.seed,
+        "recipe": request.recipe.to_dict(),
+        "classes": list(data.classes),
+        "val_from": data.val_from,
+        "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        "versions": {
+            "geozoom": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
+
+
+def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
+    """Make the run's folder and write down the record and the validation split.
+
+    Raises:
+        RunError: The folder cannot be created.
+    """
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{request.out}: cannot be created ({error.strerror}); choose another --out"
+        ) from error
+    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
