@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from shapely.geometry import shape
 
 import geozoom
-from geozoom.cli import main
+from geozoom.cli import interrupts, main
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
 from tests.conftest import WriteRaster
@@ -289,8 +289,9 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
     assert out.read_text() == "old"
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.4, 2.0])
 def test_ctrl_c_leaves_no_output_and_no_traceback(
-    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path, delay: float
 ) -> None:
     tile = write_raster(height=6000, width=6000)  # half a million scenes: long enough to be stopped
     out = tmp_path / "out" / "o.geojson"
@@ -302,14 +303,29 @@ def test_ctrl_c_leaves_no_output_and_no_traceback(
     )
     deadline = time.monotonic() + 120
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1.0)
+        time.sleep(0.01)
+    time.sleep(delay)  # at 0 in the middle of torch's import, which a bare KeyboardInterrupt can abort
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert list(out.parent.iterdir()) == []
+
+
+def test_ctrl_c_waits_for_libraries_to_load() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    loaded = []
+
+    def load() -> None:
+        with interrupts.held():
+            signal.raise_signal(signal.SIGINT)
+            loaded.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert loaded
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_square_brackets_in_names_are_shown_as_they_are(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import options
+from geozoom.cli import interrupts, options
 
 
 @click.command("classify")
@@ -49,12 +49,13 @@ def command(
     as_json: bool,
 ) -> None:
     """Classify every scene, with the HR patches that were bought and delivered."""
-    options.check_json(as_json, output)
-    read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
-    hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
-    options.check_features_output(output, overwrite=overwrite)
-    console = options.stderr_console(quiet)
-    from geozoom.classification import classify
+    with interrupts.held():
+        options.check_json(as_json, output)
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
+        options.check_features_output(output, overwrite=overwrite)
+        console = options.stderr_console(quiet)
+        from geozoom.classification import classify
 
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(

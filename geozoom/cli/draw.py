@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import options
+from geozoom.cli import interrupts, options
 
 
 @click.command("draw")
@@ -35,8 +35,9 @@ def command(
 
     ORDERS is the GeoJSON file that `geozoom plan` wrote.
     """
-    read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
-    options.stderr_console()
-    from geozoom.report import draw_plan
+    with interrupts.held():
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        options.stderr_console()
+        from geozoom.report import draw_plan
 
     draw_plan(orders, lr, output, options=read_options, overwrite=overwrite)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import options
+from geozoom.cli import interrupts, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,11 +62,12 @@ def command(
 
     TILES are low-resolution rasters: files, folders, /vsi... paths or URLs.
     """
-    options.check_json(as_json, output)
-    read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
-    options.check_features_output(output, overwrite=overwrite)
-    console = options.stderr_console(quiet)
-    from geozoom.planner import plan
+    with interrupts.held():
+        options.check_json(as_json, output)
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        options.check_features_output(output, overwrite=overwrite)
+        console = options.stderr_console(quiet)
+        from geozoom.planner import plan
 
     with options.progress_bar(console, "scenes") as progress:
         chosen = plan(

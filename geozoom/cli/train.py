@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from geozoom.cli import options
+from geozoom.cli import interrupts, options
 from training import STAGES
 
 
@@ -52,12 +52,13 @@ def command(
     quiet: bool,
 ) -> None:
     """Train classifiers and policy, then write the checkpoint and the results table."""
-    console = options.stderr_console(quiet)
-    from geozoom.errors import RunError
-    from training.recipe import load_recipe
-    from training.record import RunRequest
-    from training.run import train
-    from training.tables import as_rich
+    with interrupts.held():
+        console = options.stderr_console(quiet)
+        from geozoom.errors import RunError
+        from training.recipe import load_recipe
+        from training.record import RunRequest
+        from training.run import train
+        from training.tables import as_rich
 
     request = RunRequest(
         dataset=dataset,
