@@ -58,6 +58,8 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("hr.learning_rate=-1", "be positive"),
         ("hr.learning_rate=nan", "be positive"),
         ("robust.keep_min=3", r"lie in 0\.\.1"),
+        ("robust.distill=1.5", r"lie in 0\.\.1"),
+        ("hr.distill=0.5", "be 0: robust, ft1 and ft2 learn from the HR-CNN"),
         ("pt.estimator=reinforce", "be rloo or self_critical"),
         ("ft2.reward=free", "be priced, priced_hits or paper"),
         ("pt.alpha=[0.7]", "must hold 2 values, not 1"),

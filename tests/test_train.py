@@ -223,7 +223,7 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
     recipe = small_recipe()
     model = small_model()
     data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
-    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
+    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.lr)
     stage = FineTuning(bench, "ft2")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     stage.train_mode()
@@ -237,6 +237,48 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
     }
     assert moved == {"policy", "hr"}
     assert all(parameter.grad is not None for parameter in model.hr.parameters())
+
+
+def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:
+    from training.datasets import read_folder
+
+    model, recipe = small_model(), small_recipe()
+    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.hr)
+    views = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole = model.hr_logits(views).log_softmax(dim=1)
+    masked = model.hr_logits(views, torch.eye(16)[:4]).log_softmax(dim=1)
+    loss = torch.tensor(2.0)
+    assert bench.taught(loss, masked, views, 0.0) is loss
+    assert bench.taught(loss, whole, views, 0.75).item() == pytest.approx(0.5, abs=1e-5)
+    divergence = (whole.exp() * (whole - masked)).sum(dim=1).mean().item()
+    assert divergence > 0.01
+    assert bench.taught(loss, masked, views, 0.75).item() == pytest.approx(0.5 + 0.75 * divergence, rel=1e-4)
+    with pytest.raises(ValueError, match="needs a teacher"):
+        replace(bench, teacher=None).taught(loss, masked, views, 0.5)
+
+
+def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, out = small_recipe("default", 1, "robust.learning_rate=0.5"), tmp_path / "run"
+    train(request(scene_tree, out, recipe), QUIET)
+    (out / "checkpoints" / "ft2.safetensors").unlink()
+    teachers: list[dict[str, torch.Tensor]] = []
+    taught = Bench.taught
+
+    def spy(bench: Bench, *arguments: Any) -> torch.Tensor:
+        assert bench.teacher is not None
+        assert not bench.teacher.training
+        teachers.append(bench.teacher.state_dict())
+        return taught(bench, *arguments)
+
+    monkeypatch.setattr(Bench, "taught", spy)
+    train(request(scene_tree, out, recipe, stage="ft2", resume=True), QUIET)
+    hr = load_file(out / "checkpoints" / "hr.safetensors")
+    robust = load_file(out / "checkpoints" / "robust.safetensors")
+    assert not torch.equal(hr["model.hr.fc.weight"], robust["model.hr.fc.weight"])
+    torch.testing.assert_close(teachers[-1]["fc.weight"], hr["model.hr.fc.weight"], rtol=0, atol=0)
 
 
 def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tree: Path) -> None:

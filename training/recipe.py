@@ -95,6 +95,8 @@ class ClassifierRecipe:
     """Share of the epochs at small_px."""
     keep_min: float = 0.15
     """robust: each patch is kept with a probability drawn from U(keep_min, 1)."""
+    distill: float = 0.0
+    """robust: share of the loss that the HR-CNN's answers on the whole view give, not the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,8 @@ class PolicyRecipe:
     """λ of the priced reward."""
     entropy: float = 0.0
     """Weight of the mean entropy per patch; it keeps probabilities graded, which ranking needs."""
+    distill: float = 0.0
+    """ft1, ft2: share of the classifier's loss that the HR-CNN's answers give, not the labels."""
     alpha: tuple[float, float] = (0.7, 0.95)
     """Exploration temperature at the start and the end of the stage (Eq. 11), linear between."""
 
@@ -288,6 +292,10 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
         yield f"{name}.epochs", stage.epochs >= least, f"be at least {least}"
         yield f"{name}.batch_size", stage.batch_size >= 2, "be at least 2"
         yield f"{name}.schedule", stage.schedule in ("cosine", "constant"), "be cosine or constant"
+        if name in ("robust", "ft1", "ft2"):
+            yield f"{name}.distill", 0 <= stage.distill <= 1, "lie in 0..1"
+        else:
+            yield f"{name}.distill", stage.distill == 0, "be 0: robust, ft1 and ft2 learn from the HR-CNN"
         if isinstance(stage, ClassifierRecipe):
             yield f"{name}.optimizer", stage.optimizer in ("sgd", "adam", "adamw"), "be sgd, adam or adamw"
             yield f"{name}.learning_rate", 0 < stage.learning_rate < math.inf, "be positive"

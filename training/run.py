@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -118,6 +119,8 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
                     f"--stage {name}, or all with --stage all"
                 )
             continue
+        if getattr(request.recipe, name).distill > 0:
+            bench = _with_teacher(engine, bench)
         if before is not None:
             engine.load(bench.model, before)
         engine.fit(_build_stage(name, bench), bench.model, split)
@@ -125,6 +128,14 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
         if name == "lr":
             with engine.autocast():
                 _report_gap(bench, engine.console)
+
+
+def _with_teacher(engine: Engine, bench: Bench) -> Bench:
+    """Return a bench whose teacher is the HR-CNN; the model's own weights are to be loaded again."""
+    if bench.teacher is not None:
+        return bench
+    engine.load(bench.model, "hr")
+    return replace(bench, teacher=copy.deepcopy(bench.model.hr).eval().requires_grad_(False))
 
 
 def pick_device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
 from training.evaluate import ViewedSplit
@@ -20,6 +21,8 @@ class Bench:
     model: PatchDrop
     recipe: Recipe
     val: ViewedSplit
+    teacher: nn.Module | None = None
+    """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
 
     def hr_views(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes."""
@@ -28,6 +31,25 @@ class Bench:
     def lr_views(self, hr: Tensor, generator: torch.Generator) -> Tensor:
         """Simulate the LR view (B, 3, lr_px, lr_px) of each HR view, so that both see one crop."""
         return simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+
+    def taught(self, loss: Tensor, log_probabilities: Tensor, hr: Tensor, share: float) -> Tensor:
+        """Mix a loss with what the HR-CNN, which sees every patch of the same view, would have answered.
+
+        A mask that hides what tells two classes apart should leave both likely; a label cannot say so.
+
+        Args:
+            loss: What the labels teach.
+            log_probabilities: (B, N) of the student, under its masks.
+            hr: (B, 3, hr_px, hr_px) the whole views in 0..1.
+            share: Weight of the teacher; at 0 the loss stays as it is.
+        """
+        if share == 0:
+            return loss
+        if self.teacher is None:
+            raise ValueError("a stage that distils needs a teacher")
+        with torch.no_grad():
+            answers = F.softmax(self.teacher(self.model.normalise(hr)).float(), dim=1)
+        return (1 - share) * loss + share * F.kl_div(log_probabilities, answers, reduction="batchmean")
 
     def only_training(self, *networks: nn.Module) -> None:
         """Put `networks` into training mode and freeze all others in evaluation mode."""

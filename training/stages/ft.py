@@ -43,7 +43,8 @@ class FineTuning(PolicyStage):
             known = model.lr_logits(lr) if self.streams == "both" else None
             second = self._classify(hr, known, masks[1])
         first = self._classify(hr, known, masks[0])
-        return self.learn(logits, alpha, masks, [first, second], labels, F.nll_loss(first, labels))
+        loss = self.bench.taught(F.nll_loss(first, labels), first, hr, self.recipe.distill)
+        return self.learn(logits, alpha, masks, [first, second], labels, loss)
 
     def _classify(self, hr: Tensor, known: Tensor | None, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) under masks (B, P); `known` are LR logits or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from training.evaluate import correct, random_masks, spread_evenly
 from training.stages.bench import Bench, hit_rate, take_step
@@ -30,6 +31,7 @@ class RobustStage(ClassifierStage):
         masks = (torch.rand(shape, device=views.device, generator=generator) < keep).float()
         logits = self.bench.model.hr_logits(views, masks)
         loss = mixed_cross_entropy(logits, labels, partner, share, self.recipe.label_smoothing)
+        loss = self.bench.taught(loss, F.log_softmax(logits, dim=1), views, self.recipe.distill)
         take_step(loss, self.optimizer)
         return {
             "loss": loss,
