@@ -18,7 +18,7 @@ from geozoom.errors import TileError
 from geozoom.features import FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
-from geozoom.model import ModelCard, PatchDrop, load_model, mix_streams
+from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.planner import DEFAULT_MAX_NODATA, Progress
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import lattice_shape, patch_shares, read_scenes
@@ -260,7 +260,7 @@ def _classify_batch(
         hr = torch.from_numpy(hr_images[np.isin(with_hr, used)])
         bought = torch.from_numpy(delivered[used]).float()
         hr_logits = model.hr_logits(hr, bought)
-        log_probability[used] = mix_streams(hr_logits, lr_log[used], bought)
+        log_probability[used] = model.mix(hr_logits, lr_log[used], bought)
     top = log_probability.exp().topk(min(TOP, len(card.classes)), dim=1)
     lr_top = lr_log.exp().max(dim=1)
     return {

@@ -65,6 +65,8 @@ class ModelCard:
     """Surface reflectance shown as white when a calibrated tile is turned into the RGB the model saw."""
     reflectance_gamma: float = 1.0
     """Display gamma applied to reflectance / reflectance_white."""
+    lr_temperature: float = 1.0
+    """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The recipe in full, as it was run."""
     seed: int = 0
@@ -128,7 +130,7 @@ class ModelCard:
             and (self.scene_m is None or self.scene_m > 0)
             and len(self.mean) == len(self.std) == 3
             and min(self.std) > 0
-            and min(self.reflectance_white, self.reflectance_gamma) > 0
+            and min(self.reflectance_white, self.reflectance_gamma, self.lr_temperature) > 0
             and len(self.classes) > 1
         )
 
@@ -199,7 +201,18 @@ class PatchDrop(nn.Module):
         Returns:
             (B, N) float32 log of the mixture of the two streams' probabilities.
         """
-        return mix_streams(self.hr_logits(hr, bought), self.lr_logits(lr), bought)
+        return self.mix(self.hr_logits(hr, bought), self.lr_logits(lr), bought)
+
+    def mix(self, hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
+        """Mix the streams' logits (B, N) by Eq. 7, the LR stream's softened by the card's temperature.
+
+        Eq. 7 gives a stream its weight whatever it knows; below S = P/2 a sure mistake of the LR stream
+        outvotes an HR stream that is right. The temperature makes the weaker stream speak more softly;
+        where nothing was bought it answers alone, as it is.
+        """
+        mixed = bought.bool().any(dim=1, keepdim=True)
+        softened = torch.where(mixed, lr_logits / self.card.lr_temperature, lr_logits)
+        return mix_streams(hr_logits, softened, bought)
 
     def save(self, path: Path, *, half: bool = False) -> None:
         """Write the checkpoint, aside first and then renamed.

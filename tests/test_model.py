@@ -57,6 +57,18 @@ def test_what_lies_under_a_masked_patch_cannot_be_seen(model: PatchDrop) -> None
     assert not torch.allclose(model.class_log_probabilities(changed, lr, bought), before)
 
 
+def test_the_temperature_softens_the_lr_stream_where_the_streams_are_mixed() -> None:
+    torch.manual_seed(0)
+    hr, lr = torch.randn(2, 6, 3)
+    bought = (torch.rand(6, 16) < 0.5).float()
+    bought[0] = 0
+    model = small_model(lr_temperature=2.5)
+    mixed = model.mix(hr, lr, bought)
+    torch.testing.assert_close(mixed[1:], mix_streams(hr, lr / 2.5, bought)[1:])
+    torch.testing.assert_close(mixed[0], lr[0].log_softmax(0))
+    torch.testing.assert_close(small_model().mix(hr, lr, bought), mix_streams(hr, lr, bought))
+
+
 def test_without_hr_the_answer_is_the_lr_streams(model: PatchDrop) -> None:
     lr, hr = torch.rand(4, 3, 8, 8), torch.rand(4, 3, 32, 32)
     mixed = model.class_log_probabilities(hr, lr, torch.zeros(4, 16))

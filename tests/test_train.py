@@ -23,7 +23,8 @@ from training.evaluate import centre_masks, random_masks, spread_evenly, view_sp
 from training.recipe import Recipe, load_recipe
 from training.record import RunRequest
 from training.run import train
-from training.stages import Bench, FineTuning
+from training.stages import Bench, FineTuning, PreTraining, RobustStage
+from training.views import Augmentation
 
 SMALL = [
     "data.hr_px=32",
@@ -256,6 +257,32 @@ def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it
     assert bench.taught(loss, masked, views, 0.75).item() == pytest.approx(0.5 + 0.75 * divergence, rel=1e-4)
     with pytest.raises(ValueError, match="needs a teacher"):
         replace(bench, teacher=None).taught(loss, masked, views, 0.5)
+
+
+def test_a_stage_may_crop_less_than_the_classifiers_do(
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.datasets import read_folder
+
+    seen: list[float] = []
+
+    def spy(images: torch.Tensor, side: int, augmentation: Augmentation, _: torch.Generator) -> torch.Tensor:
+        seen.append(augmentation.min_area)
+        return images[..., :side, :side].float() / 255
+
+    monkeypatch.setattr("training.stages.bench.augment", spy)
+    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    for override in ("pt.min_area=0.9", "ft1.min_area=0.7"):
+        recipe = small_recipe("default", 1, override)
+        model = small_model()
+        val = view_split(data.val, recipe, seed=0)
+        bench = Bench(model=model, recipe=recipe, val=val, teacher=model.lr)
+        images, labels = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+        for stage in (RobustStage(bench), PreTraining(bench), FineTuning(bench, "ft1")):
+            stage.train_mode()
+            stage.step(images, labels, 0.5, torch.Generator().manual_seed(0))
+    crops, own = recipe.augmentation.min_area, small_recipe().pt.min_area
+    assert seen == [crops, 0.9, small_recipe().ft1.min_area, crops, own, 0.7]
 
 
 def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(

@@ -67,6 +67,8 @@ class NetworkRecipe:
     """Architecture of the policy."""
     policy_widths: tuple[int, ...] | None = None
     """Channels of its groups; None for the published ones."""
+    lr_temperature: float = 1.0
+    """What the LR stream's logits are divided by in the mixture of the streams (Eq. 7); 1 in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,9 @@ class PolicyRecipe:
     """λ of the priced reward."""
     entropy: float = 0.0
     """Weight of the mean entropy per patch; it keeps probabilities graded, which ranking needs."""
+    min_area: float | None = None
+    """Smallest share of a scene that a view shows, in place of the augmentation's: crops as small as
+    classifiers learn from hide where in a scene things usually are."""
     distill: float = 0.0
     """ft1, ft2: share of the classifier's loss that the HR-CNN's answers give, not the labels."""
     alpha: tuple[float, float] = (0.7, 0.95)
@@ -279,6 +284,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
+    yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "card.scene_m", recipe.card.scene_m is None or 0 < recipe.card.scene_m < math.inf, "be positive"
     for key in ("reflectance_white", "reflectance_gamma"):
         yield f"card.{key}", 0 < getattr(recipe.card, key) < math.inf, "be positive"
@@ -304,6 +310,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
             for key in ("label_smoothing", "cutmix", "small_share", "keep_min"):
                 yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
             continue
+        yield f"{name}.min_area", stage.min_area is None or 0 < stage.min_area <= 1, "lie in (0, 1]"
         yield f"{name}.estimator", stage.estimator in ("rloo", "self_critical"), "be rloo or self_critical"
         known = stage.reward in ("priced", "priced_hits", "paper")
         yield f"{name}.reward", known, "be priced, priced_hits or paper"

@@ -184,6 +184,7 @@ def _card(request: RunRequest, data: SceneData) -> ModelCard:
         notes=recipe.card.notes,
         reflectance_white=recipe.card.reflectance_white,
         reflectance_gamma=recipe.card.reflectance_gamma,
+        lr_temperature=recipe.networks.lr_temperature,
         recipe=recipe.to_dict(),
         seed=request.seed,
         code_version=__version__,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,15 @@ class Bench:
     teacher: nn.Module | None = None
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
 
-    def hr_views(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes."""
-        return augment(images, self.recipe.data.hr_px, self.recipe.augmentation, generator)
+    def hr_views(self, images: Tensor, generator: torch.Generator, min_area: float | None = None) -> Tensor:
+        """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes.
+
+        `min_area` takes the place of the recipe's, where a stage has its own.
+        """
+        augmentation = self.recipe.augmentation
+        if min_area is not None:
+            augmentation = replace(augmentation, min_area=min_area)
+        return augment(images, self.recipe.data.hr_px, augmentation, generator)
 
     def lr_views(self, hr: Tensor, generator: torch.Generator) -> Tensor:
         """Simulate the LR view (B, 3, lr_px, lr_px) of each HR view, so that both see one crop."""

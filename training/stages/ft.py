@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.model import mix_streams
 from training.stages.bench import Bench
 from training.stages.policy import PolicyStage
 
@@ -35,7 +34,7 @@ class FineTuning(PolicyStage):
     ) -> dict[str, Tensor]:
         """Propose masks, learn to classify under the first of them, and reward both."""
         model, alpha = self.bench.model, self.alpha(progress)
-        hr = self.bench.hr_views(images, generator)
+        hr = self.bench.hr_views(images, generator, self.recipe.min_area)
         lr = self.bench.lr_views(hr, generator)
         logits = model.policy_logits(lr)
         with torch.no_grad():
@@ -51,4 +50,4 @@ class FineTuning(PolicyStage):
         logits = self.bench.model.hr_logits(hr, masks)
         if known is None:
             return F.log_softmax(logits, dim=1)
-        return mix_streams(logits, known, masks)
+        return self.bench.model.mix(logits, known, masks)

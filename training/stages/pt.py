@@ -27,7 +27,7 @@ class PreTraining(PolicyStage):
     ) -> dict[str, Tensor]:
         """Propose masks from the LR view, reward them by what the HR stream makes of them."""
         model, alpha = self.bench.model, self.alpha(progress)
-        hr = self.bench.hr_views(images, generator)
+        hr = self.bench.hr_views(images, generator, self.recipe.min_area)
         logits = model.policy_logits(self.bench.lr_views(hr, generator))
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
