@@ -106,7 +106,7 @@ def test_training_learns_to_tell_colours_apart(scene_tree: Path, tmp_path: Path)
 def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path: Path) -> None:
     sampled = {}
     for price in (0.0, 20.0):
-        recipe = small_recipe("default", 6, f"pt.price={price}", "pt.policy_learning_rate=0.01")
+        recipe = small_recipe("default", 12, f"pt.price={price}", "pt.policy_learning_rate=0.01")
         run = tmp_path / f"price{price}"
         for stage in ("hr", "lr", "robust", "pt"):
             resume = stage != "hr"
