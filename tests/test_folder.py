@@ -91,7 +91,7 @@ def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_
 def test_batches_are_shuffled_whole_and_of_equal_size(scene_tree: Path) -> None:
     split = read(scene_tree).train
     batches = list(split.batches(16, torch.Generator().manual_seed(0)))
-    assert [len(labels) for _, labels in batches] == [16, 16, 16]
+    assert [len(labels) for _, labels, _ in batches] == [16, 16, 16]
     (everything,) = split.batches(1000, torch.Generator().manual_seed(0))
     assert sorted(everything[1].tolist()) == sorted(split.labels.tolist())
     assert everything[1].tolist() != split.labels.tolist()

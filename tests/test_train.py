@@ -228,9 +228,9 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
     stage = FineTuning(bench, "ft2")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     stage.train_mode()
-    images, labels = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+    batch = next(data.train.batches(16, torch.Generator().manual_seed(0)))
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        stage.step(images, labels, 0.5, torch.Generator().manual_seed(0))
+        stage.step(batch, 0.5, torch.Generator().manual_seed(0))
     moved = {
         name.split(".")[0]
         for name, tensor in model.named_parameters()
@@ -277,10 +277,10 @@ def test_a_stage_may_crop_less_than_the_classifiers_do(
         model = small_model()
         val = view_split(data.val, recipe, seed=0)
         bench = Bench(model=model, recipe=recipe, val=val, teacher=model.lr)
-        images, labels = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+        batch = next(data.train.batches(16, torch.Generator().manual_seed(0)))
         for stage in (RobustStage(bench), PreTraining(bench), FineTuning(bench, "ft1")):
             stage.train_mode()
-            stage.step(images, labels, 0.5, torch.Generator().manual_seed(0))
+            stage.step(batch, 0.5, torch.Generator().manual_seed(0))
     crops, own = recipe.augmentation.min_area, small_recipe().pt.min_area
     assert seen == [crops, 0.9, small_recipe().ft1.min_area, crops, own, 0.7]
 

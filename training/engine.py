@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from geozoom.errors import RunError
 from geozoom.files import write_text, written_aside
 from training import STAGES
-from training.datasets import Split
+from training.datasets import Batch, Split
 
 CHECKPOINT_INTERVAL_S = 30.0
 """Least time between two checkpoints within a stage; the last epoch is always written."""
@@ -42,14 +42,11 @@ class Stage(Protocol):
     def train_mode(self) -> None:
         """Put the networks that learn into training mode, the frozen ones into evaluation mode."""
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one optimiser step and return scalar metrics, still on the device.
 
         Args:
-            images: (B, 3, H, W) uint8.
-            labels: (B,) int64.
+            batch: Scenes of the training split.
             progress: Share of the stage that is done, 0..1.
             generator: Source of every random number of the step.
         """
@@ -118,13 +115,13 @@ class Engine:
                 began = time.perf_counter()
                 totals: dict[str, Tensor] = {}
                 stage.train_mode()
-                for number, (images, labels) in enumerate(split.batches(stage.batch_size, shuffle)):
+                for number, batch in enumerate(split.batches(stage.batch_size, shuffle)):
                     progress = (epoch * batches + number) / (stage.epochs * batches)
                     rate = learning_rate_factor(stage.schedule, progress)
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                         group["lr"] = peak * rate
                     with self.autocast():
-                        metrics = stage.step(images, labels, progress, noise)
+                        metrics = stage.step(batch, progress, noise)
                     for name, value in metrics.items():
                         totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
                     bar.advance(task)

@@ -34,7 +34,7 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> No
     noise = torch.Generator(device).manual_seed(seed)
     size = (recipe.data.hr_px, recipe.data.hr_px)
     with _averaging(model.hr):
-        for images, _ in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
+        for images, _, _ in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
             hr = F.interpolate(images.float() / 255, size=size, mode="bilinear", antialias=True).clamp(0, 1)
             lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
             model.hr_logits(hr, (model.policy_logits(lr) > 0).float())

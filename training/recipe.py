@@ -135,6 +135,17 @@ class PolicyRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgesRecipe:
+    """Classifiers that reward the policy on the training scenes which they have not learned from."""
+
+    folds: int = 0
+    """Parts of the training split, each judged by a classifier of all other parts; 0 rewards the policy
+    by the classifier under training, as in the paper."""
+    share: float = 0.5
+    """Their epochs, as a share of those of `hr`, `lr` and `robust`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run."""
 
@@ -147,6 +158,7 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     card: CardRecipe = field(default_factory=CardRecipe)
     networks: NetworkRecipe = field(default_factory=NetworkRecipe)
+    judges: JudgesRecipe = field(default_factory=JudgesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)
     precision: str = "bf16"
@@ -285,6 +297,8 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
+    yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
+    yield "judges.share", 0 < recipe.judges.share <= 1, "lie in (0, 1]"
     yield "card.scene_m", recipe.card.scene_m is None or 0 < recipe.card.scene_m < math.inf, "be positive"
     for key in ("reflectance_white", "reflectance_gamma"):
         yield f"card.{key}", 0 < getattr(recipe.card, key) < math.inf, "be positive"

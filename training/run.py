@@ -27,7 +27,9 @@ from training.evaluate import (
     view_split,
     with_controls,
 )
+from training.judges import Judges, assign_folds
 from training.recalibrate import recalibrate_if_better
+from training.recipe import Recipe
 from training.record import RunRequest, check_data, check_recipe, held_record, new_record, open_folder
 from training.stages import (
     Bench,
@@ -38,6 +40,9 @@ from training.stages import (
     RobustStage,
 )
 from training.tables import write_table
+
+CLASSIFIER_STAGES = STAGES[:3]
+POLICY_STAGES = STAGES[3:]
 
 SMALL_GAP = 2.0
 """Points of accuracy between HR and LR below which there is little to buy (METHOD §8)."""
@@ -119,15 +124,60 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
                     f"--stage {name}, or all with --stage all"
                 )
             continue
-        if getattr(request.recipe, name).distill > 0:
-            bench = _with_teacher(engine, bench)
-        if before is not None:
-            engine.load(bench.model, before)
-        engine.fit(_build_stage(name, bench), bench.model, split)
+        if name in POLICY_STAGES and bench.judges is None and bench.recipe.judges.folds:
+            bench = replace(bench, judges=_train_judges(request, engine, bench, split))
+        bench = _train_stage(name, before, engine, bench, split)
         before = name
         if name == "lr":
             with engine.autocast():
                 _report_gap(bench, engine.console)
+
+
+def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, split: Split) -> Bench:
+    """Train one stage from the weights that the one before it left; return the bench, now with a teacher."""
+    if getattr(bench.recipe, name).distill > 0:
+        bench = _with_teacher(engine, bench)
+    if before is not None:
+        engine.load(bench.model, before)
+    engine.fit(_build_stage(name, bench), bench.model, split)
+    return bench
+
+
+def _train_judges(request: RunRequest, engine: Engine, bench: Bench, split: Split) -> Judges:
+    """Train, or load, a classifier for each fold on the scenes of all others, in folders of their own."""
+    recipe = bench.recipe
+    folds = assign_folds(split.labels, recipe.judges.folds, request.seed)
+    models = []
+    for fold in range(recipe.judges.folds):
+        seed = request.seed + 1000 * (fold + 1)
+        own = replace(engine, folder=engine.folder / "judges" / str(fold), seed=seed)
+        own.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(seed)
+        model = PatchDrop(bench.model.card).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        judge = Bench(model=model, recipe=_shortened(recipe), val=bench.val)
+        others = split.only((folds != fold).nonzero().squeeze(1))
+        before: str | None = None
+        for name in CLASSIFIER_STAGES:
+            if getattr(recipe, name).epochs == 0:
+                continue
+            if not own.is_done(name):
+                engine.console.print(f"judge of fold {fold + 1}: stage {name}", highlight=False)
+                judge = _train_stage(name, before, own, judge, others)
+            before = name
+        if before is not None:
+            own.load(model, before)
+        models.append(model.eval().requires_grad_(False))
+    return Judges(models=tuple(models), folds=folds)
+
+
+def _shortened(recipe: Recipe) -> Recipe:
+    """Return the recipe with the judges' share of the classifiers' epochs."""
+    stages = {
+        name: replace(stage, epochs=max(1, round(recipe.judges.share * stage.epochs)))
+        for name in CLASSIFIER_STAGES
+        if (stage := getattr(recipe, name)).epochs
+    }
+    return replace(recipe, **stages)
 
 
 def _with_teacher(engine: Engine, bench: Bench) -> Bench:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Scenes drawn from a split."""
+
+    images: Tensor
+    """(B, 3, H, W) uint8 RGB."""
+    labels: Tensor
+    """(B,) int64 class indices."""
+    scenes: Tensor
+    """(B,) int64, where in the split each scene is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +39,18 @@ class Split:
         """Return the split with its tensors on `device`."""
         return Split(images=self.images.to(device), labels=self.labels.to(device), files=self.files)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled (images, labels) of exactly `size` scenes; a split smaller than that is one batch."""
+    def only(self, scenes: Tensor) -> Split:
+        """Return the scenes at the indices (n,), in that order."""
+        files = tuple(self.files[index] for index in scenes.tolist())
+        return Split(images=self.images[scenes], labels=self.labels[scenes], files=files)
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
         order = torch.randperm(len(self), generator=generator)
         size = min(size, len(self))
         for start in range(0, len(self) - size + 1, size):
             chosen = order[start : start + size].to(self.images.device)
-            yield self.images[chosen], self.labels[chosen]
+            yield Batch(self.images[chosen], self.labels[chosen], chosen)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels) in file order, the last batch as short as it is."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
 from training.evaluate import ViewedSplit
+from training.judges import Judges
 from training.recipe import Recipe
 from training.views import augment, simulate_lr
 
@@ -23,6 +24,8 @@ class Bench:
     val: ViewedSplit
     teacher: nn.Module | None = None
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
+    judges: Judges | None = None
+    """Classifiers that reward the policy on scenes they have not seen; None rewards by the model itself."""
 
     def hr_views(self, images: Tensor, generator: torch.Generator, min_area: float | None = None) -> Tensor:
         """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.datasets import Batch
 from training.stages.bench import Bench
 from training.stages.policy import PolicyStage
 
@@ -29,25 +30,16 @@ class FineTuning(PolicyStage):
         """The policy and the HR stream learn."""
         self.bench.only_training(self.bench.model.policy, self.bench.model.hr)
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks, learn to classify under the first of them, and reward both."""
         model, alpha = self.bench.model, self.alpha(progress)
-        hr = self.bench.hr_views(images, generator, self.recipe.min_area)
+        hr = self.bench.hr_views(batch.images, generator, self.recipe.min_area)
         lr = self.bench.lr_views(hr, generator)
         logits = model.policy_logits(lr)
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
-            known = model.lr_logits(lr) if self.streams == "both" else None
-            second = self._classify(hr, known, masks[1])
-        first = self._classify(hr, known, masks[0])
-        loss = self.bench.taught(F.nll_loss(first, labels), first, hr, self.recipe.distill)
-        return self.learn(logits, alpha, masks, [first, second], labels, loss)
-
-    def _classify(self, hr: Tensor, known: Tensor | None, masks: Tensor) -> Tensor:
-        """Return log class probabilities (B, N) under masks (B, P); `known` are LR logits or None."""
-        logits = self.bench.model.hr_logits(hr, masks)
-        if known is None:
-            return F.log_softmax(logits, dim=1)
-        return self.bench.model.mix(logits, known, masks)
+        answers = self.classify(model, hr, lr, masks[0])
+        loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
+        with torch.no_grad():
+            scores = self.judged(batch, hr, lr, masks, first=answers)
+        return self.learn(logits, alpha, masks, scores, batch.labels, loss)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.datasets import Batch
 from training.evaluate import correct
 from training.stages.bench import Bench, hit_rate, take_step
 from training.stages.classifier import ClassifierStage
@@ -17,19 +18,17 @@ class HrStage(ClassifierStage):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench, "hr", bench.model.hr, bench.recipe.hr)
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify augmented HR views."""
-        views = self.bench.hr_views(images, generator)
+        views = self.bench.hr_views(batch.images, generator)
         if progress < self.recipe.small_share and self.recipe.small_px:
             size = (self.recipe.small_px, self.recipe.small_px)
             views = F.interpolate(views, size=size, mode="bilinear", antialias=True)
         views, partner, share = cutmix(views, self.recipe.cutmix, generator)
         logits = self.bench.model.hr_logits(views)
-        loss = mixed_cross_entropy(logits, labels, partner, share, self.recipe.label_smoothing)
+        loss = mixed_cross_entropy(logits, batch.labels, partner, share, self.recipe.label_smoothing)
         take_step(loss, self.optimizer)
-        return {"loss": loss, "accuracy": hit_rate(logits, labels)}
+        return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
 
     def validate(self) -> dict[str, float]:
         """Accuracy on full HR images."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.datasets import Batch
 from training.evaluate import correct
 from training.stages.bench import Bench, hit_rate, take_step
 from training.stages.classifier import ClassifierStage
@@ -18,15 +19,13 @@ class LrStage(ClassifierStage):
         bench.model.lr.load_state_dict(bench.model.hr.state_dict())
         super().__init__(bench, "lr", bench.model.lr, bench.recipe.lr)
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify the LR view of an augmented crop."""
-        lr = self.bench.lr_views(self.bench.hr_views(images, generator), generator)
+        lr = self.bench.lr_views(self.bench.hr_views(batch.images, generator), generator)
         logits = self.bench.model.lr_logits(lr)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
         take_step(loss, self.optimizer)
-        return {"loss": loss, "accuracy": hit_rate(logits, labels)}
+        return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
 
     def validate(self) -> dict[str, float]:
         """Accuracy on LR images alone."""

@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from geozoom.model import PatchDrop
+from training.datasets import Batch
 from training.engine import build_optimizer
 from training.evaluate import Streams, correct, policy_probabilities
 from training.gradients import build_estimator, entropy
@@ -41,6 +44,29 @@ class PolicyStage:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
         start, end = self.recipe.alpha
         return start + (end - start) * progress
+
+    def classify(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
+        """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
+        logits = model.hr_logits(hr, masks)
+        if self.streams == "hr":
+            return F.log_softmax(logits, dim=1)
+        with torch.no_grad():
+            known = model.lr_logits(lr)
+        return model.mix(logits, known, masks)
+
+    def judged(
+        self, batch: Batch, hr: Tensor, lr: Tensor, masks: Tensor, first: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the log class probabilities (B, N) that each of the masks (2, B, P) is rewarded by.
+
+        They are the judges' where the recipe has judges, else the model's own; `first` are those of the
+        first masks where the model has given them already.
+        """
+        judges, model = self.bench.judges, self.bench.model
+        if judges is not None:
+            return [judges.answer(self.classify, batch, hr, lr, mask) for mask in masks]
+        own = self.classify(model, hr, lr, masks[0]) if first is None else first
+        return [own, self.classify(model, hr, lr, masks[1])]
 
     def learn(
         self,

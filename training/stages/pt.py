@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from training.datasets import Batch
 from training.stages.bench import Bench
 from training.stages.policy import PolicyStage
 
@@ -22,14 +22,13 @@ class PreTraining(PolicyStage):
         """Only the policy learns."""
         self.bench.only_training(self.bench.model.policy)
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks from the LR view, reward them by what the HR stream makes of them."""
         model, alpha = self.bench.model, self.alpha(progress)
-        hr = self.bench.hr_views(images, generator, self.recipe.min_area)
-        logits = model.policy_logits(self.bench.lr_views(hr, generator))
+        hr = self.bench.hr_views(batch.images, generator, self.recipe.min_area)
+        lr = self.bench.lr_views(hr, generator)
+        logits = model.policy_logits(lr)
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
-            scores = [F.log_softmax(model.hr_logits(hr, mask), dim=1) for mask in masks]
-        return self.learn(logits, alpha, masks, scores, labels, 0.0)
+            scores = self.judged(batch, hr, lr, masks)
+        return self.learn(logits, alpha, masks, scores, batch.labels, 0.0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.datasets import Batch
 from training.evaluate import correct, random_masks, spread_evenly
 from training.stages.bench import Bench, hit_rate, take_step
 from training.stages.classifier import ClassifierStage
@@ -19,23 +20,21 @@ class RobustStage(ClassifierStage):
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench, "robust", bench.model.hr, bench.recipe.robust)
 
-    def step(
-        self, images: Tensor, labels: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify randomly masked HR views."""
-        views = self.bench.hr_views(images, generator)
+        views = self.bench.hr_views(batch.images, generator)
         views, partner, share = cutmix(views, self.recipe.cutmix, generator)
-        shape = (len(labels), self.bench.model.grid.patches)
-        keep = torch.rand(len(labels), 1, device=views.device, generator=generator)
+        shape = (len(batch.labels), self.bench.model.grid.patches)
+        keep = torch.rand(len(batch.labels), 1, device=views.device, generator=generator)
         keep = self.recipe.keep_min + (1 - self.recipe.keep_min) * keep
         masks = (torch.rand(shape, device=views.device, generator=generator) < keep).float()
         logits = self.bench.model.hr_logits(views, masks)
-        loss = mixed_cross_entropy(logits, labels, partner, share, self.recipe.label_smoothing)
+        loss = mixed_cross_entropy(logits, batch.labels, partner, share, self.recipe.label_smoothing)
         loss = self.bench.taught(loss, F.log_softmax(logits, dim=1), views, self.recipe.distill)
         take_step(loss, self.optimizer)
         return {
             "loss": loss,
-            "accuracy": hit_rate(logits, labels),
+            "accuracy": hit_rate(logits, batch.labels),
             "sampled": masks.sum(dim=1).mean(),
         }
 
