@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Geod, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import Geod
 
 from geozoom.errors import TileError
 from geozoom.grid import to_map
+from geozoom.ground import lonlat
 from geozoom.tiles import Tile
 
 _GEOD = Geod(ellps="WGS84")
@@ -25,14 +25,7 @@ def to_lonlat(tile: Tile, corners_px: NDArray[np.float64]) -> NDArray[np.float64
     """
     a, b, c, d, e, f = tile.transform[:6]
     mapped = to_map(corners_px, (a, b, c, d, e, f))
-    try:
-        lon, lat = Transformer.from_crs(tile.crs, "EPSG:4326", always_xy=True).transform(
-            mapped[..., 0], mapped[..., 1], errcheck=True
-        )
-    except ProjError as error:
-        raise TileError(
-            f"{tile.path}: its coordinates do not lie in its CRS ({error}); correct its georeference"
-        ) from error
+    lon, lat = lonlat(tile.path, tile.crs, mapped[..., 0], mapped[..., 1], TileError)
     return counter_clockwise(np.stack([lon, lat], axis=-1))
 
 

@@ -1,20 +1,27 @@
-"""LR tiles: what a raster is, checked before any work, and its pixels on the model's grid."""
+"""LR tiles: what a source is, checked before any work, and its pixels on the model's grid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio.crs import CRS as RasterioCRS
+from rasterio.errors import RasterioError
+from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
 
+from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
-from geozoom.inputs import find_rasters
+from geozoom.ground import gsd_spread, local_crs, measured_gsd_m
+from geozoom.products import Source, find_sources
 from geozoom.rasters import (
     Calibration,
     Display,
@@ -22,7 +29,7 @@ from geozoom.rasters import (
     ReadOptions,
     calibrate,
     choose_bands,
-    measured_gsd_m,
+    find_mask_band,
     on_grid,
     open_raster,
     read_rgb,
@@ -35,36 +42,72 @@ GSD_RANGE = (0.4, 2.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
-    """One LR raster, on the pixel grid on which its scenes are laid out."""
+class PixelGrid:
+    """A grid of pixels on the map."""
 
-    path: str
-    """As the user gave it."""
+    crs: CRS
+    transform: Affine
+    """Pixels to `crs`."""
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One LR source, on the pixel grid on which its scenes are laid out."""
+
+    source: Source
+    """What it is on disk."""
     bands: tuple[int, int, int]
     """1-based red, green and blue."""
+    mask_band: int | None
+    """1-based band that is 0 where data is missing, or None."""
     calibration: Calibration
     """Digital numbers to RGB."""
-    crs: CRS
-    """Native CRS of the raster."""
-    transform: Affine
-    """Pixels to `crs`, at the model's GSD."""
-    width: int
-    """Columns at the model's GSD."""
-    height: int
-    """Rows at the model's GSD."""
+    grid: PixelGrid
+    """At the model's GSD."""
+    placed_by: str | None
+    """CRS of the raster on disk as WKT, or None if ground control points place it."""
     gsd_m: tuple[float, float]
     """Ground sample distance of the raster as it is on disk, across and down, in metres."""
     resampled: bool
-    """True if the pixels on disk are resampled to the model's GSD."""
+    """True if the pixels on disk are resampled to `grid`."""
     nodata: float | None
-    """Digital number that means no data, where the user said so."""
+    """Digital number that means no data, where the user or the product says so."""
     untagged_zeros: bool
     """True if nothing in the raster marks missing data, so that zeros may be just that."""
+    clouds: CloudMask | None
+    """Where clouds are, or None if nothing says so."""
+
+    @property
+    def path(self) -> str:
+        """As the user gave it."""
+        return self.source.name
 
     @property
     def name(self) -> str:
         """File name without its folder."""
         return PurePosixPath(self.path.replace("\\", "/")).name
+
+    @property
+    def crs(self) -> CRS:
+        """CRS of the grid."""
+        return self.grid.crs
+
+    @property
+    def transform(self) -> Affine:
+        """Pixels of the grid to `crs`."""
+        return self.grid.transform
+
+    @property
+    def width(self) -> int:
+        """Columns at the model's GSD."""
+        return self.grid.width
+
+    @property
+    def height(self) -> int:
+        """Rows at the model's GSD."""
+        return self.grid.height
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -73,20 +116,44 @@ class Tile:
         Raises:
             TileError: It can no longer be opened.
         """
-        with open_raster(self.path, TileError) as dataset:
+        with open_raster(self.source.dataset, TileError, self.path) as dataset:
             if not self.resampled:
                 yield dataset
                 return
-            with on_grid(
+            with self._warped(dataset, self.placed_by, self.nodata) as warped:
+                yield warped
+
+    @contextmanager
+    def open_clouds(self) -> Iterator[Any]:
+        """Open the cloud mask on the tile's grid.
+
+        Raises:
+            TileError: It cannot be opened, or has no CRS.
+        """
+        if self.clouds is None:
+            raise ValueError(f"{self.path}: has no cloud mask")
+        with open_raster(self.clouds.dataset, TileError) as dataset:
+            if dataset.crs is None:
+                raise TileError(f"{self.clouds.dataset}: a cloud mask needs a CRS; give a georeferenced one")
+            with self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped:
+                yield warped
+
+    def _warped(self, dataset: Any, crs: str | None, nodata: float | None, *, nearest: bool = False) -> Any:
+        try:
+            return on_grid(
                 dataset,
-                crs=self.crs.to_wkt(),
+                crs=crs,
                 to_crs=self.crs.to_wkt(),
                 transform=self.transform,
                 width=self.width,
                 height=self.height,
-                nodata=self.nodata,
-            ) as warped:
-                yield warped
+                nodata=nodata,
+                nearest=nearest,
+            )
+        except RasterioError as error:
+            raise TileError(
+                f"{self.path}: cannot be resampled ({error}); correct its georeference"
+            ) from error
 
     def read(self, dataset: Any, window: Window | None, display: Display) -> Pixels:
         """Read a window of what `open` yielded.
@@ -103,7 +170,23 @@ class Tile:
             nodata=None if self.resampled else self.nodata,  # `open` has told the warper
             path=self.path,
             problem=TileError,
+            mask_band=self.mask_band,
         )
+
+    def read_clouds(self, dataset: Any, window: Window | None) -> NDArray[np.bool_]:
+        """Return which pixels (H, W) of a window of what `open_clouds` yielded are clouded.
+
+        Raises:
+            TileError: The mask cannot be read to its end.
+        """
+        if self.clouds is None:
+            raise ValueError(f"{self.path}: has no cloud mask")
+        try:
+            return self.clouds.clouded(dataset.read(1, window=window))
+        except RasterioError as error:
+            raise TileError(
+                f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
+            ) from error
 
 
 def open_tiles(
@@ -112,7 +195,7 @@ def open_tiles(
     """Check every tile; return what is known of them, and the entries of folders that are no rasters.
 
     Args:
-        inputs: Files, folders, `/vsi…` paths or URLs.
+        inputs: Files, folders, products, `/vsi…` paths or URLs.
         options: What the user says about them.
         lr_gsd_m: The model's LR GSD in metres; None keeps every tile's own pixels.
         scene_px: Side of a scene in LR pixels.
@@ -120,12 +203,12 @@ def open_tiles(
     Raises:
         TileError: One line for every tile that cannot be used.
     """
-    found = find_rasters(inputs)
+    found = find_sources(inputs)
     tiles: list[Tile] = []
     problems = list(found.problems)
-    for path in found.rasters:
+    for source in found.sources:
         try:
-            tiles.append(_describe(path, options, lr_gsd_m, scene_px))
+            tiles.append(describe(source, options, lr_gsd_m, scene_px))
         except TileError as error:
             problems.append(str(error))
     names = [tile.name for tile in tiles]
@@ -138,57 +221,111 @@ def open_tiles(
     return tiles, found.ignored
 
 
-def _describe(path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
-    with open_raster(path, TileError) as dataset:
-        crs = _crs(path, dataset, options)
-        bands = choose_bands(dataset, options, TileError)
-        calibration = calibrate(dataset, bands, options, TileError)
-        transform, width, height = dataset.transform, dataset.width, dataset.height
-        gsd = measured_gsd_m(path, crs, transform, width, height, TileError)
-        resampled = False
-        if lr_gsd_m is not None:
-            ratios = [side / lr_gsd_m for side in gsd]
-            if not all(GSD_RANGE[0] <= ratio <= GSD_RANGE[1] for ratio in ratios):
-                raise TileError(
-                    f"{path}: its pixels are {gsd[0]:.2f} × {gsd[1]:.2f} m on the ground, and the model takes "
-                    f"{GSD_RANGE[0] * lr_gsd_m:g} to {GSD_RANGE[1] * lr_gsd_m:g} m; resample it or use another model"
-                )
-            resampled = any(abs(ratio - 1) > GSD_TOLERANCE for ratio in ratios)
-            if resampled:
-                width, height = (
-                    max(1, round(size * ratio)) for size, ratio in zip((width, height), ratios, strict=True)
-                )
-                transform = transform @ Affine.scale(1 / ratios[0], 1 / ratios[1])
-        if width < scene_px or height < scene_px:
+def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
+    """Check one source; see `open_tiles`.
+
+    Raises:
+        TileError: It cannot be used.
+    """
+    with open_raster(source.dataset, TileError, source.name) as dataset:
+        own, placed_by = _own_grid(source.name, dataset, options)
+        bands = source.bands or choose_bands(dataset, options, TileError, source.name)
+        calibration = source.calibration or calibrate(dataset, bands, options, TileError, source.name)
+        gsd = measured_gsd_m(source.name, own.crs, own.transform, own.width, own.height, TileError)
+        grid = own if lr_gsd_m is None else _model_grid(source.name, own, gsd, lr_gsd_m)
+        if grid.width < scene_px or grid.height < scene_px:
             raise TileError(
-                f"{path}: {width} × {height} px at the model's GSD, smaller than one scene of "
+                f"{source.name}: {grid.width} × {grid.height} px at the model's GSD, smaller than one scene of "
                 f"{scene_px} × {scene_px} px; give a larger tile"
             )
         marks = {flag.name for flags in dataset.mask_flag_enums for flag in flags}
+        nodata = options.nodata if options.nodata is not None else source.nodata
+        mask_band = find_mask_band(dataset)
         return Tile(
-            path=path,
+            source=source,
             bands=bands,
+            mask_band=mask_band,
             calibration=calibration,
-            crs=crs,
-            transform=transform,
-            width=width,
-            height=height,
+            grid=grid,
+            placed_by=placed_by,
             gsd_m=gsd,
-            resampled=resampled,
-            nodata=options.nodata,
-            untagged_zeros=options.nodata is None and marks == {"all_valid"},
+            resampled=grid is not own or placed_by is None,
+            nodata=nodata,
+            untagged_zeros=nodata is None and mask_band is None and marks == {"all_valid"},
+            clouds=options.clouds or source.clouds,
         )
 
 
-def _crs(path: str, dataset: Any, options: ReadOptions) -> CRS:
+def _own_grid(name: str, dataset: Any, options: ReadOptions) -> tuple[PixelGrid, str | None]:
+    """Return the grid of a raster's pixels and its CRS as WKT, or one that its control points make and None."""
+    gcps, gcp_crs = dataset.gcps
+    if dataset.crs is None and gcps and gcp_crs is not None:
+        try:
+            transform, width, height = calculate_default_transform(
+                gcp_crs, gcp_crs, dataset.width, dataset.height, gcps=gcps
+            )
+        except RasterioError as error:
+            raise TileError(f"{name}: its ground control points place it nowhere ({error})") from error
+        crs = CRS.from_user_input(gcp_crs)
+        return PixelGrid(crs=crs, transform=transform, width=width, height=height), None
+    crs = _crs(name, dataset, options)
+    grid = PixelGrid(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
+    return grid, crs.to_wkt()
+
+
+def _model_grid(name: str, own: PixelGrid, gsd: tuple[float, float], lr_gsd_m: float) -> PixelGrid:
+    """Return a tile's own grid if its pixels measure what the model's do, else one on which they do.
+
+    Raises:
+        TileError: They are too large or too small to be resampled.
+    """
+    ratios = [side / lr_gsd_m for side in gsd]
+    if not all(GSD_RANGE[0] <= ratio <= GSD_RANGE[1] for ratio in ratios):
+        raise TileError(
+            f"{name}: its pixels are {gsd[0]:.2f} × {gsd[1]:.2f} m on the ground, and the model takes "
+            f"{GSD_RANGE[0] * lr_gsd_m:g} to {GSD_RANGE[1] * lr_gsd_m:g} m; resample it or use another model"
+        )
+    if gsd_spread(name, own.crs, own.transform, own.width, own.height, TileError) > GSD_TOLERANCE:
+        # Degrees and EPSG:3857 shrink towards the poles: over a large tile only a local CRS keeps metres.
+        crs = local_crs(name, own.crs, own.transform, own.width, own.height, TileError)
+        left, bottom, right, top = _bounds(own)
+        try:
+            transform, width, height = calculate_default_transform(
+                RasterioCRS.from_wkt(own.crs.to_wkt()),
+                RasterioCRS.from_wkt(crs.to_wkt()),
+                own.width,
+                own.height,
+                left,
+                bottom,
+                right,
+                top,
+                resolution=lr_gsd_m,
+            )
+        except RasterioError as error:
+            raise TileError(f"{name}: cannot be brought to {crs.name} ({error}); warp it first") from error
+        return PixelGrid(crs=crs, transform=transform, width=width, height=height)
+    if all(abs(ratio - 1) <= GSD_TOLERANCE for ratio in ratios):
+        return own
+    width, height = (
+        max(1, round(size * ratio)) for size, ratio in zip((own.width, own.height), ratios, strict=True)
+    )
+    return replace(
+        own, transform=own.transform @ Affine.scale(1 / ratios[0], 1 / ratios[1]), width=width, height=height
+    )
+
+
+def _bounds(grid: PixelGrid) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a grid's four corners."""
+    corners = [grid.transform @ (col, row) for col in (0, grid.width) for row in (0, grid.height)]
+    x, y = zip(*corners, strict=True)
+    return min(x), min(y), max(x), max(y)
+
+
+def _crs(name: str, dataset: Any, options: ReadOptions) -> CRS:
     if dataset.crs is not None:
         return CRS.from_user_input(dataset.crs)
-    if dataset.gcps[0]:
-        raise TileError(
-            f"{path}: is placed by ground control points only; warp it first, for example with gdalwarp -tps"
-        )
     if options.assume_crs is None:
-        raise TileError(f"{path}: has no CRS; say it with --assume-crs, for example EPSG:32633")
+        raise TileError(f"{name}: has no CRS; say it with --assume-crs, for example EPSG:32633")
     try:
         return CRS.from_user_input(options.assume_crs)
     except CRSError as error:

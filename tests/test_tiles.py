@@ -14,9 +14,11 @@ from rasterio.warp import transform as warp_transform
 from geozoom.errors import TileError
 from geozoom.footprints import areas_dm2, to_lonlat
 from geozoom.grid import PatchGrid
-from geozoom.rasters import Display, ReadOptions, measured_gsd_m
+from geozoom.ground import measured_gsd_m
+from geozoom.products import Source
+from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneBlock, read_scenes
-from geozoom.tiles import Tile, open_tiles
+from geozoom.tiles import PixelGrid, Tile, open_tiles
 from tests.conftest import EXAMPLES, WriteRaster
 
 GRID = PatchGrid(rows=4, cols=4)
@@ -295,17 +297,17 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
     (x,), (y,) = warp_transform("EPSG:4326", f"EPSG:{epsg}", [lon], [lat])
     transform = Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(10, 10 if south_up else -10)
     tile = Tile(
-        path="turned.tif",
+        source=Source(name="turned.tif", dataset="turned.tif"),
         bands=(1, 2, 3),
+        mask_band=None,
         calibration=None,  # type: ignore[arg-type]
-        crs=CRS.from_epsg(epsg),
-        transform=transform,
-        width=64,
-        height=64,
+        grid=PixelGrid(crs=CRS.from_epsg(epsg), transform=transform, width=64, height=64),
+        placed_by="",
         gsd_m=(10, 10),
         resampled=False,
         nodata=None,
         untagged_zeros=False,
+        clouds=None,
     )
     rows, cols, patches = np.array([0, 3, 7]), np.array([0, 5, 2]), np.array([0, 9, 15])
     px = GRID.corners_px(rows, cols, 8, patches)
