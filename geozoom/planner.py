@@ -18,7 +18,7 @@ from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.orders import Plan
 from geozoom.prices import PriceList, parse_price_list, to_cents
 from geozoom.rasters import Display, ReadOptions
-from geozoom.scenes import lattice_shape, read_scenes
+from geozoom.scenes import SceneLimits, Skipped, lattice_shape, read_scenes
 from geozoom.selection import choose
 from geozoom.tiles import Tile, open_tiles
 
@@ -26,8 +26,6 @@ POLICY_BATCH = 4096
 """Scenes per forward of the policy."""
 DEFAULT_THRESHOLD = 0.5
 """The paper's deterministic policy buys a patch where s_p is above this."""
-DEFAULT_MAX_NODATA = 0.5
-"""Largest share of a scene that may be missing."""
 
 Progress = Callable[[int, int], None]
 """Called with scenes done and scenes in all."""
@@ -56,7 +54,7 @@ def plan(
     model: PatchDrop | Path | str | None = None,
     prices: PriceList | Path | str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-    max_nodata: float = DEFAULT_MAX_NODATA,
+    limits: SceneLimits | None = None,
     options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -68,7 +66,7 @@ def plan(
         model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
         prices: A price list or the path of one; None takes the illustrative one.
         threshold: Only patches with a probability above it are candidates (0.5 in the paper).
-        max_nodata: Scenes with more missing pixels than this share are skipped and counted.
+        limits: Which scenes are skipped and counted, for missing data or clouds.
         options: What the user says about rasters that do not say it themselves.
         progress: Called after every batch.
 
@@ -84,7 +82,7 @@ def plan(
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
-    patches, scenes, skipped, zeros = score(tiles, policy, max_nodata, progress)
+    patches, scenes, skipped, zeros = score(tiles, policy, limits or SceneLimits(), progress)
     candidates = np.flatnonzero(patches.probability > threshold)
     patches = Patches(**{name: getattr(patches, name)[candidates] for name in Patches.__dataclass_fields__})
     corners = footprints(tiles, patches, card)
@@ -142,13 +140,13 @@ def load_price_list(path: Path | str | None) -> PriceList:
 
 @torch.inference_mode()
 def score(
-    tiles: Sequence[Tile], model: PatchDrop, max_nodata: float, progress: Progress | None
-) -> tuple[Patches, int, int, list[str]]:
+    tiles: Sequence[Tile], model: PatchDrop, limits: SceneLimits, progress: Progress | None
+) -> tuple[Patches, int, Skipped, list[str]]:
     """Run the policy over every scene of every tile.
 
     Returns:
-        All patches that hold data, the number of scenes, the number of scenes that were skipped for
-        missing pixels, and the names of tiles with zeros that nothing marks as missing.
+        All patches that hold data, the number of scenes, the scenes that were skipped, and the names of
+        tiles with zeros that nothing marks as missing.
     """
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
@@ -157,12 +155,10 @@ def score(
     columns: list[tuple[NDArray[np.int64], ...]] = []
     probabilities: list[NDArray[np.float32]] = []
     zeros: list[str] = []
-    scenes = skipped = 0
+    scenes, skipped = 0, Skipped()
     for index, tile in enumerate(tiles):
-        for block in read_scenes(
-            tile, scene_px=card.lr_px, grid=card.grid, display=display, max_nodata=max_nodata
-        ):
-            skipped += block.skipped
+        for block in read_scenes(tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits):
+            skipped = skipped + block.skipped
             scenes += len(block.row)
             if block.zero_pixels and tile.untagged_zeros and tile.name not in zeros:
                 zeros.append(tile.name)
@@ -173,11 +169,11 @@ def score(
                 columns.append((np.full(len(scene), index), block.row[scene], block.col[scene], patch))
                 probabilities.append(s.numpy()[scene, patch])
             if progress is not None:
-                progress(scenes + skipped, total)
+                progress(scenes + skipped.total, total)
     if not scenes:
         raise TileError(
-            f"none of the {skipped} scenes of {len(tiles)} tile(s) holds enough data; check nodata values or raise "
-            "--max-nodata"
+            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata values "
+            "or raise --max-nodata or --max-cloud"
         )
     tile_col, row, col, patch_col = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     patches = Patches(

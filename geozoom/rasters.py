@@ -217,6 +217,7 @@ def read_rgb(
     path: str,
     problem: type[GeozoomError],
     mask_band: int | None = None,
+    out_shape: tuple[int, int] | None = None,
 ) -> Pixels:
     """Read RGB and validity of a window; a pixel that misses one band is missing.
 
@@ -230,15 +231,17 @@ def read_rgb(
         path: The raster's name in messages.
         problem: Type of the error raised.
         mask_band: 1-based band that is 0 where data is missing, if there is one.
+        out_shape: Rows and columns to thin the window to, by nearest neighbour; None keeps them all.
 
     Raises:
         GeozoomError: Of type `problem`: the raster cannot be read to its end.
     """
     try:
-        numbers = dataset.read(list(bands), window=window)
-        valid = (dataset.read_masks(list(bands), window=window) > 0).all(axis=0)
+        stack = None if out_shape is None else (3, *out_shape)
+        numbers = dataset.read(list(bands), window=window, out_shape=stack)
+        valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
         if mask_band is not None:
-            valid &= dataset.read(mask_band, window=window) != 0
+            valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
         raise problem(
             f"{path}: cannot be read to its end ({error.__cause__ or error}); it may be cut short, so copy it again"
@@ -257,10 +260,23 @@ def read_rgb(
     return Pixels(rgb=np.clip(rgb, 0, 1).astype(np.float32, copy=False), valid=valid, zeros=zeros)
 
 
+def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
+    """Return a raster that only ground control points place, warped by the polynomial that fits them."""
+    nodata = dataset.nodata if nodata is None else nodata
+    marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    return WarpedVRT(
+        dataset,
+        crs=dataset.gcps[1],
+        resampling=Resampling.bilinear,
+        src_nodata=nodata,
+        add_alpha=not marked,
+    )
+
+
 def on_grid(
     dataset: Any,
     *,
-    crs: str | None,
+    crs: str,
     to_crs: str,
     transform: Affine,
     width: int,
@@ -272,7 +288,7 @@ def on_grid(
 
     Args:
         dataset: An open rasterio dataset.
-        crs: Its CRS, as WKT; None for a raster that its ground control points place.
+        crs: Its CRS, as WKT.
         to_crs: CRS of the grid, as WKT.
         transform: Pixels of the grid to `to_crs`.
         width: Columns of the grid.
@@ -284,7 +300,7 @@ def on_grid(
     marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
     return WarpedVRT(
         dataset,
-        src_crs=None if crs is None else RasterioCRS.from_wkt(crs),
+        src_crs=RasterioCRS.from_wkt(crs),
         crs=RasterioCRS.from_wkt(to_crs),
         transform=transform,
         width=width,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -32,6 +32,7 @@ from geozoom.rasters import (
     find_mask_band,
     on_grid,
     open_raster,
+    placed_by_gcps,
     read_rgb,
 )
 
@@ -66,12 +67,14 @@ class Tile:
     """Digital numbers to RGB."""
     grid: PixelGrid
     """At the model's GSD."""
-    placed_by: str | None
-    """CRS of the raster on disk as WKT, or None if ground control points place it."""
+    placed_by: str
+    """CRS of the raster on disk, or of its ground control points, as WKT."""
+    by_gcps: bool
+    """True if only ground control points place the raster."""
     gsd_m: tuple[float, float]
     """Ground sample distance of the raster as it is on disk, across and down, in metres."""
-    resampled: bool
-    """True if the pixels on disk are resampled to `grid`."""
+    regridded: bool
+    """True if the raster's own grid is not at the model's GSD."""
     nodata: float | None
     """Digital number that means no data, where the user or the product says so."""
     untagged_zeros: bool
@@ -88,6 +91,11 @@ class Tile:
     def name(self) -> str:
         """File name without its folder."""
         return PurePosixPath(self.path.replace("\\", "/")).name
+
+    @property
+    def resampled(self) -> bool:
+        """True if the pixels on disk are resampled to `grid`."""
+        return self.regridded or self.by_gcps
 
     @property
     def crs(self) -> CRS:
@@ -116,12 +124,14 @@ class Tile:
         Raises:
             TileError: It can no longer be opened.
         """
-        with open_raster(self.source.dataset, TileError, self.path) as dataset:
-            if not self.resampled:
-                yield dataset
-                return
-            with self._warped(dataset, self.placed_by, self.nodata) as warped:
-                yield warped
+        with ExitStack() as stack:
+            dataset = stack.enter_context(open_raster(self.source.dataset, TileError, self.path))
+            if self.by_gcps:
+                dataset = stack.enter_context(placed_by_gcps(dataset, self.nodata))
+            if self.regridded:
+                nodata = None if self.by_gcps else self.nodata  # the warp before has seen to it
+                dataset = stack.enter_context(self._warped(dataset, self.placed_by, nodata))
+            yield dataset
 
     @contextmanager
     def open_clouds(self) -> Iterator[Any]:
@@ -138,7 +148,7 @@ class Tile:
             with self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped:
                 yield warped
 
-    def _warped(self, dataset: Any, crs: str | None, nodata: float | None, *, nearest: bool = False) -> Any:
+    def _warped(self, dataset: Any, crs: str, nodata: float | None, *, nearest: bool = False) -> Any:
         try:
             return on_grid(
                 dataset,
@@ -155,8 +165,14 @@ class Tile:
                 f"{self.path}: cannot be resampled ({error}); correct its georeference"
             ) from error
 
-    def read(self, dataset: Any, window: Window | None, display: Display) -> Pixels:
-        """Read a window of what `open` yielded.
+    def read(
+        self,
+        dataset: Any,
+        window: Window | None,
+        display: Display,
+        out_shape: tuple[int, int] | None = None,
+    ) -> Pixels:
+        """Read a window of what `open` yielded, thinned to `out_shape` if it is given.
 
         Raises:
             TileError: The raster cannot be read to its end.
@@ -171,9 +187,12 @@ class Tile:
             path=self.path,
             problem=TileError,
             mask_band=self.mask_band,
+            out_shape=out_shape,
         )
 
-    def read_clouds(self, dataset: Any, window: Window | None) -> NDArray[np.bool_]:
+    def read_clouds(
+        self, dataset: Any, window: Window | None, out_shape: tuple[int, int] | None = None
+    ) -> NDArray[np.bool_]:
         """Return which pixels (H, W) of a window of what `open_clouds` yielded are clouded.
 
         Raises:
@@ -182,11 +201,51 @@ class Tile:
         if self.clouds is None:
             raise ValueError(f"{self.path}: has no cloud mask")
         try:
-            return self.clouds.clouded(dataset.read(1, window=window))
+            return self.clouds.clouded(dataset.read(1, window=window, out_shape=out_shape))
         except RasterioError as error:
             raise TileError(
                 f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a list of paths came to."""
+
+    tiles: tuple[Tile, ...]
+    """In the order of their names, whatever order they were given in."""
+    refused: tuple[tuple[str, str], ...]
+    """Name of every source that cannot be used, and why."""
+    problems: tuple[str, ...]
+    """A sentence for every path that is no source."""
+    ignored: tuple[str, ...]
+    """Entries of folders that are no rasters."""
+
+
+def survey(inputs: Sequence[str], options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Survey:
+    """Look at every tile, and gather what keeps tiles from being used instead of stopping at it.
+
+    Args:
+        inputs: Files, folders, products, `/vsi…` paths or URLs.
+        options: What the user says about them.
+        lr_gsd_m: The model's LR GSD in metres; None keeps every tile's own pixels.
+        scene_px: Side of a scene in LR pixels.
+    """
+    found = find_sources(inputs)
+    tiles: list[Tile] = []
+    refused: list[tuple[str, str]] = []
+    for source in found.sources:
+        try:
+            tiles.append(describe(source, options, lr_gsd_m, scene_px))
+        except TileError as error:
+            refused.append((source.name, str(error)))
+    names = [tile.name for tile in tiles]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        number = names.count(name)
+        refused.append(
+            (name, f"{name}: {number} tiles have this name, so orders could not tell them apart; rename one")
+        )
+    return Survey(tiles=tuple(tiles), refused=tuple(refused), problems=found.problems, ignored=found.ignored)
 
 
 def open_tiles(
@@ -194,31 +253,16 @@ def open_tiles(
 ) -> tuple[list[Tile], tuple[str, ...]]:
     """Check every tile; return what is known of them, and the entries of folders that are no rasters.
 
-    Args:
-        inputs: Files, folders, products, `/vsi…` paths or URLs.
-        options: What the user says about them.
-        lr_gsd_m: The model's LR GSD in metres; None keeps every tile's own pixels.
-        scene_px: Side of a scene in LR pixels.
+    Args: as `survey`.
 
     Raises:
         TileError: One line for every tile that cannot be used.
     """
-    found = find_sources(inputs)
-    tiles: list[Tile] = []
-    problems = list(found.problems)
-    for source in found.sources:
-        try:
-            tiles.append(describe(source, options, lr_gsd_m, scene_px))
-        except TileError as error:
-            problems.append(str(error))
-    names = [tile.name for tile in tiles]
-    problems.extend(
-        f"{name}: {names.count(name)} tiles have this name, so orders could not tell them apart; rename one"
-        for name in sorted({name for name in names if names.count(name) > 1})
-    )
+    found = survey(inputs, options, lr_gsd_m, scene_px)
+    problems = [*found.problems, *(reason for _, reason in found.refused)]
     if problems:
         raise TileError("\n".join(problems))
-    return tiles, found.ignored
+    return list(found.tiles), found.ignored
 
 
 def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
@@ -228,7 +272,8 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
         TileError: It cannot be used.
     """
     with open_raster(source.dataset, TileError, source.name) as dataset:
-        own, placed_by = _own_grid(source.name, dataset, options)
+        nodata = options.nodata if options.nodata is not None else source.nodata
+        own, by_gcps = _own_grid(source.name, dataset, options, nodata)
         bands = source.bands or choose_bands(dataset, options, TileError, source.name)
         calibration = source.calibration or calibrate(dataset, bands, options, TileError, source.name)
         gsd = measured_gsd_m(source.name, own.crs, own.transform, own.width, own.height, TileError)
@@ -239,7 +284,6 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
                 f"{scene_px} × {scene_px} px; give a larger tile"
             )
         marks = {flag.name for flags in dataset.mask_flag_enums for flag in flags}
-        nodata = options.nodata if options.nodata is not None else source.nodata
         mask_band = find_mask_band(dataset)
         return Tile(
             source=source,
@@ -247,30 +291,31 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
             mask_band=mask_band,
             calibration=calibration,
             grid=grid,
-            placed_by=placed_by,
+            placed_by=own.crs.to_wkt(),
+            by_gcps=by_gcps,
             gsd_m=gsd,
-            resampled=grid is not own or placed_by is None,
+            regridded=grid is not own,
             nodata=nodata,
             untagged_zeros=nodata is None and mask_band is None and marks == {"all_valid"},
             clouds=options.clouds or source.clouds,
         )
 
 
-def _own_grid(name: str, dataset: Any, options: ReadOptions) -> tuple[PixelGrid, str | None]:
-    """Return the grid of a raster's pixels and its CRS as WKT, or one that its control points make and None."""
-    gcps, gcp_crs = dataset.gcps
-    if dataset.crs is None and gcps and gcp_crs is not None:
-        try:
-            transform, width, height = calculate_default_transform(
-                gcp_crs, gcp_crs, dataset.width, dataset.height, gcps=gcps
-            )
-        except RasterioError as error:
-            raise TileError(f"{name}: its ground control points place it nowhere ({error})") from error
-        crs = CRS.from_user_input(gcp_crs)
-        return PixelGrid(crs=crs, transform=transform, width=width, height=height), None
-    crs = _crs(name, dataset, options)
-    grid = PixelGrid(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
-    return grid, crs.to_wkt()
+def _own_grid(name: str, dataset: Any, options: ReadOptions, nodata: float | None) -> tuple[PixelGrid, bool]:
+    """Return the grid of a raster's pixels, and whether its ground control points made it."""
+    if dataset.crs is not None or not dataset.gcps[0] or dataset.gcps[1] is None:
+        crs = _crs(name, dataset, options)
+        grid = PixelGrid(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
+        return grid, False
+    try:
+        with placed_by_gcps(dataset, nodata) as placed:
+            crs = CRS.from_user_input(placed.crs)
+            grid = PixelGrid(crs=crs, transform=placed.transform, width=placed.width, height=placed.height)
+            return grid, True
+    except RasterioError as error:
+        raise TileError(
+            f"{name}: its ground control points place it nowhere ({error}); warp it first"
+        ) from error
 
 
 def _model_grid(name: str, own: PixelGrid, gsd: tuple[float, float], lr_gsd_m: float) -> PixelGrid:

@@ -17,7 +17,7 @@ from geozoom.grid import PatchGrid
 from geozoom.ground import measured_gsd_m
 from geozoom.products import Source
 from geozoom.rasters import Display, ReadOptions
-from geozoom.scenes import SceneBlock, read_scenes
+from geozoom.scenes import SceneBlock, SceneLimits, read_scenes
 from geozoom.tiles import PixelGrid, Tile, open_tiles
 from tests.conftest import EXAMPLES, WriteRaster
 
@@ -32,7 +32,9 @@ def open_one(path: Path, options: ReadOptions = PLAIN, gsd: float | None = 10.0)
 
 
 def scenes(tile: Tile, max_nodata: float = 0.5) -> SceneBlock:
-    (block,) = read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=max_nodata)
+    (block,) = read_scenes(
+        tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits(max_nodata=max_nodata)
+    )
     return block
 
 
@@ -204,7 +206,7 @@ def test_the_tiles_edges_are_planned_but_nothing_beyond_them(write_raster: Write
     tile = open_one(write_raster(height=21, width=18))  # 2 scenes and 5 px, 2 scenes and 2 px
     block = scenes(tile)
     assert len(block.row) == 9
-    assert block.skipped == 0
+    assert block.skipped.nodata == 0
     present = block.present.reshape(3, 3, 4, 4)
     assert present[:2, :2].all()
     assert present[0, 2].all(axis=0).tolist() == [True, False, False, False]
@@ -233,13 +235,13 @@ def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteR
             dataset.write_mask(~missing)
     options = ReadOptions(nodata=0) if kind == "flag" else PLAIN
     block = scenes(open_one(path, options))
-    assert block.skipped == 2
+    assert block.skipped.nodata == 2
     assert (block.row.tolist(), block.col.tolist()) == ([0, 1, 1, 1], [2, 0, 1, 2])
     assert block.present[0].reshape(4, 4).all(axis=1).tolist() == [False, True, True, True]
     image = block.images[0]
     filled = image[:, :2].reshape(3, -1)
     np.testing.assert_allclose(filled, image[:, 2:].mean(axis=(1, 2))[:, None].repeat(16, 1), rtol=1e-4)
-    assert scenes(open_one(path, options), max_nodata=0.7).skipped == 1
+    assert scenes(open_one(path, options), max_nodata=0.7).skipped.nodata == 1
 
 
 @pytest.mark.parametrize("kind", ["tag", "flag", "mask"])
@@ -255,7 +257,7 @@ def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: Writ
     tile = open_one(path, ReadOptions(nodata=0) if kind == "flag" else PLAIN)
     assert tile.resampled
     block = scenes(tile)
-    assert (block.skipped, block.col.tolist()) == (4, [2, 3, 2, 3])
+    assert (block.skipped.nodata, block.col.tolist()) == (4, [2, 3, 2, 3])
     np.testing.assert_allclose(block.images, 100 / 255, atol=0.01)
 
 
@@ -265,7 +267,7 @@ def test_scenes_do_not_depend_on_how_high_the_strips_are(
     tile = open_one(write_raster(height=33, width=40))  # the last lattice row holds one row of pixels
     whole = scenes(tile)
     monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", 16)
-    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=0.5))
+    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits()))
     assert len(strips) == 2
     np.testing.assert_array_equal(np.concatenate([strip.images for strip in strips]), whole.images)
     np.testing.assert_array_equal(np.concatenate([strip.row for strip in strips]), whole.row)
@@ -303,8 +305,9 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
         calibration=None,  # type: ignore[arg-type]
         grid=PixelGrid(crs=CRS.from_epsg(epsg), transform=transform, width=64, height=64),
         placed_by="",
+        by_gcps=False,
         gsd_m=(10, 10),
-        resampled=False,
+        regridded=False,
         nodata=None,
         untagged_zeros=False,
         clouds=None,

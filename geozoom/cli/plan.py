@@ -37,7 +37,7 @@ SHOWN_ORDERS = 20
     show_default=True,
     help="Buy only patches with a probability above this.",
 )
-@options.max_nodata_option
+@options.scene_options
 @options.raster_options("", "TILES")
 @click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
 @options.human_options
@@ -50,6 +50,8 @@ def command(
     prices: Path | None,
     threshold: float,
     max_nodata: float,
+    max_cloud: float,
+    cloud_mask: str | None,
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -64,10 +66,11 @@ def command(
     """
     with interrupts.held():
         options.check_json(as_json, output)
-        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         options.check_features_output(output, overwrite=overwrite)
         console = options.stderr_console(quiet)
         from geozoom.planner import plan
+        from geozoom.scenes import SceneLimits
 
     with options.progress_bar(console, "scenes") as progress:
         chosen = plan(
@@ -76,7 +79,7 @@ def command(
             model=model,
             prices=prices,
             threshold=threshold,
-            max_nodata=max_nodata,
+            limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
             options=read_options,
             progress=progress,
         )
@@ -129,7 +132,7 @@ def _remarks(plan: Plan) -> list[str]:
     prices = plan.prices
     lines = [
         (
-            f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped:,} skipped for missing data; "
+            f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped}; "
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
         "benefit: sum of the policy's probabilities"
