@@ -76,6 +76,10 @@ class Plan(FeatureTable):
     """(N,) order of each patch, as the planner numbers them."""
     corners: NDArray[np.float64]
     """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
+    seconds_scenes: float
+    """Time that checking and reading the tiles and running the policy took."""
+    seconds_choice: float
+    """Time that the choice took."""
     bound: float
     """Upper bound of the value under this budget."""
     next_tile: str | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from rasterio.windows import Window
 from geozoom.clouds import CloudMask
 from geozoom.errors import GeozoomError
 
+_TABULATED = (np.dtype(np.uint8), np.dtype(np.uint16))
 _MASK_NAME = re.compile(r"data_?mask", re.IGNORECASE)
 _RGB_NAMES = (
     re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
@@ -252,12 +254,31 @@ def read_rgb(
         valid &= np.isfinite(numbers).all(axis=0)
         numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
     zeros = int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
+    return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
+
+
+def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
+    """Return RGB in 0..1 (3, H, W) of digital numbers (3, H, W)."""
+    if numbers.dtype in _TABULATED:
+        table = _tables(calibration, display, numbers.dtype.str)
+        return np.stack([values[band] for values, band in zip(table, numbers, strict=True)])
+    return _formula(numbers, calibration, display)
+
+
+@lru_cache(maxsize=8)
+def _tables(calibration: Calibration, display: Display, dtype: str) -> NDArray[np.float32]:
+    """Return the RGB of every digital number there is, (3, 2^bits): powers are slow, looking up is not."""
+    numbers = np.arange(np.iinfo(dtype).max + 1)
+    return _formula(np.broadcast_to(numbers, (3, 1, len(numbers))), calibration, display)[:, 0]
+
+
+def _formula(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
     scale = np.asarray(calibration.scale, dtype=np.float32)[:, None, None]
     offset = np.asarray(calibration.offset, dtype=np.float32)[:, None, None]
     rgb = numbers.astype(np.float32) * scale + offset
     if calibration.reflectance:
         rgb = np.clip(rgb / display.white, 0, 1) ** (1 / display.gamma)
-    return Pixels(rgb=np.clip(rgb, 0, 1).astype(np.float32, copy=False), valid=valid, zeros=zeros)
+    return np.clip(rgb, 0, 1).astype(np.float32, copy=False)
 
 
 def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:

@@ -153,6 +153,8 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
         images: (N, 3, H, W).
         holds: (N, H, W) True where there is data, somewhere in every scene.
     """
+    if holds.all():
+        return images
     weights = holds[:, None].astype(np.float32)
     mean = (images * weights).sum(axis=(2, 3), keepdims=True) / weights.sum(axis=(2, 3), keepdims=True)
     return np.where(holds[:, None], images, mean).astype(np.float32, copy=False)
@@ -160,6 +162,8 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
 
 def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float64]:
     """Return the share of each patch that lies on valid pixels, (N, P), whole pixels or not."""
+    if holds.all():
+        return np.ones((len(holds), grid.patches))
     height, width = holds.shape[1:]
     down = area_weights(grid.rows, height)
     across = area_weights(grid.cols, width)

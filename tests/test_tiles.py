@@ -12,7 +12,7 @@ from pyproj import CRS, Geod
 from rasterio.warp import transform as warp_transform
 
 from geozoom.errors import TileError
-from geozoom.footprints import areas_dm2, to_lonlat
+from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.ground import measured_gsd_m
 from geozoom.products import Source
@@ -324,7 +324,51 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
         assert (apart < 1e-8).all()
         area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*ring.T)
         assert area == pytest.approx(400, rel=2e-3)  # counter-clockwise, and UTM's scale is near 1
-        assert areas_dm2(ring[None])[0] == round(area * 100)
+
+
+@given(
+    st.sampled_from(
+        [
+            ("EPSG:32633", 5e5, 5.9e6, 10.0),
+            ("EPSG:32601", 1.7e5, 7.9e6, 10.0),  # at the antimeridian
+            ("EPSG:3857", 1.4e6, 7.1e6, 16.0),
+            ("EPSG:4326", 12.0, -33.0, 1e-4),
+            ("EPSG:4326", 179.9, 66.0, 1e-4),  # across the antimeridian
+            ("EPSG:3413", -5e5, -9e5, 10.0),  # polar
+        ]
+    ),
+    st.floats(0, 360),
+    st.sampled_from([8, 56]),
+)
+def test_areas_are_geodesic(place: tuple[str, float, float, float], turn: float, scene_px: int) -> None:
+    crs, x, y, gsd = place
+    tile = Tile(
+        source=Source(name="t.tif", dataset="t.tif"),
+        bands=(1, 2, 3),
+        mask_band=None,
+        calibration=None,  # type: ignore[arg-type]
+        grid=PixelGrid(
+            crs=CRS.from_user_input(crs),
+            transform=Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(gsd, -gsd),
+            width=5000,
+            height=3000,
+        ),
+        placed_by="",
+        by_gcps=False,
+        gsd_m=(10, 10),
+        regridded=False,
+        nodata=None,
+        untagged_zeros=False,
+        clouds=None,
+    )
+    rng = np.random.default_rng(0)
+    rows, cols = rng.integers(0, 3000 // scene_px + 1, 20), rng.integers(0, 5000 // scene_px + 1, 20)
+    patches = rng.integers(0, 16, 20)
+    areas = patch_areas_m2(tile, GRID, scene_px, rows, cols, patches)
+    rings = to_lonlat(tile, GRID.corners_px(rows, cols, scene_px, patches))
+    geod = Geod(ellps="WGS84")
+    expected = [abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in rings]
+    np.testing.assert_allclose(areas, expected, rtol=2e-6)
 
 
 def test_the_examples_say_everything_about_themselves() -> None:

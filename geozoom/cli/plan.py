@@ -87,7 +87,9 @@ def command(
     if not quiet:
         _show(chosen, console)
     if as_json:
-        click.echo(json.dumps(chosen.summary(), ensure_ascii=False))
+        # Times are no part of the plan: the same inputs give the same file.
+        seconds = {"scenes": round(chosen.seconds_scenes, 3), "choice": round(chosen.seconds_choice, 3)}
+        click.echo(json.dumps(chosen.summary() | {"seconds": seconds}, ensure_ascii=False))
 
 
 def _show(plan: Plan, console: Console) -> None:
@@ -135,6 +137,7 @@ def _remarks(plan: Plan) -> list[str]:
             f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped}; "
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
+        f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
         "benefit: sum of the policy's probabilities"
         + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
     ]
