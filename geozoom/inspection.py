@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from geozoom.errors import TileError
 from geozoom.model import ModelCard
-from geozoom.rasters import Display, ReadOptions
+from geozoom.rasters import ReadOptions
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile, survey
-
-SAMPLED_PX = 1024
-"""Missing data and clouds are counted on at most this many rows and columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +55,7 @@ def inspect(
 
 
 def _facts(tile: Tile, card: ModelCard) -> dict[str, Any]:
-    missing, clouded = _shares(tile)
+    missing, clouded = tile.sampled_shares()
     rows, cols = lattice_shape(tile, card.lr_px)
     acquired = tile.source.acquired
     return {
@@ -76,22 +71,10 @@ def _facts(tile: Tile, card: ModelCard) -> dict[str, Any]:
         "resampled": tile.resampled,
         "width": tile.width,
         "height": tile.height,
-        "missing_share": missing,
-        "clouded_share": clouded,
+        "missing_share": round(missing, 4),
+        "clouded_share": None if clouded is None else round(clouded, 4),
         "clouds": None if tile.clouds is None else tile.clouds.kind,
         "unmarked_zeros": tile.untagged_zeros,
         "scenes": rows * cols,
         "scene_m": card.scene_m,
     }
-
-
-def _shares(tile: Tile) -> tuple[float, float | None]:
-    """Return the share of missing pixels, and of clouded ones among the others, by sampling."""
-    shape = (min(tile.height, SAMPLED_PX), min(tile.width, SAMPLED_PX))
-    with tile.open() as dataset:
-        valid = tile.read(dataset, None, Display(white=1, gamma=1), shape).valid
-    if tile.clouds is None:
-        return round(1 - float(valid.mean()), 4), None
-    with tile.open_clouds() as mask:
-        clouded = tile.read_clouds(mask, None, shape) & valid
-    return round(1 - float(valid.mean()), 4), round(float(clouded.sum()) / max(1, int(np.sum(valid))), 4)

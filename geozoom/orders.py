@@ -149,6 +149,7 @@ class Plan(FeatureTable):
                 "scenes": self.scenes,
                 "scenes_skipped_nodata": self.scenes_skipped.nodata,
                 "scenes_skipped_cloud": self.scenes_skipped.cloud,
+                "scenes_skipped_overlap": self.scenes_skipped.overlap,
                 "candidate_patches": self.candidates,
                 "next_tile": self.next_tile,
                 "next_cost": None if self.next_cost is None else float(self.next_cost),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -20,6 +20,7 @@ from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.inference import PolicyRunner
 from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.orders import Plan
+from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.prices import PriceList, parse_price_list, to_cents
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
@@ -78,6 +79,7 @@ def plan(
     prices: PriceList | Path | str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     limits: SceneLimits | None = None,
+    overlap: OverlapRule = "latest",
     options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -90,6 +92,7 @@ def plan(
         prices: A price list or the path of one; None takes the illustrative one.
         threshold: Only patches with a probability above it are candidates (0.5 in the paper).
         limits: Which scenes are skipped and counted, for missing data or clouds.
+        overlap: Which tile is planned where several show the same place.
         options: What the user says about rasters that do not say it themselves.
         progress: Called after every batch.
 
@@ -106,7 +109,7 @@ def plan(
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
-    scored = score(tiles, policy, limits or SceneLimits(), threshold, progress)
+    scored = score(tiles, policy, limits or SceneLimits(), threshold, overlap, progress)
     patches = scored.candidates
     area_dm2 = areas_dm2(tiles, patches, card)
     looked = time.perf_counter()
@@ -169,6 +172,7 @@ def score(
     model: PatchDrop,
     limits: SceneLimits,
     threshold: float,
+    overlap: OverlapRule,
     progress: Progress | None,
 ) -> Scored:
     """Run the policy over every scene of every tile, reading ahead of it.
@@ -185,11 +189,12 @@ def score(
     scenes, skipped = 0, Skipped()
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
-        for index, tile in enumerate(tiles):
+        claims = Claims(tiles, card.grid, card.lr_px)
+        for index in ranked(tiles, overlap):
             for block in read_scenes(
-                tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
+                tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
             ):
-                yield index, block
+                yield index, block if overlap == "all" else _once(claims, index, block)
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
         for index, block in read_ahead(blocks, BLOCKS_AHEAD):
@@ -228,6 +233,24 @@ def score(
         scenes=scenes,
         skipped=skipped,
         tiles_with_zeros=tuple(zeros),
+    )
+
+
+def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
+    """Leave out what a tile ranked higher has planned already, and claim the rest."""
+    taken = claims.taken(tile, block.row, block.col)
+    present = block.present & ~taken
+    kept = np.flatnonzero(present.any(axis=1) | ~taken.any(axis=1))
+    claims.claim(tile, block.row[kept], block.col[kept], present[kept])
+    if len(kept) == len(block.row):
+        return replace(block, present=present)
+    return replace(
+        block,
+        row=block.row[kept],
+        col=block.col[kept],
+        images=block.images[kept],
+        present=present[kept],
+        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
     )
 
 

@@ -36,19 +36,32 @@ class Skipped:
     """Too much of them is missing."""
     cloud: int = 0
     """Enough is there, but too much of it lies under clouds."""
+    overlap: int = 0
+    """Another tile that shows the same place is planned instead."""
 
     def __add__(self, other: Skipped) -> Skipped:
-        return Skipped(nodata=self.nodata + other.nodata, cloud=self.cloud + other.cloud)
+        return Skipped(
+            nodata=self.nodata + other.nodata,
+            cloud=self.cloud + other.cloud,
+            overlap=self.overlap + other.overlap,
+        )
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.nodata + self.cloud
+        return self.nodata + self.cloud + self.overlap
 
     def __str__(self) -> str:
-        parts = [f"{self.nodata:,} for missing data"] if self.nodata or not self.cloud else []
-        parts += [f"{self.cloud:,} for clouds"] if self.cloud else []
-        return f"skipped {' and '.join(parts)}"
+        parts = [
+            f"{count:,} {reason}"
+            for count, reason in (
+                (self.nodata, "for missing data"),
+                (self.cloud, "for clouds"),
+                (self.overlap, "since another tile shows them"),
+            )
+            if count
+        ]
+        return "skipped " + (", ".join(parts) or "none")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ GSD_TOLERANCE = 0.02
 """Largest relative difference from the model's LR GSD at which a tile keeps its own pixels."""
 GSD_RANGE = (0.4, 2.5)
 """Ratios of a tile's GSD to the model's between which a tile is resampled; outside it is refused."""
+SAMPLED_PX = 1024
+"""A tile's shares of missing and clouded pixels are counted on at most this many rows and columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +208,24 @@ class Tile:
             raise TileError(
                 f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
             ) from error
+
+    def sampled_shares(self) -> tuple[float, float | None]:
+        """Return the share of missing pixels, and of clouded ones among the others where something says so.
+
+        Both are counted on SAMPLED_PX rows and columns at most.
+
+        Raises:
+            TileError: The raster or the mask cannot be read to its end.
+        """
+        shape = (min(self.height, SAMPLED_PX), min(self.width, SAMPLED_PX))
+        with self.open() as dataset:
+            valid = self.read(dataset, None, Display(white=1, gamma=1), shape).valid
+        missing = 1 - float(valid.mean())
+        if self.clouds is None:
+            return missing, None
+        with self.open_clouds() as mask:
+            clouded = self.read_clouds(mask, None, shape) & valid
+        return missing, float(clouded.sum()) / max(1, int(valid.sum()))
 
 
 @dataclass(frozen=True, kw_only=True)

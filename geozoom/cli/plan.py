@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -38,6 +38,14 @@ SHOWN_ORDERS = 20
     help="Buy only patches with a probability above this.",
 )
 @options.scene_options
+@click.option(
+    "--overlap",
+    type=click.Choice(["latest", "clearest", "first", "all"]),
+    default="latest",
+    show_default=True,
+    help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
+    "first by name, or all of them.",
+)
 @options.raster_options("", "TILES")
 @click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
 @options.human_options
@@ -52,6 +60,7 @@ def command(
     max_nodata: float,
     max_cloud: float,
     cloud_mask: str | None,
+    overlap: Literal["latest", "clearest", "first", "all"],
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -80,6 +89,7 @@ def command(
             prices=prices,
             threshold=threshold,
             limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
+            overlap=overlap,
             options=read_options,
             progress=progress,
         )
