@@ -19,9 +19,9 @@ from geozoom.features import FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.model import ModelCard, PatchDrop, load_model
-from geozoom.planner import DEFAULT_MAX_NODATA, Progress
+from geozoom.planner import Progress
 from geozoom.rasters import Display, ReadOptions
-from geozoom.scenes import lattice_shape, patch_shares, read_scenes
+from geozoom.scenes import SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
 from geozoom.tiles import Tile, open_tiles
 
 DELIVERED_SHARE = 0.95
@@ -64,8 +64,8 @@ class ClassifiedScenes(FeatureTable):
     """Deliveries much coarser than the model's HR GSD."""
     ignored: tuple[str, ...]
     """Entries of the folders given that were not read as rasters."""
-    skipped: int
-    """Scenes left out because too much of them is missing."""
+    skipped: Skipped
+    """Scenes left out, by reason."""
 
     def __len__(self) -> int:
         return len(self.tile)
@@ -78,7 +78,8 @@ class ClassifiedScenes(FeatureTable):
             "model": self.card.name,
             "totals": {
                 "scenes": len(self),
-                "scenes_skipped_nodata": self.skipped,
+                "scenes_skipped_nodata": self.skipped.nodata,
+                "scenes_skipped_cloud": self.skipped.cloud,
                 "scenes_with_hr": int((self.delivered > 0).sum()),
                 "patches_bought": int(self.bought.sum()),
                 "patches_delivered": int(self.delivered.sum()),
@@ -116,7 +117,7 @@ def classify(
     hr: Sequence[str | Path],
     lr: Sequence[str | Path],
     model: PatchDrop | Path | str | None = None,
-    max_nodata: float = DEFAULT_MAX_NODATA,
+    limits: SceneLimits | None = None,
     options: ReadOptions | None = None,
     hr_options: ReadOptions | None = None,
     progress: Progress | None = None,
@@ -128,7 +129,7 @@ def classify(
         hr: Delivered rasters or folders of them, in any CRS and resolution.
         lr: The LR tiles of the plan.
         model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
-        max_nodata: Scenes with more missing LR pixels than this share are skipped and counted.
+        limits: Which scenes are skipped and counted, for missing data or clouds.
         options: What the user says about LR tiles that do not say it themselves.
         hr_options: The same for the deliveries.
         progress: Called after every scene.
@@ -148,22 +149,23 @@ def classify(
     check_place(Path(orders), bought, tiles, card)
     deliveries, ignored_hr = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
     parts = []
-    skipped = done = 0
+    skipped, done = Skipped(), 0
+    limits = limits or SceneLimits()
     total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
     with DeliveryIndex(deliveries=deliveries) as index:
         for number, tile in enumerate(tiles):
             masks = scene_masks(bought, tile, card)
-            for part, left_out in _classify_tile(classifier, tile, number, masks, index, max_nodata):
-                skipped += left_out
+            for part, left_out in _classify_tile(classifier, tile, number, masks, index, limits):
+                skipped = skipped + left_out
                 if part:
                     parts.append(part)
                     done += len(part["tile"])
                 if progress is not None:
-                    progress(done + skipped, total)
+                    progress(done + skipped.total, total)
     if not parts:
         raise TileError(
-            f"none of the {skipped} scenes of {len(tiles)} tile(s) holds enough data; check nodata "
-            "values or raise --max-nodata"
+            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata "
+            "values or raise --max-nodata or --max-cloud"
         )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
@@ -184,14 +186,12 @@ def _classify_tile(
     number: int,
     masks: NDArray[np.bool_],
     index: DeliveryIndex,
-    max_nodata: float,
-) -> Iterator[tuple[dict[str, NDArray[Any]], int]]:
+    limits: SceneLimits,
+) -> Iterator[tuple[dict[str, NDArray[Any]], Skipped]]:
     """Yield the columns of a few scenes at a time, and how many scenes were skipped before them."""
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    for block in read_scenes(
-        tile, scene_px=card.lr_px, grid=card.grid, display=display, max_nodata=max_nodata
-    ):
+    for block in read_scenes(tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits):
         corners = to_lonlat(
             tile,
             PatchGrid(rows=1, cols=1).corners_px(
@@ -219,8 +219,8 @@ def _classify_tile(
                 ),
                 skipped,
             )
-            skipped = 0
-        if skipped:
+            skipped = Skipped()
+        if skipped.total:
             yield {}, skipped
 
 

@@ -14,6 +14,7 @@ from pyproj import CRS, Transformer
 from shapely import Polygon, STRtree, box
 
 from geozoom.errors import DeliveryError
+from geozoom.ground import measured_gsd_m
 from geozoom.inputs import find_rasters
 from geozoom.rasters import (
     Calibration,
@@ -22,7 +23,6 @@ from geozoom.rasters import (
     ReadOptions,
     calibrate,
     choose_bands,
-    measured_gsd_m,
     on_grid,
     open_raster,
     read_rgb,
@@ -200,8 +200,8 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
                 f"{path}: has no CRS, so it cannot be placed; ask for a georeferenced delivery"
             )
         crs = CRS.from_user_input(dataset.crs)
-        bands = choose_bands(dataset, options, DeliveryError)
-        calibration = calibrate(dataset, bands, options, DeliveryError)
+        bands = choose_bands(dataset, options, DeliveryError, path)
+        calibration = calibrate(dataset, bands, options, DeliveryError, path)
         gsd = measured_gsd_m(path, crs, dataset.transform, dataset.width, dataset.height, DeliveryError)
         # pyproj's transform_bounds, unlike rasterio's, is right across the antimeridian and at poles.
         to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)

@@ -14,6 +14,7 @@ from geozoom import __version__
 from geozoom.features import FeatureTable
 from geozoom.model import ModelCard
 from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.scenes import Skipped
 from geozoom.tiles import Tile
 
 ORDERS_FORMAT = 1
@@ -58,8 +59,8 @@ class Plan(FeatureTable):
     """Entries of the folders given that were not read as tiles."""
     scenes: int
     """Scenes that the policy saw."""
-    scenes_skipped: int
-    """Scenes left out because too much of them is missing."""
+    scenes_skipped: Skipped
+    """Scenes left out, by reason."""
     tiles_with_zeros: tuple[str, ...]
     """Tiles with pixels that are 0 in every band and not marked as missing."""
     candidates: int
@@ -75,6 +76,10 @@ class Plan(FeatureTable):
     """(N,) order of each patch, as the planner numbers them."""
     corners: NDArray[np.float64]
     """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
+    seconds_scenes: float
+    """Time that checking and reading the tiles and running the policy took."""
+    seconds_choice: float
+    """Time that the choice took."""
     bound: float
     """Upper bound of the value under this budget."""
     next_tile: str | None
@@ -142,7 +147,9 @@ class Plan(FeatureTable):
                 "value_bound": round(self.bound, 6),
                 "value_unit": "sum of patch probabilities",
                 "scenes": self.scenes,
-                "scenes_skipped_nodata": self.scenes_skipped,
+                "scenes_skipped_nodata": self.scenes_skipped.nodata,
+                "scenes_skipped_cloud": self.scenes_skipped.cloud,
+                "scenes_skipped_overlap": self.scenes_skipped.overlap,
                 "candidate_patches": self.candidates,
                 "next_tile": self.next_tile,
                 "next_cost": None if self.next_cost is None else float(self.next_cost),
@@ -179,6 +186,9 @@ class Plan(FeatureTable):
                     "scale": list(tile.calibration.scale),
                     "offset": list(tile.calibration.offset),
                     "calibration": tile.calibration.source,
+                    "sensor": tile.source.sensor,
+                    "acquired": None if tile.source.acquired is None else tile.source.acquired.isoformat(),
+                    "clouds": None if tile.clouds is None else tile.clouds.kind,
                 }
                 for tile in self.tiles
             ],

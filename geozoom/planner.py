@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+import rasterio
 from numpy.typing import NDArray
 
+from geozoom.ahead import read_ahead
 from geozoom.errors import PriceListError, TileError
-from geozoom.footprints import areas_dm2, to_lonlat
+from geozoom.footprints import patch_areas_m2, to_lonlat
+from geozoom.inference import PolicyRunner
 from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.orders import Plan
+from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.prices import PriceList, parse_price_list, to_cents
 from geozoom.rasters import Display, ReadOptions
-from geozoom.scenes import lattice_shape, read_scenes
+from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
 from geozoom.selection import choose
 from geozoom.tiles import Tile, open_tiles
 
-POLICY_BATCH = 4096
-"""Scenes per forward of the policy."""
+BLOCKS_AHEAD = 2
+"""Strips of scenes read while the policy works on one."""
+GDAL_CACHE_MB = 256
+"""GDAL's block cache: a row of blocks of the widest Sentinel-2 granule, with room."""
 DEFAULT_THRESHOLD = 0.5
 """The paper's deterministic policy buys a patch where s_p is above this."""
-DEFAULT_MAX_NODATA = 0.5
-"""Largest share of a scene that may be missing."""
 
 Progress = Callable[[int, int], None]
 """Called with scenes done and scenes in all."""
@@ -35,18 +40,35 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """Every patch that could be bought, in columns of one length N."""
+    """The patches that the policy would buy, in columns of one length N: 17 bytes each."""
 
-    tile: NDArray[np.int64]
+    tile: NDArray[np.int32]
     """Index of the tile."""
-    scene_row: NDArray[np.int64]
+    scene_row: NDArray[np.int32]
     """Row of the scene on its tile's lattice."""
-    scene_col: NDArray[np.int64]
+    scene_col: NDArray[np.int32]
     """Column of the scene on its tile's lattice."""
-    patch: NDArray[np.int64]
+    patch: NDArray[np.uint8]
     """Patch id in the scene."""
-    probability: NDArray[np.float64]
+    probability: NDArray[np.float32]
     """s_p, the policy's probability."""
+
+    def __len__(self) -> int:
+        return len(self.patch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What the policy made of all scenes."""
+
+    candidates: Patches
+    """Patches with a probability above the threshold, tile by tile, row by row."""
+    scenes: int
+    """Scenes that the policy saw."""
+    skipped: Skipped
+    """Scenes left out, by reason."""
+    tiles_with_zeros: tuple[str, ...]
+    """Names of tiles with zeros that nothing marks as missing."""
 
 
 def plan(
@@ -56,7 +78,8 @@ def plan(
     model: PatchDrop | Path | str | None = None,
     prices: PriceList | Path | str | None = None,
     threshold: float = DEFAULT_THRESHOLD,
-    max_nodata: float = DEFAULT_MAX_NODATA,
+    limits: SceneLimits | None = None,
+    overlap: OverlapRule = "latest",
     options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -68,7 +91,8 @@ def plan(
         model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
         prices: A price list or the path of one; None takes the illustrative one.
         threshold: Only patches with a probability above it are candidates (0.5 in the paper).
-        max_nodata: Scenes with more missing pixels than this share are skipped and counted.
+        limits: Which scenes are skipped and counted, for missing data or clouds.
+        overlap: Which tile is planned where several show the same place.
         options: What the user says about rasters that do not say it themselves.
         progress: Called after every batch.
 
@@ -78,26 +102,27 @@ def plan(
         PriceListError: The price list cannot be used.
         ValueError: The budget is not a positive amount.
     """
+    began = time.perf_counter()
     budget_cents = None if budget is None else to_cents(budget)
     price_list = prices if isinstance(prices, PriceList) else load_price_list(prices)
     options = options or ReadOptions()
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
-    patches, scenes, skipped, zeros = score(tiles, policy, max_nodata, progress)
-    candidates = np.flatnonzero(patches.probability > threshold)
-    patches = Patches(**{name: getattr(patches, name)[candidates] for name in Patches.__dataclass_fields__})
-    corners = footprints(tiles, patches, card)
-    area_dm2 = areas_dm2(corners)
+    scored = score(tiles, policy, limits or SceneLimits(), threshold, overlap, progress)
+    patches = scored.candidates
+    area_dm2 = areas_dm2(tiles, patches, card)
+    looked = time.perf_counter()
     order = order_ids(tiles, patches, card, price_list)
     choice = choose(
         order=order,
-        value=patches.probability,
+        value=patches.probability.astype(np.float64),
         area_dm2=area_dm2,
         prices=price_list,
         budget_cents=budget_cents,
     )
-    bought = choice.chosen
+    bought = np.flatnonzero(choice.chosen)
+    chosen = Patches(**{name: getattr(patches, name)[bought] for name in Patches.__dataclass_fields__})
     return Plan(
         tiles=tuple(tiles),
         card=card,
@@ -105,18 +130,20 @@ def plan(
         budget=None if budget_cents is None else Decimal(budget_cents).scaleb(-2),
         threshold=threshold,
         ignored=ignored,
-        scenes=scenes,
-        scenes_skipped=skipped,
-        tiles_with_zeros=tuple(zeros),
-        candidates=len(candidates),
-        tile=patches.tile[bought],
-        scene_row=patches.scene_row[bought],
-        scene_col=patches.scene_col[bought],
-        patch=patches.patch[bought],
-        probability=patches.probability[bought],
+        scenes=scored.scenes,
+        scenes_skipped=scored.skipped,
+        tiles_with_zeros=scored.tiles_with_zeros,
+        candidates=len(patches),
+        tile=chosen.tile.astype(np.int64),
+        scene_row=chosen.scene_row.astype(np.int64),
+        scene_col=chosen.scene_col.astype(np.int64),
+        patch=chosen.patch.astype(np.int64),
+        probability=chosen.probability.astype(np.float64),
         area_dm2=area_dm2[bought],
         order=order[bought],
-        corners=corners[bought],
+        corners=footprints(tiles, chosen, card),
+        seconds_scenes=looked - began,
+        seconds_choice=time.perf_counter() - looked,
         bound=choice.bound,
         next_tile=None
         if choice.next_order is None
@@ -140,54 +167,103 @@ def load_price_list(path: Path | str | None) -> PriceList:
         raise PriceListError(f"{path}: cannot be read as a price list ({error}); give a TOML file") from error
 
 
-@torch.inference_mode()
 def score(
-    tiles: Sequence[Tile], model: PatchDrop, max_nodata: float, progress: Progress | None
-) -> tuple[Patches, int, int, list[str]]:
-    """Run the policy over every scene of every tile.
+    tiles: Sequence[Tile],
+    model: PatchDrop,
+    limits: SceneLimits,
+    threshold: float,
+    overlap: OverlapRule,
+    progress: Progress | None,
+) -> Scored:
+    """Run the policy over every scene of every tile, reading ahead of it.
 
-    Returns:
-        All patches that hold data, the number of scenes, the number of scenes that were skipped for
-        missing pixels, and the names of tiles with zeros that nothing marks as missing.
+    Raises:
+        TileError: A tile cannot be read to its end, or no scene can be used.
     """
     card = model.card
+    runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    shapes = [lattice_shape(tile, card.lr_px) for tile in tiles]
-    total = sum(rows * cols for rows, cols in shapes)
-    columns: list[tuple[NDArray[np.int64], ...]] = []
-    probabilities: list[NDArray[np.float32]] = []
+    total = sum(rows * cols for rows, cols in (lattice_shape(tile, card.lr_px) for tile in tiles))
+    columns: list[tuple[NDArray[Any], ...]] = []
     zeros: list[str] = []
-    scenes = skipped = 0
-    for index, tile in enumerate(tiles):
-        for block in read_scenes(
-            tile, scene_px=card.lr_px, grid=card.grid, display=display, max_nodata=max_nodata
-        ):
-            skipped += block.skipped
+    scenes, skipped = 0, Skipped()
+
+    def blocks() -> Iterator[tuple[int, SceneBlock]]:
+        claims = Claims(tiles, card.grid, card.lr_px)
+        for index in ranked(tiles, overlap):
+            for block in read_scenes(
+                tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
+            ):
+                yield index, block if overlap == "all" else _once(claims, index, block)
+
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+        for index, block in read_ahead(blocks, BLOCKS_AHEAD):
+            skipped = skipped + block.skipped
             scenes += len(block.row)
+            tile = tiles[index]
             if block.zero_pixels and tile.untagged_zeros and tile.name not in zeros:
                 zeros.append(tile.name)
             if len(block.row):
-                images = torch.from_numpy(block.images)
-                s = torch.cat([model.probabilities(part) for part in torch.split(images, POLICY_BATCH)])
-                scene, patch = np.nonzero(block.present)
-                columns.append((np.full(len(scene), index), block.row[scene], block.col[scene], patch))
-                probabilities.append(s.numpy()[scene, patch])
+                s = runner.probabilities(block.images)
+                scene, patch = np.nonzero(block.present & (s > threshold))
+                columns.append(
+                    (
+                        np.full(len(scene), index, dtype=np.int32),
+                        block.row[scene].astype(np.int32),
+                        block.col[scene].astype(np.int32),
+                        patch.astype(np.uint8),
+                        s[scene, patch],
+                    )
+                )
             if progress is not None:
-                progress(scenes + skipped, total)
+                progress(scenes + skipped.total, total)
     if not scenes:
         raise TileError(
-            f"none of the {skipped} scenes of {len(tiles)} tile(s) holds enough data; check nodata values or raise "
-            "--max-nodata"
+            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata values "
+            "or raise --max-nodata or --max-cloud"
         )
-    tile_col, row, col, patch_col = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-    patches = Patches(
-        tile=tile_col,
-        scene_row=row,
-        scene_col=col,
-        patch=patch_col,
-        probability=np.concatenate(probabilities).astype(np.float64),
+    names = tuple(Patches.__dataclass_fields__)
+    return Scored(
+        candidates=Patches(
+            **{
+                name: np.concatenate(parts)
+                for name, parts in zip(names, zip(*columns, strict=True), strict=True)
+            }
+        ),
+        scenes=scenes,
+        skipped=skipped,
+        tiles_with_zeros=tuple(zeros),
     )
-    return patches, scenes, skipped, zeros
+
+
+def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
+    """Leave out what a tile ranked higher has planned already, and claim the rest."""
+    taken = claims.taken(tile, block.row, block.col)
+    present = block.present & ~taken
+    kept = np.flatnonzero(present.any(axis=1) | ~taken.any(axis=1))
+    claims.claim(tile, block.row[kept], block.col[kept], present[kept])
+    if len(kept) == len(block.row):
+        return replace(block, present=present)
+    return replace(
+        block,
+        row=block.row[kept],
+        col=block.col[kept],
+        images=block.images[kept],
+        present=present[kept],
+        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
+    )
+
+
+def areas_dm2(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDArray[np.int64]:
+    """Return the area of each patch on WGS84, (N,), in whole square decimetres."""
+    areas = np.empty(len(patches), dtype=np.int64)
+    for index, tile in enumerate(tiles):
+        mine = patches.tile == index
+        square_metres = patch_areas_m2(
+            tile, card.grid, card.lr_px, patches.scene_row[mine], patches.scene_col[mine], patches.patch[mine]
+        )
+        areas[mine] = np.rint(square_metres * 100)
+    return areas
 
 
 def footprints(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDArray[np.float64]:
@@ -202,10 +278,10 @@ def footprints(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDAr
         corners[mine] = to_lonlat(
             tile,
             card.grid.corners_px(
-                patches.scene_row[mine],
-                patches.scene_col[mine],
+                patches.scene_row[mine].astype(np.int64),
+                patches.scene_col[mine].astype(np.int64),
                 card.lr_px,
-                patches.patch[mine],
+                patches.patch[mine].astype(np.int64),
             ),
         )
     return corners

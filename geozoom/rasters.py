@@ -7,27 +7,27 @@ turn into the display RGB that the networks were trained on.
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import ProjError
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from geozoom.clouds import CloudMask
 from geozoom.errors import GeozoomError
 
-_GEOD = Geod(ellps="WGS84")
+_TABULATED = (np.dtype(np.uint8), np.dtype(np.uint16))
+_MASK_NAME = re.compile(r"data_?mask", re.IGNORECASE)
 _RGB_NAMES = (
     re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
     re.compile(r"(sr_|sur_refl_)?b0?3\b|green\b", re.IGNORECASE),
@@ -52,6 +52,8 @@ class ReadOptions:
     """Digital number that means no data."""
     assume_crs: str | None = None
     """CRS of rasters that have none."""
+    clouds: CloudMask | None = None
+    """Where clouds are; a product's own classification if absent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,13 @@ class Display:
     """Display gamma."""
 
 
-def open_raster(path: str, problem: type[GeozoomError]) -> Any:
+def open_raster(dataset: str, problem: type[GeozoomError], name: str | None = None) -> Any:
     """Open a raster with rasterio, turning its errors into one sentence.
+
+    Args:
+        dataset: A path, or the XML of a virtual raster.
+        problem: Type of the error raised.
+        name: The raster's name in messages, if not `dataset`.
 
     Raises:
         GeozoomError: Of type `problem`.
@@ -87,12 +94,16 @@ def open_raster(path: str, problem: type[GeozoomError]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported as a missing CRS
-            return rasterio.open(path)
+            return rasterio.open(dataset)
     except RasterioError as error:
-        raise problem(f"{path}: cannot be opened as a raster ({error}); replace or remove it") from error
+        raise problem(
+            f"{name or dataset}: cannot be opened as a raster ({error}); replace or remove it"
+        ) from error
 
 
-def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]) -> tuple[int, int, int]:
+def choose_bands(
+    dataset: Any, options: ReadOptions, problem: type[GeozoomError], name: str
+) -> tuple[int, int, int]:
     """Return the 1-based band numbers of red, green and blue.
 
     By `options.bands`, else by band descriptions, else, where no band is described, by colour
@@ -104,7 +115,7 @@ def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]
     if options.bands is not None:
         if max(options.bands) > dataset.count:
             raise problem(
-                f"{dataset.name}: has {dataset.count} band(s), so --bands "
+                f"{name}: has {dataset.count} band(s), so --bands "
                 f"{','.join(map(str, options.bands))} does not fit it"
             )
         return options.bands
@@ -127,17 +138,25 @@ def choose_bands(dataset: Any, options: ReadOptions, problem: type[GeozoomError]
     seen = ", ".join(f"{i}: {text or 'not described'}" for i, text in enumerate(descriptions, 1))
     if dataset.count < 3:
         raise problem(
-            f"{dataset.name}: has {dataset.count} band(s) ({seen}), but red, green and blue are needed; "
+            f"{name}: has {dataset.count} band(s) ({seen}), but red, green and blue are needed; "
             "give a raster that holds all three"
         )
     raise problem(
-        f"{dataset.name}: which of its {dataset.count} bands are red, green and blue cannot be told "
+        f"{name}: which of its {dataset.count} bands are red, green and blue cannot be told "
         f"({seen}); say it with --bands R,G,B"
     )
 
 
+def find_mask_band(dataset: Any) -> int | None:
+    """Return the 1-based number of a band described as `dataMask` (Sentinel Hub), 0 where data is missing."""
+    return next(
+        (i for i, text in enumerate(dataset.descriptions, 1) if _MASK_NAME.fullmatch((text or "").strip())),
+        None,
+    )
+
+
 def calibrate(
-    dataset: Any, bands: tuple[int, int, int], options: ReadOptions, problem: type[GeozoomError]
+    dataset: Any, bands: tuple[int, int, int], options: ReadOptions, problem: type[GeozoomError], name: str
 ) -> Calibration:
     """Return the calibration of a raster, from tags, its being 8-bit, or flags, in this order.
 
@@ -146,7 +165,7 @@ def calibrate(
     """
     dtypes = {dataset.dtypes[band - 1] for band in bands}
     if any(dtype.startswith("complex") for dtype in dtypes):
-        raise problem(f"{dataset.name}: holds complex numbers, which are no image; give its amplitude or RGB")
+        raise problem(f"{name}: holds complex numbers, which are no image; give its amplitude or RGB")
     scales = tuple(float(dataset.scales[band - 1]) for band in bands)
     offsets = tuple(float(dataset.offsets[band - 1]) for band in bands)
     if scales != (1.0, 1.0, 1.0) or offsets != (0.0, 0.0, 0.0):
@@ -171,7 +190,7 @@ def calibrate(
             source="--scale and --offset",
         )
     raise problem(
-        f"{dataset.name}: holds {', '.join(sorted(dtypes))} without scale and offset tags, so its "
+        f"{name}: holds {', '.join(sorted(dtypes))} without scale and offset tags, so its "
         "reflectance is not known; give --scale (and --offset), for Sentinel-2 L2A usually "
         "--scale 0.0001, with --offset -0.1 from processing baseline 04.00 on unless already subtracted"
     )
@@ -199,6 +218,8 @@ def read_rgb(
     nodata: float | None,
     path: str,
     problem: type[GeozoomError],
+    mask_band: int | None = None,
+    out_shape: tuple[int, int] | None = None,
 ) -> Pixels:
     """Read RGB and validity of a window; a pixel that misses one band is missing.
 
@@ -211,13 +232,18 @@ def read_rgb(
         nodata: Digital number that means no data, besides what the dataset itself marks.
         path: The raster's name in messages.
         problem: Type of the error raised.
+        mask_band: 1-based band that is 0 where data is missing, if there is one.
+        out_shape: Rows and columns to thin the window to, by nearest neighbour; None keeps them all.
 
     Raises:
         GeozoomError: Of type `problem`: the raster cannot be read to its end.
     """
     try:
-        numbers = dataset.read(list(bands), window=window)
-        valid = (dataset.read_masks(list(bands), window=window) > 0).all(axis=0)
+        stack = None if out_shape is None else (3, *out_shape)
+        numbers = dataset.read(list(bands), window=window, out_shape=stack)
+        valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
+        if mask_band is not None:
+            valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
         raise problem(
             f"{path}: cannot be read to its end ({error.__cause__ or error}); it may be cut short, so copy it again"
@@ -228,16 +254,59 @@ def read_rgb(
         valid &= np.isfinite(numbers).all(axis=0)
         numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
     zeros = int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
+    return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
+
+
+def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
+    """Return RGB in 0..1 (3, H, W) of digital numbers (3, H, W)."""
+    if numbers.dtype in _TABULATED:
+        table = _tables(calibration, display, numbers.dtype.str)
+        return np.stack([values[band] for values, band in zip(table, numbers, strict=True)])
+    return _formula(numbers, calibration, display)
+
+
+@lru_cache(maxsize=8)
+def _tables(calibration: Calibration, display: Display, dtype: str) -> NDArray[np.float32]:
+    """Return the RGB of every digital number there is, (3, 2^bits): powers are slow, looking up is not."""
+    numbers = np.arange(np.iinfo(dtype).max + 1)
+    table: NDArray[np.float32] = _formula(
+        np.broadcast_to(numbers, (3, 1, len(numbers))), calibration, display
+    )
+    return table[:, 0]
+
+
+def _formula(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
     scale = np.asarray(calibration.scale, dtype=np.float32)[:, None, None]
     offset = np.asarray(calibration.offset, dtype=np.float32)[:, None, None]
-    rgb = numbers.astype(np.float32) * scale + offset
+    rgb: NDArray[np.float32] = numbers.astype(np.float32) * scale + offset
     if calibration.reflectance:
         rgb = np.clip(rgb / display.white, 0, 1) ** (1 / display.gamma)
-    return Pixels(rgb=np.clip(rgb, 0, 1).astype(np.float32, copy=False), valid=valid, zeros=zeros)
+    return np.asarray(np.clip(rgb, 0, 1), dtype=np.float32)
+
+
+def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
+    """Return a raster that only ground control points place, warped by the polynomial that fits them."""
+    nodata = dataset.nodata if nodata is None else nodata
+    marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    return WarpedVRT(
+        dataset,
+        crs=dataset.gcps[1],
+        resampling=Resampling.bilinear,
+        src_nodata=nodata,
+        add_alpha=not marked,
+    )
 
 
 def on_grid(
-    dataset: Any, *, crs: str, to_crs: str, transform: Affine, width: int, height: int, nodata: float | None
+    dataset: Any,
+    *,
+    crs: str,
+    to_crs: str,
+    transform: Affine,
+    width: int,
+    height: int,
+    nodata: float | None,
+    nearest: bool = False,
 ) -> Any:
     """Return a raster resampled to another grid, with its missing pixels still missing.
 
@@ -249,6 +318,7 @@ def on_grid(
         width: Columns of the grid.
         height: Rows of the grid.
         nodata: Digital number that means no data, where the user said so.
+        nearest: Take the nearest pixel, as classes need.
     """
     nodata = dataset.nodata if nodata is None else nodata
     marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
@@ -260,33 +330,7 @@ def on_grid(
         width=width,
         height=height,
         # GDAL's warper widens this kernel when it shrinks a raster, so it is right both ways.
-        resampling=Resampling.bilinear,
+        resampling=Resampling.nearest if nearest else Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,  # carries a mask band, and what lies outside the raster
     )
-
-
-def measured_gsd_m(
-    path: str, crs: CRS, transform: Affine, width: int, height: int, problem: type[GeozoomError]
-) -> tuple[float, float]:
-    """Return the size of a pixel on the ground at a raster's centre, across and down, in metres.
-
-    Measured along geodesics: EPSG:3857 and degrees are no measure of the ground.
-
-    Raises:
-        GeozoomError: Of type `problem`: the raster does not lie in its CRS, or has no extent.
-    """
-    col, row = width / 2, height / 2
-    x, y = zip(*(transform @ point for point in ((col, row), (col + 1, row), (col, row + 1))), strict=True)
-    try:
-        to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-        lon, lat = to_wgs84.transform(x, y, errcheck=True)
-    except ProjError as error:
-        raise problem(
-            f"{path}: its coordinates do not lie in its CRS ({error}); correct its georeference"
-        ) from error
-    _, _, metres = _GEOD.inv([lon[0]] * 2, [lat[0]] * 2, lon[1:], lat[1:])
-    across, down = float(metres[0]), float(metres[1])
-    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
-        raise problem(f"{path}: its geotransform has no extent; correct its georeference")
-    return across, down

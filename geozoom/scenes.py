@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,52 @@ ROWS_AT_ONCE_PX = 512
 
 
 @dataclass(frozen=True, kw_only=True)
+class SceneLimits:
+    """Which scenes a policy is asked about."""
+
+    max_nodata: float = 0.5
+    """Largest share of a scene that may be missing."""
+    max_cloud: float = 0.2
+    """Largest share of a scene's valid pixels that may be clouded, where something says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Scenes left out, by reason; a scene counts once."""
+
+    nodata: int = 0
+    """Too much of them is missing."""
+    cloud: int = 0
+    """Enough is there, but too much of it lies under clouds."""
+    overlap: int = 0
+    """Another tile that shows the same place is planned instead."""
+
+    def __add__(self, other: Skipped) -> Skipped:
+        return Skipped(
+            nodata=self.nodata + other.nodata,
+            cloud=self.cloud + other.cloud,
+            overlap=self.overlap + other.overlap,
+        )
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.nodata + self.cloud + self.overlap
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count:,} {reason}"
+            for count, reason in (
+                (self.nodata, "for missing data"),
+                (self.cloud, "for clouds"),
+                (self.overlap, "since another tile shows them"),
+            )
+            if count
+        ]
+        return "skipped " + (", ".join(parts) or "none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneBlock:
     """Scenes of a few lattice rows of one tile."""
 
@@ -29,8 +76,8 @@ class SceneBlock:
     """(N, 3, scene_px, scene_px) RGB in 0..1; missing pixels hold the scene's mean colour."""
     present: NDArray[np.bool_]
     """(N, P) True for patches of which at least half lies on valid pixels."""
-    skipped: int
-    """Scenes left out because too much of them is missing."""
+    skipped: Skipped
+    """Scenes left out."""
     zero_pixels: int
     """Valid pixels of which all digital numbers are 0."""
 
@@ -41,7 +88,7 @@ def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
 
 
 def read_scenes(
-    tile: Tile, *, scene_px: int, grid: PatchGrid, display: Display, max_nodata: float
+    tile: Tile, *, scene_px: int, grid: PatchGrid, display: Display, limits: SceneLimits
 ) -> Iterator[SceneBlock]:
     """Read all scenes of a tile, strip by strip.
 
@@ -50,17 +97,20 @@ def read_scenes(
         scene_px: Side of a scene in LR pixels.
         grid: The patch grid of a scene.
         display: Reflectance to display RGB.
-        max_nodata: Largest share of a scene that may be missing, 0..1.
+        limits: Which scenes are left out.
 
     Raises:
-        TileError: The raster cannot be read to its end.
+        TileError: The raster or its cloud mask cannot be read to its end.
     """
     rows, cols = lattice_shape(tile, scene_px)
-    with tile.open() as dataset:
+    with ExitStack() as stack:
+        dataset = stack.enter_context(tile.open())
+        mask = None if tile.clouds is None else stack.enter_context(tile.open_clouds())
         for first, count in _strips(rows, max(1, ROWS_AT_ONCE_PX // scene_px)):
             top = first * scene_px
             height = min(count * scene_px, tile.height - top)
-            pixels = tile.read(dataset, Window(0, top, tile.width, height), display)
+            window = Window(0, top, tile.width, height)
+            pixels = tile.read(dataset, window, display)
             rgb, valid = pixels.rgb, pixels.valid
             pad = ((0, count * scene_px - height), (0, cols * scene_px - tile.width))
             # The policy sees a mirror image beyond the tile's edge, but nothing there can be bought.
@@ -75,14 +125,22 @@ def read_scenes(
             )
             holds = _cut(valid, count, cols, scene_px)
             share = holds.mean(axis=(1, 2))
-            kept = np.flatnonzero((share > 0) & (1 - share <= max_nodata))
+            enough = (share > 0) & (1 - share <= limits.max_nodata)
+            clear = np.ones_like(enough)
+            if mask is not None:
+                clouds = np.pad(tile.read_clouds(mask, window), pad, mode="symmetric")
+                clouded = (_cut(clouds, count, cols, scene_px) & holds).sum(axis=(1, 2))
+                clear = clouded <= limits.max_cloud * holds.sum(axis=(1, 2))
+            kept = np.flatnonzero(enough & clear)
             lattice_row, lattice_col = np.divmod(kept, cols)
             yield SceneBlock(
                 row=lattice_row + first,
                 col=lattice_col,
                 images=fill_missing(images[kept], holds[kept]),
                 present=patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5,
-                skipped=count * cols - len(kept),
+                skipped=Skipped(
+                    nodata=int(np.count_nonzero(~enough)), cloud=int(np.count_nonzero(enough & ~clear))
+                ),
                 zero_pixels=pixels.zeros,
             )
 
@@ -108,6 +166,8 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
         images: (N, 3, H, W).
         holds: (N, H, W) True where there is data, somewhere in every scene.
     """
+    if holds.all():
+        return images
     weights = holds[:, None].astype(np.float32)
     mean = (images * weights).sum(axis=(2, 3), keepdims=True) / weights.sum(axis=(2, 3), keepdims=True)
     return np.where(holds[:, None], images, mean).astype(np.float32, copy=False)
@@ -115,6 +175,8 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
 
 def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float64]:
     """Return the share of each patch that lies on valid pixels, (N, P), whole pixels or not."""
+    if holds.all():
+        return np.ones((len(holds), grid.patches))
     height, width = holds.shape[1:]
     down = area_weights(grid.rows, height)
     across = area_weights(grid.cols, width)

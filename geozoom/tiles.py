@@ -1,20 +1,27 @@
-"""LR tiles: what a raster is, checked before any work, and its pixels on the model's grid."""
+"""LR tiles: what a source is, checked before any work, and its pixels on the model's grid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
+from rasterio.crs import CRS as RasterioCRS
+from rasterio.errors import RasterioError
+from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
 
+from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
-from geozoom.inputs import find_rasters
+from geozoom.ground import gsd_spread, local_crs, measured_gsd_m
+from geozoom.products import Source, find_sources
 from geozoom.rasters import (
     Calibration,
     Display,
@@ -22,9 +29,10 @@ from geozoom.rasters import (
     ReadOptions,
     calibrate,
     choose_bands,
-    measured_gsd_m,
+    find_mask_band,
     on_grid,
     open_raster,
+    placed_by_gcps,
     read_rgb,
 )
 
@@ -32,39 +40,84 @@ GSD_TOLERANCE = 0.02
 """Largest relative difference from the model's LR GSD at which a tile keeps its own pixels."""
 GSD_RANGE = (0.4, 2.5)
 """Ratios of a tile's GSD to the model's between which a tile is resampled; outside it is refused."""
+SAMPLED_PX = 1024
+"""A tile's shares of missing and clouded pixels are counted on at most this many rows and columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelGrid:
+    """A grid of pixels on the map."""
+
+    crs: CRS
+    transform: Affine
+    """Pixels to `crs`."""
+    width: int
+    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One LR raster, on the pixel grid on which its scenes are laid out."""
+    """One LR source, on the pixel grid on which its scenes are laid out."""
 
-    path: str
-    """As the user gave it."""
+    source: Source
+    """What it is on disk."""
     bands: tuple[int, int, int]
     """1-based red, green and blue."""
+    mask_band: int | None
+    """1-based band that is 0 where data is missing, or None."""
     calibration: Calibration
     """Digital numbers to RGB."""
-    crs: CRS
-    """Native CRS of the raster."""
-    transform: Affine
-    """Pixels to `crs`, at the model's GSD."""
-    width: int
-    """Columns at the model's GSD."""
-    height: int
-    """Rows at the model's GSD."""
+    grid: PixelGrid
+    """At the model's GSD."""
+    placed_by: str
+    """CRS of the raster on disk, or of its ground control points, as WKT."""
+    by_gcps: bool
+    """True if only ground control points place the raster."""
     gsd_m: tuple[float, float]
     """Ground sample distance of the raster as it is on disk, across and down, in metres."""
-    resampled: bool
-    """True if the pixels on disk are resampled to the model's GSD."""
+    regridded: bool
+    """True if the raster's own grid is not at the model's GSD."""
     nodata: float | None
-    """Digital number that means no data, where the user said so."""
+    """Digital number that means no data, where the user or the product says so."""
     untagged_zeros: bool
     """True if nothing in the raster marks missing data, so that zeros may be just that."""
+    clouds: CloudMask | None
+    """Where clouds are, or None if nothing says so."""
+
+    @property
+    def path(self) -> str:
+        """As the user gave it."""
+        return self.source.name
 
     @property
     def name(self) -> str:
         """File name without its folder."""
         return PurePosixPath(self.path.replace("\\", "/")).name
+
+    @property
+    def resampled(self) -> bool:
+        """True if the pixels on disk are resampled to `grid`."""
+        return self.regridded or self.by_gcps
+
+    @property
+    def crs(self) -> CRS:
+        """CRS of the grid."""
+        return self.grid.crs
+
+    @property
+    def transform(self) -> Affine:
+        """Pixels of the grid to `crs`."""
+        return self.grid.transform
+
+    @property
+    def width(self) -> int:
+        """Columns at the model's GSD."""
+        return self.grid.width
+
+    @property
+    def height(self) -> int:
+        """Rows at the model's GSD."""
+        return self.grid.height
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -73,23 +126,55 @@ class Tile:
         Raises:
             TileError: It can no longer be opened.
         """
-        with open_raster(self.path, TileError) as dataset:
-            if not self.resampled:
-                yield dataset
-                return
-            with on_grid(
+        with ExitStack() as stack:
+            dataset = stack.enter_context(open_raster(self.source.dataset, TileError, self.path))
+            if self.by_gcps:
+                dataset = stack.enter_context(placed_by_gcps(dataset, self.nodata))
+            if self.regridded:
+                nodata = None if self.by_gcps else self.nodata  # the warp before has seen to it
+                dataset = stack.enter_context(self._warped(dataset, self.placed_by, nodata))
+            yield dataset
+
+    @contextmanager
+    def open_clouds(self) -> Iterator[Any]:
+        """Open the cloud mask on the tile's grid.
+
+        Raises:
+            TileError: It cannot be opened, or has no CRS.
+        """
+        if self.clouds is None:
+            raise ValueError(f"{self.path}: has no cloud mask")
+        with open_raster(self.clouds.dataset, TileError) as dataset:
+            if dataset.crs is None:
+                raise TileError(f"{self.clouds.dataset}: a cloud mask needs a CRS; give a georeferenced one")
+            with self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped:
+                yield warped
+
+    def _warped(self, dataset: Any, crs: str, nodata: float | None, *, nearest: bool = False) -> Any:
+        try:
+            return on_grid(
                 dataset,
-                crs=self.crs.to_wkt(),
+                crs=crs,
                 to_crs=self.crs.to_wkt(),
                 transform=self.transform,
                 width=self.width,
                 height=self.height,
-                nodata=self.nodata,
-            ) as warped:
-                yield warped
+                nodata=nodata,
+                nearest=nearest,
+            )
+        except RasterioError as error:
+            raise TileError(
+                f"{self.path}: cannot be resampled ({error}); correct its georeference"
+            ) from error
 
-    def read(self, dataset: Any, window: Window | None, display: Display) -> Pixels:
-        """Read a window of what `open` yielded.
+    def read(
+        self,
+        dataset: Any,
+        window: Window | None,
+        display: Display,
+        out_shape: tuple[int, int] | None = None,
+    ) -> Pixels:
+        """Read a window of what `open` yielded, thinned to `out_shape` if it is given.
 
         Raises:
             TileError: The raster cannot be read to its end.
@@ -103,7 +188,84 @@ class Tile:
             nodata=None if self.resampled else self.nodata,  # `open` has told the warper
             path=self.path,
             problem=TileError,
+            mask_band=self.mask_band,
+            out_shape=out_shape,
         )
+
+    def read_clouds(
+        self, dataset: Any, window: Window | None, out_shape: tuple[int, int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels (H, W) of a window of what `open_clouds` yielded are clouded.
+
+        Raises:
+            TileError: The mask cannot be read to its end.
+        """
+        if self.clouds is None:
+            raise ValueError(f"{self.path}: has no cloud mask")
+        try:
+            return self.clouds.clouded(dataset.read(1, window=window, out_shape=out_shape))
+        except RasterioError as error:
+            raise TileError(
+                f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
+            ) from error
+
+    def sampled_shares(self) -> tuple[float, float | None]:
+        """Return the share of missing pixels, and of clouded ones among the others where something says so.
+
+        Both are counted on SAMPLED_PX rows and columns at most.
+
+        Raises:
+            TileError: The raster or the mask cannot be read to its end.
+        """
+        shape = (min(self.height, SAMPLED_PX), min(self.width, SAMPLED_PX))
+        with self.open() as dataset:
+            valid = self.read(dataset, None, Display(white=1, gamma=1), shape).valid
+        missing = 1 - float(valid.mean())
+        if self.clouds is None:
+            return missing, None
+        with self.open_clouds() as mask:
+            clouded = self.read_clouds(mask, None, shape) & valid
+        return missing, float(clouded.sum()) / max(1, int(valid.sum()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a list of paths came to."""
+
+    tiles: tuple[Tile, ...]
+    """In the order of their names, whatever order they were given in."""
+    refused: tuple[tuple[str, str], ...]
+    """Name of every source that cannot be used, and why."""
+    problems: tuple[str, ...]
+    """A sentence for every path that is no source."""
+    ignored: tuple[str, ...]
+    """Entries of folders that are no rasters."""
+
+
+def survey(inputs: Sequence[str], options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Survey:
+    """Look at every tile, and gather what keeps tiles from being used instead of stopping at it.
+
+    Args:
+        inputs: Files, folders, products, `/vsi…` paths or URLs.
+        options: What the user says about them.
+        lr_gsd_m: The model's LR GSD in metres; None keeps every tile's own pixels.
+        scene_px: Side of a scene in LR pixels.
+    """
+    found = find_sources(inputs)
+    tiles: list[Tile] = []
+    refused: list[tuple[str, str]] = []
+    for source in found.sources:
+        try:
+            tiles.append(describe(source, options, lr_gsd_m, scene_px))
+        except TileError as error:
+            refused.append((source.name, str(error)))
+    names = [tile.name for tile in tiles]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        number = names.count(name)
+        refused.append(
+            (name, f"{name}: {number} tiles have this name, so orders could not tell them apart; rename one")
+        )
+    return Survey(tiles=tuple(tiles), refused=tuple(refused), problems=found.problems, ignored=found.ignored)
 
 
 def open_tiles(
@@ -111,84 +273,124 @@ def open_tiles(
 ) -> tuple[list[Tile], tuple[str, ...]]:
     """Check every tile; return what is known of them, and the entries of folders that are no rasters.
 
-    Args:
-        inputs: Files, folders, `/vsi…` paths or URLs.
-        options: What the user says about them.
-        lr_gsd_m: The model's LR GSD in metres; None keeps every tile's own pixels.
-        scene_px: Side of a scene in LR pixels.
+    Args: as `survey`.
 
     Raises:
         TileError: One line for every tile that cannot be used.
     """
-    found = find_rasters(inputs)
-    tiles: list[Tile] = []
-    problems = list(found.problems)
-    for path in found.rasters:
-        try:
-            tiles.append(_describe(path, options, lr_gsd_m, scene_px))
-        except TileError as error:
-            problems.append(str(error))
-    names = [tile.name for tile in tiles]
-    problems.extend(
-        f"{name}: {names.count(name)} tiles have this name, so orders could not tell them apart; rename one"
-        for name in sorted({name for name in names if names.count(name) > 1})
-    )
+    found = survey(inputs, options, lr_gsd_m, scene_px)
+    problems = [*found.problems, *(reason for _, reason in found.refused)]
     if problems:
         raise TileError("\n".join(problems))
-    return tiles, found.ignored
+    return list(found.tiles), found.ignored
 
 
-def _describe(path: str, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
-    with open_raster(path, TileError) as dataset:
-        crs = _crs(path, dataset, options)
-        bands = choose_bands(dataset, options, TileError)
-        calibration = calibrate(dataset, bands, options, TileError)
-        transform, width, height = dataset.transform, dataset.width, dataset.height
-        gsd = measured_gsd_m(path, crs, transform, width, height, TileError)
-        resampled = False
-        if lr_gsd_m is not None:
-            ratios = [side / lr_gsd_m for side in gsd]
-            if not all(GSD_RANGE[0] <= ratio <= GSD_RANGE[1] for ratio in ratios):
-                raise TileError(
-                    f"{path}: its pixels are {gsd[0]:.2f} × {gsd[1]:.2f} m on the ground, and the model takes "
-                    f"{GSD_RANGE[0] * lr_gsd_m:g} to {GSD_RANGE[1] * lr_gsd_m:g} m; resample it or use another model"
-                )
-            resampled = any(abs(ratio - 1) > GSD_TOLERANCE for ratio in ratios)
-            if resampled:
-                width, height = (
-                    max(1, round(size * ratio)) for size, ratio in zip((width, height), ratios, strict=True)
-                )
-                transform = transform @ Affine.scale(1 / ratios[0], 1 / ratios[1])
-        if width < scene_px or height < scene_px:
+def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene_px: int) -> Tile:
+    """Check one source; see `open_tiles`.
+
+    Raises:
+        TileError: It cannot be used.
+    """
+    with open_raster(source.dataset, TileError, source.name) as dataset:
+        nodata = options.nodata if options.nodata is not None else source.nodata
+        own, by_gcps = _own_grid(source.name, dataset, options, nodata)
+        bands = source.bands or choose_bands(dataset, options, TileError, source.name)
+        calibration = source.calibration or calibrate(dataset, bands, options, TileError, source.name)
+        gsd = measured_gsd_m(source.name, own.crs, own.transform, own.width, own.height, TileError)
+        grid = own if lr_gsd_m is None else _model_grid(source.name, own, gsd, lr_gsd_m)
+        if grid.width < scene_px or grid.height < scene_px:
             raise TileError(
-                f"{path}: {width} × {height} px at the model's GSD, smaller than one scene of "
+                f"{source.name}: {grid.width} × {grid.height} px at the model's GSD, smaller than one scene of "
                 f"{scene_px} × {scene_px} px; give a larger tile"
             )
         marks = {flag.name for flags in dataset.mask_flag_enums for flag in flags}
+        mask_band = find_mask_band(dataset)
         return Tile(
-            path=path,
+            source=source,
             bands=bands,
+            mask_band=mask_band,
             calibration=calibration,
-            crs=crs,
-            transform=transform,
-            width=width,
-            height=height,
+            grid=grid,
+            placed_by=own.crs.to_wkt(),
+            by_gcps=by_gcps,
             gsd_m=gsd,
-            resampled=resampled,
-            nodata=options.nodata,
-            untagged_zeros=options.nodata is None and marks == {"all_valid"},
+            regridded=grid is not own,
+            nodata=nodata,
+            untagged_zeros=nodata is None and mask_band is None and marks == {"all_valid"},
+            clouds=options.clouds or source.clouds,
         )
 
 
-def _crs(path: str, dataset: Any, options: ReadOptions) -> CRS:
+def _own_grid(name: str, dataset: Any, options: ReadOptions, nodata: float | None) -> tuple[PixelGrid, bool]:
+    """Return the grid of a raster's pixels, and whether its ground control points made it."""
+    if dataset.crs is not None or not dataset.gcps[0] or dataset.gcps[1] is None:
+        crs = _crs(name, dataset, options)
+        grid = PixelGrid(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
+        return grid, False
+    try:
+        with placed_by_gcps(dataset, nodata) as placed:
+            crs = CRS.from_user_input(placed.crs)
+            grid = PixelGrid(crs=crs, transform=placed.transform, width=placed.width, height=placed.height)
+            return grid, True
+    except RasterioError as error:
+        raise TileError(
+            f"{name}: its ground control points place it nowhere ({error}); warp it first"
+        ) from error
+
+
+def _model_grid(name: str, own: PixelGrid, gsd: tuple[float, float], lr_gsd_m: float) -> PixelGrid:
+    """Return a tile's own grid if its pixels measure what the model's do, else one on which they do.
+
+    Raises:
+        TileError: They are too large or too small to be resampled.
+    """
+    ratios = [side / lr_gsd_m for side in gsd]
+    if not all(GSD_RANGE[0] <= ratio <= GSD_RANGE[1] for ratio in ratios):
+        raise TileError(
+            f"{name}: its pixels are {gsd[0]:.2f} × {gsd[1]:.2f} m on the ground, and the model takes "
+            f"{GSD_RANGE[0] * lr_gsd_m:g} to {GSD_RANGE[1] * lr_gsd_m:g} m; resample it or use another model"
+        )
+    if gsd_spread(name, own.crs, own.transform, own.width, own.height, TileError) > GSD_TOLERANCE:
+        # Degrees and EPSG:3857 shrink towards the poles: over a large tile only a local CRS keeps metres.
+        crs = local_crs(name, own.crs, own.transform, own.width, own.height, TileError)
+        left, bottom, right, top = _bounds(own)
+        try:
+            transform, width, height = calculate_default_transform(
+                RasterioCRS.from_wkt(own.crs.to_wkt()),
+                RasterioCRS.from_wkt(crs.to_wkt()),
+                own.width,
+                own.height,
+                left,
+                bottom,
+                right,
+                top,
+                resolution=lr_gsd_m,
+            )
+        except RasterioError as error:
+            raise TileError(f"{name}: cannot be brought to {crs.name} ({error}); warp it first") from error
+        return PixelGrid(crs=crs, transform=transform, width=width, height=height)
+    if all(abs(ratio - 1) <= GSD_TOLERANCE for ratio in ratios):
+        return own
+    width, height = (
+        max(1, round(size * ratio)) for size, ratio in zip((own.width, own.height), ratios, strict=True)
+    )
+    return replace(
+        own, transform=own.transform @ Affine.scale(1 / ratios[0], 1 / ratios[1]), width=width, height=height
+    )
+
+
+def _bounds(grid: PixelGrid) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a grid's four corners."""
+    corners = [grid.transform @ (col, row) for col in (0, grid.width) for row in (0, grid.height)]
+    x, y = zip(*corners, strict=True)
+    return min(x), min(y), max(x), max(y)
+
+
+def _crs(name: str, dataset: Any, options: ReadOptions) -> CRS:
     if dataset.crs is not None:
         return CRS.from_user_input(dataset.crs)
-    if dataset.gcps[0]:
-        raise TileError(
-            f"{path}: is placed by ground control points only; warp it first, for example with gdalwarp -tps"
-        )
     if options.assume_crs is None:
-        raise TileError(f"{path}: has no CRS; say it with --assume-crs, for example EPSG:32633")
+        raise TileError(f"{name}: has no CRS; say it with --assume-crs, for example EPSG:32633")
     try:
         return CRS.from_user_input(options.assume_crs)
     except CRSError as error:

@@ -12,11 +12,13 @@ from pyproj import CRS, Geod
 from rasterio.warp import transform as warp_transform
 
 from geozoom.errors import TileError
-from geozoom.footprints import areas_dm2, to_lonlat
+from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import PatchGrid
-from geozoom.rasters import Display, ReadOptions, measured_gsd_m
-from geozoom.scenes import SceneBlock, read_scenes
-from geozoom.tiles import Tile, open_tiles
+from geozoom.ground import measured_gsd_m
+from geozoom.products import Source
+from geozoom.rasters import Display, ReadOptions
+from geozoom.scenes import SceneBlock, SceneLimits, read_scenes
+from geozoom.tiles import PixelGrid, Tile, open_tiles
 from tests.conftest import EXAMPLES, WriteRaster
 
 GRID = PatchGrid(rows=4, cols=4)
@@ -30,7 +32,9 @@ def open_one(path: Path, options: ReadOptions = PLAIN, gsd: float | None = 10.0)
 
 
 def scenes(tile: Tile, max_nodata: float = 0.5) -> SceneBlock:
-    (block,) = read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=max_nodata)
+    (block,) = read_scenes(
+        tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits(max_nodata=max_nodata)
+    )
     return block
 
 
@@ -202,7 +206,7 @@ def test_the_tiles_edges_are_planned_but_nothing_beyond_them(write_raster: Write
     tile = open_one(write_raster(height=21, width=18))  # 2 scenes and 5 px, 2 scenes and 2 px
     block = scenes(tile)
     assert len(block.row) == 9
-    assert block.skipped == 0
+    assert block.skipped.nodata == 0
     present = block.present.reshape(3, 3, 4, 4)
     assert present[:2, :2].all()
     assert present[0, 2].all(axis=0).tolist() == [True, False, False, False]
@@ -231,13 +235,13 @@ def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteR
             dataset.write_mask(~missing)
     options = ReadOptions(nodata=0) if kind == "flag" else PLAIN
     block = scenes(open_one(path, options))
-    assert block.skipped == 2
+    assert block.skipped.nodata == 2
     assert (block.row.tolist(), block.col.tolist()) == ([0, 1, 1, 1], [2, 0, 1, 2])
     assert block.present[0].reshape(4, 4).all(axis=1).tolist() == [False, True, True, True]
     image = block.images[0]
     filled = image[:, :2].reshape(3, -1)
     np.testing.assert_allclose(filled, image[:, 2:].mean(axis=(1, 2))[:, None].repeat(16, 1), rtol=1e-4)
-    assert scenes(open_one(path, options), max_nodata=0.7).skipped == 1
+    assert scenes(open_one(path, options), max_nodata=0.7).skipped.nodata == 1
 
 
 @pytest.mark.parametrize("kind", ["tag", "flag", "mask"])
@@ -253,7 +257,7 @@ def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: Writ
     tile = open_one(path, ReadOptions(nodata=0) if kind == "flag" else PLAIN)
     assert tile.resampled
     block = scenes(tile)
-    assert (block.skipped, block.col.tolist()) == (4, [2, 3, 2, 3])
+    assert (block.skipped.nodata, block.col.tolist()) == (4, [2, 3, 2, 3])
     np.testing.assert_allclose(block.images, 100 / 255, atol=0.01)
 
 
@@ -263,7 +267,7 @@ def test_scenes_do_not_depend_on_how_high_the_strips_are(
     tile = open_one(write_raster(height=33, width=40))  # the last lattice row holds one row of pixels
     whole = scenes(tile)
     monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", 16)
-    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, max_nodata=0.5))
+    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits()))
     assert len(strips) == 2
     np.testing.assert_array_equal(np.concatenate([strip.images for strip in strips]), whole.images)
     np.testing.assert_array_equal(np.concatenate([strip.row for strip in strips]), whole.row)
@@ -295,17 +299,18 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
     (x,), (y,) = warp_transform("EPSG:4326", f"EPSG:{epsg}", [lon], [lat])
     transform = Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(10, 10 if south_up else -10)
     tile = Tile(
-        path="turned.tif",
+        source=Source(name="turned.tif", dataset="turned.tif"),
         bands=(1, 2, 3),
+        mask_band=None,
         calibration=None,  # type: ignore[arg-type]
-        crs=CRS.from_epsg(epsg),
-        transform=transform,
-        width=64,
-        height=64,
+        grid=PixelGrid(crs=CRS.from_epsg(epsg), transform=transform, width=64, height=64),
+        placed_by="",
+        by_gcps=False,
         gsd_m=(10, 10),
-        resampled=False,
+        regridded=False,
         nodata=None,
         untagged_zeros=False,
+        clouds=None,
     )
     rows, cols, patches = np.array([0, 3, 7]), np.array([0, 5, 2]), np.array([0, 9, 15])
     px = GRID.corners_px(rows, cols, 8, patches)
@@ -319,7 +324,51 @@ def test_footprints_lie_where_rasterio_and_pyproj_put_them(
         assert (apart < 1e-8).all()
         area, _ = Geod(ellps="WGS84").polygon_area_perimeter(*ring.T)
         assert area == pytest.approx(400, rel=2e-3)  # counter-clockwise, and UTM's scale is near 1
-        assert areas_dm2(ring[None])[0] == round(area * 100)
+
+
+@given(
+    st.sampled_from(
+        [
+            ("EPSG:32633", 5e5, 5.9e6, 10.0),
+            ("EPSG:32601", 1.7e5, 7.9e6, 10.0),  # at the antimeridian
+            ("EPSG:3857", 1.4e6, 7.1e6, 16.0),
+            ("EPSG:4326", 12.0, -33.0, 1e-4),
+            ("EPSG:4326", 179.9, 66.0, 1e-4),  # across the antimeridian
+            ("EPSG:3413", -5e5, -9e5, 10.0),  # polar
+        ]
+    ),
+    st.floats(0, 360),
+    st.sampled_from([8, 56]),
+)
+def test_areas_are_geodesic(place: tuple[str, float, float, float], turn: float, scene_px: int) -> None:
+    crs, x, y, gsd = place
+    tile = Tile(
+        source=Source(name="t.tif", dataset="t.tif"),
+        bands=(1, 2, 3),
+        mask_band=None,
+        calibration=None,  # type: ignore[arg-type]
+        grid=PixelGrid(
+            crs=CRS.from_user_input(crs),
+            transform=Affine.translation(x, y) @ Affine.rotation(turn) @ Affine.scale(gsd, -gsd),
+            width=5000,
+            height=3000,
+        ),
+        placed_by="",
+        by_gcps=False,
+        gsd_m=(10, 10),
+        regridded=False,
+        nodata=None,
+        untagged_zeros=False,
+        clouds=None,
+    )
+    rng = np.random.default_rng(0)
+    rows, cols = rng.integers(0, 3000 // scene_px + 1, 20), rng.integers(0, 5000 // scene_px + 1, 20)
+    patches = rng.integers(0, 16, 20)
+    areas = patch_areas_m2(tile, GRID, scene_px, rows, cols, patches)
+    rings = to_lonlat(tile, GRID.corners_px(rows, cols, scene_px, patches))
+    geod = Geod(ellps="WGS84")
+    expected = [abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in rings]
+    np.testing.assert_allclose(areas, expected, rtol=2e-6)
 
 
 def test_the_examples_say_everything_about_themselves() -> None:

@@ -23,7 +23,7 @@ from geozoom.cli import interrupts, options
 )
 @options.output_option
 @options.model_option
-@options.max_nodata_option
+@options.scene_options
 @options.raster_options("", "the LR tiles")
 @click.option("--assume-crs", help="CRS of LR tiles that have none.")
 @options.raster_options("hr-", "the deliveries")
@@ -36,6 +36,8 @@ def command(
     overwrite: bool,
     model: Path | None,
     max_nodata: float,
+    max_cloud: float,
+    cloud_mask: str | None,
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -51,11 +53,12 @@ def command(
     """Classify every scene, with the HR patches that were bought and delivered."""
     with interrupts.held():
         options.check_json(as_json, output)
-        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
         options.check_features_output(output, overwrite=overwrite)
         console = options.stderr_console(quiet)
         from geozoom.classification import classify
+        from geozoom.scenes import SceneLimits
 
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(
@@ -63,7 +66,7 @@ def command(
             hr=hr,
             lr=lr,
             model=model,
-            max_nodata=max_nodata,
+            limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
             options=read_options,
             hr_options=hr_options,
             progress=progress,
@@ -72,7 +75,7 @@ def command(
     totals = scenes.summary()["totals"]
     console.print(
         f"{totals['scenes']:,} scenes classified, {totals['scenes_with_hr']:,} of them with HR; "
-        f"{totals['scenes_skipped_nodata']:,} skipped for missing data",
+        f"{scenes.skipped}",
         soft_wrap=True,
     )
     console.print(

@@ -102,8 +102,24 @@ def raster_options(prefix: str, what: str) -> Callable[[_F], _F]:
     return add
 
 
-def max_nodata_option(command: _F) -> _F:
-    """Add --max-nodata."""
+def cloud_mask_option(command: _F) -> _F:
+    """Add --cloud-mask."""
+    return click.option(
+        "--cloud-mask",
+        help="Raster that is not 0 under clouds, for all LR tiles; a product's own classes if absent.",
+    )(command)
+
+
+def scene_options(command: _F) -> _F:
+    """Add --max-nodata, --max-cloud and --cloud-mask."""
+    command = cloud_mask_option(command)
+    command = click.option(
+        "--max-cloud",
+        type=click.FloatRange(0, 1),
+        default=0.2,
+        show_default=True,
+        help="Skip scenes of which more than this share is clouded, where a mask says so.",
+    )(command)
     return click.option(
         "--max-nodata",
         type=click.FloatRange(0, 1),
@@ -120,12 +136,14 @@ def read_options(
     nodata: float | None,
     assume_crs: str | None = None,
     prefix: str = "",
+    cloud_mask: str | None = None,
 ) -> ReadOptions:
     """Return what the flags of `raster_options` say.
 
     Raises:
         click.UsageError: An offset without a scale.
     """
+    from geozoom.clouds import CloudMask
     from geozoom.rasters import ReadOptions
 
     if offset is not None and scale is None:
@@ -135,7 +153,14 @@ def read_options(
             raise click.UsageError(f"--{prefix}{flag} must be a finite number")
     if scale is not None and not scale > 0:
         raise click.UsageError(f"--{prefix}scale must be positive")
-    return ReadOptions(bands=bands, scale=scale, offset=offset, nodata=nodata, assume_crs=assume_crs)
+    return ReadOptions(
+        bands=bands,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        assume_crs=assume_crs,
+        clouds=None if cloud_mask is None else CloudMask(dataset=cloud_mask, kind="mask"),
+    )
 
 
 def check_json(as_json: bool, output: Path) -> None:

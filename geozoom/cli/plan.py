@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -37,7 +37,15 @@ SHOWN_ORDERS = 20
     show_default=True,
     help="Buy only patches with a probability above this.",
 )
-@options.max_nodata_option
+@options.scene_options
+@click.option(
+    "--overlap",
+    type=click.Choice(["latest", "clearest", "first", "all"]),
+    default="latest",
+    show_default=True,
+    help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
+    "first by name, or all of them.",
+)
 @options.raster_options("", "TILES")
 @click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
 @options.human_options
@@ -50,6 +58,9 @@ def command(
     prices: Path | None,
     threshold: float,
     max_nodata: float,
+    max_cloud: float,
+    cloud_mask: str | None,
+    overlap: Literal["latest", "clearest", "first", "all"],
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -64,10 +75,11 @@ def command(
     """
     with interrupts.held():
         options.check_json(as_json, output)
-        read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
+        read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         options.check_features_output(output, overwrite=overwrite)
         console = options.stderr_console(quiet)
         from geozoom.planner import plan
+        from geozoom.scenes import SceneLimits
 
     with options.progress_bar(console, "scenes") as progress:
         chosen = plan(
@@ -76,7 +88,8 @@ def command(
             model=model,
             prices=prices,
             threshold=threshold,
-            max_nodata=max_nodata,
+            limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
+            overlap=overlap,
             options=read_options,
             progress=progress,
         )
@@ -84,7 +97,9 @@ def command(
     if not quiet:
         _show(chosen, console)
     if as_json:
-        click.echo(json.dumps(chosen.summary(), ensure_ascii=False))
+        # Times are no part of the plan: the same inputs give the same file.
+        seconds = {"scenes": round(chosen.seconds_scenes, 3), "choice": round(chosen.seconds_choice, 3)}
+        click.echo(json.dumps(chosen.summary() | {"seconds": seconds}, ensure_ascii=False))
 
 
 def _show(plan: Plan, console: Console) -> None:
@@ -129,9 +144,10 @@ def _remarks(plan: Plan) -> list[str]:
     prices = plan.prices
     lines = [
         (
-            f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped:,} skipped for missing data; "
+            f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped}; "
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
+        f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
         "benefit: sum of the policy's probabilities"
         + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
     ]

@@ -1,0 +1,58 @@
+"""The policy as planning runs it: the same decisions as the trained network, at the machine's speed."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from geozoom.model import PatchDrop
+
+BATCH_PX = 2**18
+"""Pixels of a batch: 4,096 scenes of 8 px, 83 of 56 px."""
+
+
+class PolicyRunner:
+    """Runs a policy over scenes in batches of one shape.
+
+    Batch norms are folded into the convolutions before them. The shape never changes, so that a scene's
+    probabilities do not depend on what else was planned with it.
+    """
+
+    def __init__(self, model: PatchDrop) -> None:
+        self.model = model
+        self.policy = fold_batch_norms(model.policy).to(memory_format=torch.channels_last)
+        self.batch = max(1, BATCH_PX // model.card.lr_px**2)
+
+    @torch.inference_mode()
+    def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map LR images (N, 3, h, w), RGB in 0..1, to s (N, P), the probability of each patch."""
+        count = len(images)
+        found = np.empty((count, self.model.grid.patches), dtype=np.float32)
+        for start in range(0, count, self.batch):
+            part = images[start : start + self.batch]
+            if len(part) < self.batch:
+                part = np.concatenate([part, np.zeros((self.batch - len(part), *part.shape[1:]), part.dtype)])
+            logits = self.policy(self.model.normalise(torch.from_numpy(part)))
+            found[start : start + self.batch] = torch.sigmoid(logits).numpy()[: count - start]
+        return found
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Return a copy of a network in evaluation mode whose convolutions do their batch norms' work.
+
+    A batch norm follows the convolution registered right before it, as in every network here.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in folded.modules():
+        before: tuple[str, nn.Conv2d] | None = None
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and before is not None:
+                setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
+                setattr(module, name, nn.Identity())
+            before = (name, child) if isinstance(child, nn.Conv2d) else before
+    return folded

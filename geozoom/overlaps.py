@@ -1,0 +1,138 @@
+"""Tiles that show the same place: which one is planned, so that no place is bought twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+from scipy.interpolate import RegularGridInterpolator
+
+from geozoom.grid import PatchGrid, to_map
+from geozoom.tiles import Tile
+
+OverlapRule = Literal["latest", "clearest", "first", "all"]
+"""Which tile is planned where tiles overlap: the latest, the one with least clouds and missing data, the
+first by name, or all of them."""
+_INSET = 0.02
+"""Corners of a patch are looked up this share of its side inside it, since neighbours share edges."""
+_MESH_NODES = 64
+
+
+def ranked(tiles: Sequence[Tile], rule: OverlapRule) -> list[int]:
+    """Return the indices of tiles, best first; ties go by name.
+
+    Raises:
+        TileError: A tile that has to be looked into cannot be read.
+    """
+    numbers = range(len(tiles))
+    if rule == "latest":
+        return sorted(numbers, key=lambda at: (_age(tiles[at]), tiles[at].path))
+    if rule == "clearest":
+        unusable = [sum(share or 0.0 for share in tile.sampled_shares()) for tile in tiles]
+        return sorted(numbers, key=lambda at: (unusable[at], tiles[at].path))
+    return sorted(numbers, key=lambda at: tiles[at].path)
+
+
+def _age(tile: Tile) -> float:
+    """Return a number that is smaller for later tiles; undated ones come last."""
+    return float("inf") if tile.source.acquired is None else -tile.source.acquired.timestamp()
+
+
+class Claims:
+    """Which patches of the tiles so far are planned, for tiles that come later to ask."""
+
+    def __init__(self, tiles: Sequence[Tile], grid: PatchGrid, scene_px: int) -> None:
+        self._tiles = tiles
+        self._grid = grid
+        self._px = scene_px
+        self._claimed: dict[int, NDArray[np.bool_]] = {}
+        self._maps: dict[tuple[int, int], _PixelMap | None] = {}
+
+    def taken(self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which patches (N, P) of a tile's scenes touch a patch that another tile has claimed.
+
+        Args:
+            tile: Index of the tile.
+            row: (N,) lattice rows of its scenes.
+            col: (N,) lattice columns.
+        """
+        found = np.zeros((len(row), self._grid.patches), dtype=bool)
+        for other, claimed in self._claimed.items():
+            onto = self._onto(tile, other)
+            if onto is None:
+                continue
+            for down in (_INSET, 1 - _INSET):
+                for across in (_INSET, 1 - _INSET):
+                    rows, cols = self._points(row, col, down, across)
+                    at_row, at_col = onto.apply(rows, cols)
+                    height, width = self._px / self._grid.rows, self._px / self._grid.cols
+                    i = np.floor(at_row / height).astype(np.int64)
+                    j = np.floor(at_col / width).astype(np.int64)
+                    inside = (i >= 0) & (i < claimed.shape[0]) & (j >= 0) & (j < claimed.shape[1])
+                    found |= inside & claimed[np.where(inside, i, 0), np.where(inside, j, 0)]
+        return found
+
+    def claim(
+        self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
+    ) -> None:
+        """Claim patches (N, P) of a tile's scenes."""
+        if tile not in self._claimed:
+            shape = self._tiles[tile]
+            rows, cols = -(-shape.height // self._px), -(-shape.width // self._px)
+            self._claimed[tile] = np.zeros((rows * self._grid.rows, cols * self._grid.cols), dtype=bool)
+        patch_row, patch_col = np.divmod(np.arange(self._grid.patches), self._grid.cols)
+        i = row[:, None] * self._grid.rows + patch_row
+        j = col[:, None] * self._grid.cols + patch_col
+        self._claimed[tile][i, j] = present
+
+    def _points(
+        self, row: NDArray[np.int64], col: NDArray[np.int64], down: float, across: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return pixel rows and columns (N, P) of a point in every patch."""
+        patch_row, patch_col = np.divmod(np.arange(self._grid.patches), self._grid.cols)
+        rows = self._px * (row[:, None] + (patch_row + down) / self._grid.rows)
+        cols = self._px * (col[:, None] + (patch_col + across) / self._grid.cols)
+        return rows, cols
+
+    def _onto(self, tile: int, other: int) -> _PixelMap | None:
+        if (tile, other) not in self._maps:
+            self._maps[tile, other] = _pixel_map(self._tiles[tile], self._tiles[other], self._px)
+        return self._maps[tile, other]
+
+
+class _PixelMap:
+    """Pixels of one tile → pixels of another, interpolated on a mesh (the map is smooth)."""
+
+    def __init__(self, nodes: list[NDArray[np.float64]], at: NDArray[np.float64]) -> None:
+        self._interpolator = RegularGridInterpolator(nodes, at)
+
+    def apply(
+        self, row: NDArray[np.float64], col: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        at = self._interpolator(np.stack([row, col], axis=-1))
+        return at[..., 0], at[..., 1]
+
+
+def _coefficients(transform: Affine) -> tuple[float, float, float, float, float, float]:
+    a, b, c, d, e, f = transform[:6]
+    return a, b, c, d, e, f
+
+
+def _pixel_map(tile: Tile, other: Tile, scene_px: int) -> _PixelMap | None:
+    """Return the map from `tile` to `other`, or None if they do not overlap."""
+    extent = (tile.height + scene_px, tile.width + scene_px)
+    nodes = [np.linspace(0, size, min(_MESH_NODES, size) + 1) for size in extent]
+    row, col = np.meshgrid(*nodes, indexing="ij")
+    mapped = to_map(np.stack([col, row], axis=-1), _coefficients(tile.transform))
+    x, y = mapped[..., 0], mapped[..., 1]
+    if tile.crs != other.crs:
+        x, y = Transformer.from_crs(tile.crs, other.crs, always_xy=True).transform(x, y)
+    at = to_map(np.stack([x, y], axis=-1), _coefficients(~other.transform))[..., ::-1]
+    if not np.isfinite(at).all():
+        return None  # too far apart for one of the two CRSs
+    apart = (at.max(axis=(0, 1)) < 0) | (at.min(axis=(0, 1)) > (other.height, other.width))
+    return None if apart.any() else _PixelMap(nodes, at)

@@ -1,0 +1,101 @@
+"""Sentinel-2 SAFE products, unpacked or zipped, calibrated by their own metadata."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree as ET
+
+from geozoom.clouds import CloudMask
+from geozoom.errors import TileError
+from geozoom.products.source import Source, moment, number
+from geozoom.rasters import Calibration
+from geozoom.virtual import stacked
+
+METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
+"""A SAFE folder is one that holds one of these."""
+_RGB_IDS = ("3", "2", "1")
+"""Band ids of B04, B03 and B02 in the metadata, which count from B01 = 0."""
+
+
+def read_safe(path: Path) -> Source:
+    """Read a SAFE folder or a zip of one.
+
+    Raises:
+        TileError: It is not a Sentinel-2 product, or lacks what its metadata names.
+    """
+    root, metadata, files = _open_safe(path)
+    try:
+        tree = ET.fromstring(metadata)  # noqa: S314 (expat refuses entity bombs, ElementTree external entities)
+    except ET.ParseError as error:
+        raise TileError(f"{path}: its metadata is not valid XML ({error}); download it again") from error
+    level = "L2A" if tree.tag.endswith("Level-2A_User_Product") else "L1C"
+    images = [element.text or "" for element in tree.iter("IMAGE_FILE")]
+    ending = "_10m" if level == "L2A" else ""
+    bands = [_image(path, images, files, f"_{band}{ending}") for band in ("B04", "B03", "B02")]
+    scl = [image for image in images if image.endswith("_SCL_20m") and f"{image}.jp2" in files]
+    prefix = "BOA_" if level == "L2A" else ""
+    quantification = number(path, _text(tree, f"{prefix}QUANTIFICATION_VALUE"))
+    added = {
+        element.get("band_id"): number(path, element.text)
+        for element in tree.iter("BOA_ADD_OFFSET" if level == "L2A" else "RADIO_ADD_OFFSET")
+    }
+    red, green, blue = (added.get(band, 0.0) / quantification for band in _RGB_IDS)
+    baseline = _text(tree, "PROCESSING_BASELINE") or "unknown"
+    start = _text(tree, "PRODUCT_START_TIME")
+    return Source(
+        name=str(path),
+        dataset=stacked([f"{root}/{band}" for band in bands], ("B4", "B3", "B2"), str(path), TileError),
+        sensor=f"Sentinel-2 {level}, baseline {baseline}",
+        bands=(1, 2, 3),
+        calibration=Calibration(
+            scale=(1 / quantification,) * 3,
+            offset=(red, green, blue),
+            reflectance=True,
+            source=f"SAFE metadata (quantification {quantification:g}, "
+            f"offsets {', '.join(f'{added.get(band, 0.0):g}' for band in _RGB_IDS)}, baseline {baseline})",
+        ),
+        nodata=0.0,  # the product's SPECIAL_VALUE NODATA; its JP2 files carry no tag
+        acquired=moment(start),
+        clouds=CloudMask(dataset=f"{root}/{scl[0]}.jp2", kind="scl") if scl else None,
+    )
+
+
+def _open_safe(path: Path) -> tuple[str, bytes, frozenset[str]]:
+    """Return where GDAL finds the product, its metadata, and its files relative to it."""
+    try:
+        if path.is_dir():
+            metadata = next(path / name for name in METADATA if (path / name).is_file())
+            files = (file.relative_to(path).as_posix() for file in path.rglob("*.jp2"))
+            return str(path), metadata.read_bytes(), frozenset(files)
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            inner = next((name for name in names if PurePosixPath(name).name in METADATA), None)
+            if inner is None:
+                raise TileError(
+                    f"{path}: a zip without Sentinel-2 metadata ({' or '.join(METADATA)}); unpack it "
+                    "and name the rasters"
+                )
+            root = str(PurePosixPath(inner).parent)
+            head = "" if root == "." else f"{root}/"
+            files = (name.removeprefix(head) for name in names if name.startswith(head))
+            inside = f"/vsizip/{{{path.resolve()}}}" + ("" if root == "." else f"/{root}")
+            return inside, archive.read(inner), frozenset(files)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise TileError(f"{path}: cannot be read ({error}); download it again") from error
+
+
+def _image(path: Path, images: Sequence[str], files: frozenset[str], ending: str) -> str:
+    """Return the file of one band, as the metadata names it."""
+    for image in images:
+        if image.endswith(ending):
+            if f"{image}.jp2" not in files:
+                raise TileError(f"{path}: lacks {image}.jp2, which its metadata names; download it again")
+            return f"{image}.jp2"
+    raise TileError(f"{path}: its metadata names no image *{ending}; give a whole product")
+
+
+def _text(tree: ET.Element, tag: str) -> str | None:
+    found = next(tree.iter(tag), None)
+    return None if found is None else found.text

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from geozoom.inference import PolicyRunner, fold_batch_norms
+from geozoom.model import load_model
+from geozoom.networks import NETWORK_NAMES, NetworkSpec, build_network
+from tests.conftest import small_model
+
+
+@pytest.mark.parametrize("name", NETWORK_NAMES)
+def test_folding_batch_norms_changes_nothing(name: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(NetworkSpec(name=name), 5)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+    images = torch.randn(2, 3, 32, 32)
+    folded = fold_batch_norms(network)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    with torch.inference_mode():
+        expected = network.eval()(images)
+        torch.testing.assert_close(
+            folded(images), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())
+        )
+
+
+def test_the_runner_decides_as_the_shipped_policy_does() -> None:
+    model = load_model()
+    images = np.random.default_rng(0).random((500, 3, 8, 8), dtype=np.float32)
+    s = PolicyRunner(model).probabilities(images)
+    with torch.inference_mode():
+        expected = model.probabilities(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(s, expected, atol=1e-4)
+    assert np.mean((s > 0.5) != (expected > 0.5)) <= 0.001
+
+
+def test_a_scene_is_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geozoom.inference.BATCH_PX", 16 * 64)
+    runner = PolicyRunner(small_model())
+    images = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
+    together = runner.probabilities(images)
+    np.testing.assert_array_equal(runner.probabilities(images[7:9]), together[7:9])
+    np.testing.assert_array_equal(runner.probabilities(images[::-1].copy()), together[::-1])

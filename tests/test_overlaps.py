@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from pyproj import Transformer
+
+import geozoom
+from geozoom.orders import Plan
+from geozoom.overlaps import ranked
+from geozoom.rasters import ReadOptions
+from geozoom.tiles import open_tiles
+from tests.conftest import ORIGIN, WriteRaster, small_model
+from tests.products import write_safe
+
+
+def rings(plan: Plan, tile: str) -> shapely.Geometry:
+    names = np.array([each.name for each in plan.tiles])
+    return shapely.union_all(shapely.polygons(plan.corners[names[plan.tile] == tile]))
+
+
+def grid(east_px: float, north_px: float = 0.0) -> Affine:
+    return Affine(10, 0, ORIGIN[0] + 10 * east_px, 0, -10, ORIGIN[1] + 10 * north_px)
+
+
+def test_two_dates_of_one_place_are_planned_once(write_raster: WriteRaster) -> None:
+    files = [write_raster("a.tif"), write_raster("b.tif", seed=1)]
+    plan = geozoom.plan(files, model=small_model(), threshold=0.0)
+    assert {plan.tiles[index].name for index in plan.tile.tolist()} == {"a.tif"}
+    assert (plan.scenes, plan.scenes_skipped.overlap) == (30, 30)
+    both = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="all")
+    assert (both.scenes, both.scenes_skipped.overlap, len(both)) == (60, 0, 2 * len(plan))
+
+
+@pytest.mark.parametrize("east", [16.0, 19.0, 20.5])
+@pytest.mark.parametrize("north", [0.0, 3.3])
+def test_neighbours_share_no_ground_and_leave_no_gap_wider_than_a_patch(
+    write_raster: WriteRaster, east: float, north: float
+) -> None:
+    first = write_raster("a.tif")  # 48 × 40 px
+    second = write_raster("b.tif", transform=grid(east, north), seed=1)
+    plan = geozoom.plan([second, first], model=small_model(), threshold=0.0)
+    a, b = rings(plan, "a.tif"), rings(plan, "b.tif")
+    patch = 20 / 111_000
+    assert a.intersection(b).area < 0.05 * patch * b.length  # the inset of corners
+    alone = geozoom.plan([second], model=small_model(), threshold=0.0)
+    lost = rings(alone, "b.tif").difference(a).difference(b)
+    assert lost.buffer(-0.9 * patch).is_empty
+    assert plan.scenes_skipped.overlap > 0
+
+
+def test_where_the_first_tile_misses_data_the_second_is_planned(write_raster: WriteRaster) -> None:
+    pixels = np.full((3, 40, 48), 90, np.uint8)
+    pixels[:, :, :24] = 0
+    files = [write_raster("a.tif", pixels=pixels, nodata=0), write_raster("b.tif")]
+    plan = geozoom.plan(files, model=small_model(), threshold=0.0)
+    assert set(plan.scene_col[plan.tile == 0].tolist()) == {3, 4, 5}
+    assert set(plan.scene_col[plan.tile == 1].tolist()) == {0, 1, 2}
+    assert (plan.scenes_skipped.nodata, plan.scenes_skipped.overlap) == (15, 15)
+    clearest = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="clearest")
+    assert set(clearest.tile.tolist()) == {1}
+
+
+def test_overlaps_are_found_across_utm_zones(write_raster: WriteRaster) -> None:
+    (x, y), zone = (166021.0 + 2000, 5_400_000.0), "EPSG:32633"  # 12° E is where zone 32 ends
+    west = Transformer.from_crs(zone, "EPSG:32632", always_xy=True).transform(x, y)
+    first = write_raster("a.tif", crs=zone, transform=Affine(10, 0, x, 0, -10, y))
+    second = write_raster("b.tif", crs="EPSG:32632", transform=Affine(10, 0, west[0], 0, -10, west[1]))
+    plan = geozoom.plan([first, second], model=small_model(), threshold=0.0)
+    assert rings(plan, "a.tif").intersection(rings(plan, "b.tif")).area < 0.05 * rings(plan, "b.tif").area
+    assert plan.scenes_skipped.overlap > 10
+
+
+def test_the_latest_comes_first(tmp_path: Path) -> None:
+    (old,), _ = open_tiles([str(write_safe(tmp_path))], ReadOptions(), 10.0, 8)
+    new = replace(old, source=replace(old.source, name="z", acquired=datetime(2024, 1, 1, tzinfo=UTC)))
+    undated = replace(old, source=replace(old.source, name="a", acquired=None))
+    assert ranked([undated, old, new], "latest") == [2, 1, 0]
+    assert ranked([undated, old, new], "first")[-1] == 2
+
+
+def test_a_plan_does_not_depend_on_the_order_of_tiles_or_on_strips(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [
+        write_raster(f"{name}.tif", transform=grid(place), seed=place)
+        for name, place in zip("abc", (0, 30, 90), strict=True)
+    ]
+
+    def written(inputs: list[Path], name: str) -> str:
+        path = tmp_path / name
+        geozoom.plan(inputs, model=small_model(), budget=1000).write(path)
+        return path.read_text()
+
+    expected = written(files, "one.geojson")
+    assert written(files[::-1], "two.geojson") == expected
+    monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", 8)
+    assert written(files, "three.geojson") == expected
