@@ -42,11 +42,13 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
     """
     _require_file(path)
     planned_by = cut = None
+    on_sites = False
     try:
         if path.suffix.lower() in (".geojson", ".json"):
             content = json.loads(path.read_text(encoding="utf-8"))
             held = content["geozoom"]["model"]
             planned_by, cut = held["name"], (held["grid"], held["lr_px"])
+            on_sites = content["geozoom"].get("scenes") == "sites"
             rows = [feature["properties"] for feature in content["features"]]
             places = [_first_point(feature["geometry"]) for feature in content["features"]]
         else:
@@ -66,6 +68,11 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {error}); plan again"
         ) from error
+    if on_sites:
+        raise OrdersError(
+            f"{path}: was planned with --sites, whose scenes lie on no lattice, and classify reads lattices only; plan "
+            "the places with --aoi to classify them"
+        )
     if cut is not None and cut != ([card.grid_rows, card.grid_cols], card.lr_px):
         raise OrdersError(
             f"{path}: was planned with model {planned_by!r}, whose scenes are cut otherwise than those of "

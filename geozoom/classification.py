@@ -19,9 +19,9 @@ from geozoom.features import FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.model import ModelCard, PatchDrop, load_model
-from geozoom.planner import Progress
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
+from geozoom.scoring import Progress
 from geozoom.tiles import Tile, open_tiles
 
 DELIVERED_SHARE = 0.95

@@ -25,6 +25,10 @@ class PriceListError(GeozoomError):
     """A price list is missing or does not say what it must."""
 
 
+class VectorError(GeozoomError):
+    """An area of interest or a file of sites cannot be used."""
+
+
 class OrdersError(GeozoomError):
     """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
 

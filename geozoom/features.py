@@ -48,11 +48,14 @@ class FeatureTable(ABC):
     def features(self) -> Iterator[dict[str, Any]]:
         """Yield one GeoJSON feature per footprint (RFC 7946)."""
         columns = self.columns()
-        for index, ring in enumerate(self.corners):
+        names = tuple(columns)
+        for geometry, values in zip(
+            ring_geometries(self.corners), zip(*columns.values(), strict=True), strict=True
+        ):
             yield {
                 "type": "Feature",
-                "geometry": ring_geometry(ring),
-                "properties": {name: values[index] for name, values in columns.items()},
+                "geometry": geometry,
+                "properties": dict(zip(names, values, strict=True)),
             }
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
@@ -60,7 +63,7 @@ class FeatureTable(ABC):
         import geopandas
         from shapely.geometry import shape
 
-        geometries = [shape(ring_geometry(ring)) for ring in self.corners]
+        geometries = [shape(geometry) for geometry in ring_geometries(self.corners)]
         return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
@@ -100,21 +103,28 @@ class FeatureTable(ABC):
         file.write('"geozoom": ')
         json.dump(self.summary(), file, ensure_ascii=False)
         file.write(',\n"features": [')
+        encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dump would go through Python, not C
         for index, feature in enumerate(self.features()):
             file.write(",\n" if index else "\n")
-            json.dump(feature, file, ensure_ascii=False)
+            file.write(encode(feature))
         file.write("\n]}\n")
 
 
-def ring_geometry(corners: NDArray[np.float64]) -> dict[str, Any]:
-    """Return a GeoJSON geometry of a counter-clockwise ring (4, 2) of longitude and latitude.
+def ring_geometries(corners: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
+    """Yield GeoJSON geometries of counter-clockwise rings (N, 4, 2) of longitude and latitude.
 
     A ring whose neighbours lie more than 180° apart crosses the antimeridian and is split there.
     """
-    ring = corners.round(COORDINATE_DECIMALS).tolist()
-    ring.append(ring[0])
-    if np.ptp(corners[:, 0]) <= 180:
-        return {"type": "Polygon", "coordinates": [ring]}
+    if not len(corners):
+        return
+    crossing = np.ptp(corners[..., 0], axis=1) > 180
+    closed = np.concatenate([corners, corners[:, :1]], axis=1).round(COORDINATE_DECIMALS)
+    for ring, crosses in zip(closed.tolist(), crossing.tolist(), strict=True):
+        yield _split(ring) if crosses else {"type": "Polygon", "coordinates": [ring]}
+
+
+def _split(ring: list[list[float]]) -> dict[str, Any]:
+    """Return the parts on both sides of the antimeridian of a closed ring that crosses it."""
     import antimeridian
     from shapely.geometry import Polygon, mapping
 

@@ -48,9 +48,7 @@ def counter_clockwise(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 def patch_areas_m2(
     tile: Tile,
     grid: PatchGrid,
-    scene_px: int,
-    scene_row: NDArray[np.integer[Any]],
-    scene_col: NDArray[np.integer[Any]],
+    windows: NDArray[np.float64],
     patch: NDArray[np.integer[Any]],
 ) -> NDArray[np.float64]:
     """Return the area of patches on WGS84, (N,), in square metres.
@@ -61,22 +59,25 @@ def patch_areas_m2(
     Args:
         tile: The tile.
         grid: The patch grid of a scene.
-        scene_px: Side of a scene in LR pixels.
-        scene_row: (N,) lattice row of each patch's scene.
-        scene_col: (N,) lattice column of each patch's scene.
+        windows: (N, 4) left, top, width and height of each patch's scene in pixels.
         patch: (N,) patch ids.
 
     Raises:
         TileError: The tile's coordinates do not lie in its CRS.
     """
-    row = scene_px * (scene_row + (patch // grid.cols + 0.5) / grid.rows)
-    col = scene_px * (scene_col + (patch % grid.cols + 0.5) / grid.cols)
-    # A patch at the edge of the last scene may lie beyond the tile.
-    extent = (tile.height + scene_px, tile.width + scene_px)
-    nodes = [np.linspace(0, size, min(MESH_NODES, size) + 1) for size in extent]
+    left, top, width, height = windows.T
+    row = top + height * ((patch // grid.cols + 0.5) / grid.rows)
+    col = left + width * ((patch % grid.cols + 0.5) / grid.cols)
+    nodes = [_nodes(at, size) for at, size in ((row, tile.height), (col, tile.width))]
     per_pixel = RegularGridInterpolator(nodes, _pixel_areas_m2(tile, *np.meshgrid(*nodes, indexing="ij")))
     areas: NDArray[np.float64] = per_pixel(np.column_stack([row, col]))
-    return areas * (scene_px / grid.rows) * (scene_px / grid.cols)
+    return np.asarray(areas * (height / grid.rows) * (width / grid.cols), dtype=np.float64)
+
+
+def _nodes(at: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return nodes along one side of a tile, and beyond it as far as a scene that overhangs it needs."""
+    low, high = min(0.0, at.min(initial=0.0)), max(float(size), at.max(initial=0.0))
+    return np.linspace(low, high, min(MESH_NODES, size) + 1)
 
 
 def _pixel_areas_m2(tile: Tile, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.float64]:

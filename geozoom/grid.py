@@ -85,11 +85,14 @@ class PatchGrid:
             (N, 4, 2) columns and rows (x, y), counter-clockwise on a north-up map:
             lower left, lower right, upper right, upper left.
         """
+        return self.corners_in(lattice_windows(scene_row, scene_col, scene_px), patch)
+
+    def corners_in(self, windows: Floats, patch: Integers) -> Floats:
+        """Return the corners (N, 4, 2) of patches (N,) in windows (N, 4), each of its own; as `corners_px`."""
         row, col = self.row_col(patch)
-        top = scene_px * (scene_row + row / self.rows)
-        bottom = scene_px * (scene_row + (row + 1) / self.rows)
-        left = scene_px * (scene_col + col / self.cols)
-        right = scene_px * (scene_col + (col + 1) / self.cols)
+        x, y, width, height = windows.T
+        top, bottom = y + height * (row / self.rows), y + height * ((row + 1) / self.rows)
+        left, right = x + width * (col / self.cols), x + width * ((col + 1) / self.cols)
         return np.stack(
             [
                 np.stack([left, bottom], axis=-1),
@@ -99,6 +102,12 @@ class PatchGrid:
             ],
             axis=-2,
         )
+
+
+def lattice_windows(scene_row: Integers, scene_col: Integers, scene_px: float) -> Floats:
+    """Return the windows (N, 4) of scenes on a lattice: left, top, width and height in pixels."""
+    side = np.full(len(scene_row), float(scene_px))
+    return np.column_stack([scene_px * scene_col, scene_px * scene_row, side, side])
 
 
 def to_map(corners_px: Floats, transform: Affine6) -> Floats:
@@ -113,7 +122,15 @@ def area_weights(parts: int, pixels: int) -> Floats:
 
     Rows sum to 1, whether or not the pixels divide evenly.
     """
-    edges = np.arange(parts + 1) * pixels / parts
-    pixel = np.arange(pixels)
+    return span_weights(parts, 0, pixels, slice(0, pixels))
+
+
+def span_weights(parts: int, start: float, length: float, pixels: slice) -> Floats:
+    """Return (parts, n): the share of each of `parts` equal parts of a span that each of n pixels covers.
+
+    Rows sum to 1 where the pixels cover the whole span, to less where it reaches beyond them.
+    """
+    edges = start + np.arange(parts + 1) * length / parts
+    pixel = np.arange(pixels.start, pixels.stop)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return np.asarray(np.clip(overlap, 0, None) * parts / pixels, dtype=np.float64)
+    return np.asarray(np.clip(overlap, 0, None) * parts / length, dtype=np.float64)

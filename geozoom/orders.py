@@ -74,6 +74,10 @@ class Plan(FeatureTable):
     """(N,) geodesic areas in square decimetres."""
     order: NDArray[np.int64]
     """(N,) order of each patch, as the planner numbers them."""
+    site: NDArray[np.str_] | None
+    """(N,) name of the site that is each patch's scene, or None if scenes lie on a lattice."""
+    off_tiles: tuple[str, ...]
+    """Names of sites that lie on no tile."""
     corners: NDArray[np.float64]
     """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
     seconds_scenes: float
@@ -150,11 +154,14 @@ class Plan(FeatureTable):
                 "scenes_skipped_nodata": self.scenes_skipped.nodata,
                 "scenes_skipped_cloud": self.scenes_skipped.cloud,
                 "scenes_skipped_overlap": self.scenes_skipped.overlap,
+                "scenes_skipped_outside": self.scenes_skipped.outside,
+                "sites_off_tiles": self.scenes_skipped.off_tiles,
                 "candidate_patches": self.candidates,
                 "next_tile": self.next_tile,
                 "next_cost": None if self.next_cost is None else float(self.next_cost),
             },
             "threshold": self.threshold,
+            "scenes": "lattice" if self.site is None else "sites",
             "price_list": {
                 "name": self.prices.name,
                 "currency": self.prices.currency,
@@ -210,12 +217,11 @@ class Plan(FeatureTable):
         """Return the properties of all patches, column by column."""
         row, col = self.card.grid.row_col(self.patch)
         names = [tile.name for tile in self.tiles]
+        lattice = zip(self.scene_row.tolist(), self.scene_col.tolist(), strict=True)
+        scenes = [f"{row},{col}" for row, col in lattice] if self.site is None else self.site.tolist()
         return {
             "tile": [names[index] for index in self.tile.tolist()],
-            "scene": [
-                f"{row},{col}"
-                for row, col in zip(self.scene_row.tolist(), self.scene_col.tolist(), strict=True)
-            ],
+            "scene": scenes,
             "scene_row": self.scene_row.tolist(),
             "scene_col": self.scene_col.tolist(),
             "patch": self.patch.tolist(),

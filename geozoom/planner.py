@@ -3,72 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rasterio
+import shapely
 from numpy.typing import NDArray
 
-from geozoom.ahead import read_ahead
-from geozoom.errors import PriceListError, TileError
+from geozoom.area import read_area
+from geozoom.errors import PriceListError
 from geozoom.footprints import patch_areas_m2, to_lonlat
-from geozoom.inference import PolicyRunner
+from geozoom.grid import lattice_windows
 from geozoom.model import ModelCard, PatchDrop, load_model
 from geozoom.orders import Plan
-from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.overlaps import OverlapRule
 from geozoom.prices import PriceList, parse_price_list, to_cents
-from geozoom.rasters import Display, ReadOptions
-from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
+from geozoom.rasters import ReadOptions
+from geozoom.scenes import SceneLimits, lattice_shape
+from geozoom.scoring import Patches, Progress, score
 from geozoom.selection import choose
+from geozoom.sites import SitesOnTiles, read_sites
 from geozoom.tiles import Tile, open_tiles
 
-BLOCKS_AHEAD = 2
-"""Strips of scenes read while the policy works on one."""
-GDAL_CACHE_MB = 256
-"""GDAL's block cache: a row of blocks of the widest Sentinel-2 granule, with room."""
 DEFAULT_THRESHOLD = 0.5
 """The paper's deterministic policy buys a patch where s_p is above this."""
-
-Progress = Callable[[int, int], None]
-"""Called with scenes done and scenes in all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patches:
-    """The patches that the policy would buy, in columns of one length N: 17 bytes each."""
-
-    tile: NDArray[np.int32]
-    """Index of the tile."""
-    scene_row: NDArray[np.int32]
-    """Row of the scene on its tile's lattice."""
-    scene_col: NDArray[np.int32]
-    """Column of the scene on its tile's lattice."""
-    patch: NDArray[np.uint8]
-    """Patch id in the scene."""
-    probability: NDArray[np.float32]
-    """s_p, the policy's probability."""
-
-    def __len__(self) -> int:
-        return len(self.patch)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """What the policy made of all scenes."""
-
-    candidates: Patches
-    """Patches with a probability above the threshold, tile by tile, row by row."""
-    scenes: int
-    """Scenes that the policy saw."""
-    skipped: Skipped
-    """Scenes left out, by reason."""
-    tiles_with_zeros: tuple[str, ...]
-    """Names of tiles with zeros that nothing marks as missing."""
+PATCHES_AT_ONCE = 2**20
+"""Patches of which windows and areas are worked out at once; whole granules of them would fill memory."""
+MOST_SHARED = 0.02
+"""Patches of two sites that share more than this of their ground are one place, and bought once."""
 
 
 def plan(
@@ -80,6 +44,8 @@ def plan(
     threshold: float = DEFAULT_THRESHOLD,
     limits: SceneLimits | None = None,
     overlap: OverlapRule = "latest",
+    area: Path | str | None = None,
+    sites: Path | str | None = None,
     options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -93,6 +59,8 @@ def plan(
         threshold: Only patches with a probability above it are candidates (0.5 in the paper).
         limits: Which scenes are skipped and counted, for missing data or clouds.
         overlap: Which tile is planned where several show the same place.
+        area: Vector file of polygons; only patches whose centre lies in them are planned.
+        sites: Vector file of points, boxes or polygons; scenes are these instead of a lattice.
         options: What the user says about rasters that do not say it themselves.
         progress: Called after every batch.
 
@@ -100,20 +68,37 @@ def plan(
         TileError: Tiles cannot be used; every one is named.
         ModelError: The checkpoint cannot be used.
         PriceListError: The price list cannot be used.
-        ValueError: The budget is not a positive amount.
+        VectorError: The area or the sites cannot be used.
+        ValueError: The budget is not a positive amount, or both an area and sites are given.
     """
+    if area is not None and sites is not None:
+        raise ValueError("an area clips the lattice, and sites replace it: give one of them")
     began = time.perf_counter()
     budget_cents = None if budget is None else to_cents(budget)
     price_list = prices if isinstance(prices, PriceList) else load_price_list(prices)
     options = options or ReadOptions()
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
+    wanted = None if area is None else read_area(area)
+    named = None if sites is None else read_sites(sites)
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
-    scored = score(tiles, policy, limits or SceneLimits(), threshold, overlap, progress)
+    placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
+    scored = score(
+        tiles,
+        policy,
+        limits or SceneLimits(),
+        threshold,
+        overlap=overlap,
+        area=wanted,
+        sites=placed,
+        progress=progress,
+    )
     patches = scored.candidates
-    area_dm2 = areas_dm2(tiles, patches, card)
+    if placed is not None:
+        patches = patches[_first_of_each_place(footprints(tiles, patches, card, placed))]
+    area_dm2 = areas_dm2(tiles, patches, card, placed)
     looked = time.perf_counter()
-    order = order_ids(tiles, patches, card, price_list)
+    order = order_ids(tiles, patches, card, price_list, placed)
     choice = choose(
         order=order,
         value=patches.probability.astype(np.float64),
@@ -122,7 +107,7 @@ def plan(
         budget_cents=budget_cents,
     )
     bought = np.flatnonzero(choice.chosen)
-    chosen = Patches(**{name: getattr(patches, name)[bought] for name in Patches.__dataclass_fields__})
+    chosen = patches[bought]
     return Plan(
         tiles=tuple(tiles),
         card=card,
@@ -141,7 +126,9 @@ def plan(
         probability=chosen.probability.astype(np.float64),
         area_dm2=area_dm2[bought],
         order=order[bought],
-        corners=footprints(tiles, chosen, card),
+        site=None if named is None else np.array(named.names, dtype=np.str_)[chosen.scene_row],
+        off_tiles=() if placed is None else placed.off_tiles,
+        corners=footprints(tiles, chosen, card, placed),
         seconds_scenes=looked - began,
         seconds_choice=time.perf_counter() - looked,
         bound=choice.bound,
@@ -167,143 +154,95 @@ def load_price_list(path: Path | str | None) -> PriceList:
         raise PriceListError(f"{path}: cannot be read as a price list ({error}); give a TOML file") from error
 
 
-def score(
-    tiles: Sequence[Tile],
-    model: PatchDrop,
-    limits: SceneLimits,
-    threshold: float,
-    overlap: OverlapRule,
-    progress: Progress | None,
-) -> Scored:
-    """Run the policy over every scene of every tile, reading ahead of it.
-
-    Raises:
-        TileError: A tile cannot be read to its end, or no scene can be used.
-    """
-    card = model.card
-    runner = PolicyRunner(model)
-    display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    total = sum(rows * cols for rows, cols in (lattice_shape(tile, card.lr_px) for tile in tiles))
-    columns: list[tuple[NDArray[Any], ...]] = []
-    zeros: list[str] = []
-    scenes, skipped = 0, Skipped()
-
-    def blocks() -> Iterator[tuple[int, SceneBlock]]:
-        claims = Claims(tiles, card.grid, card.lr_px)
-        for index in ranked(tiles, overlap):
-            for block in read_scenes(
-                tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
-            ):
-                yield index, block if overlap == "all" else _once(claims, index, block)
-
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
-        for index, block in read_ahead(blocks, BLOCKS_AHEAD):
-            skipped = skipped + block.skipped
-            scenes += len(block.row)
-            tile = tiles[index]
-            if block.zero_pixels and tile.untagged_zeros and tile.name not in zeros:
-                zeros.append(tile.name)
-            if len(block.row):
-                s = runner.probabilities(block.images)
-                scene, patch = np.nonzero(block.present & (s > threshold))
-                columns.append(
-                    (
-                        np.full(len(scene), index, dtype=np.int32),
-                        block.row[scene].astype(np.int32),
-                        block.col[scene].astype(np.int32),
-                        patch.astype(np.uint8),
-                        s[scene, patch],
-                    )
-                )
-            if progress is not None:
-                progress(scenes + skipped.total, total)
-    if not scenes:
-        raise TileError(
-            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata values "
-            "or raise --max-nodata or --max-cloud"
-        )
-    names = tuple(Patches.__dataclass_fields__)
-    return Scored(
-        candidates=Patches(
-            **{
-                name: np.concatenate(parts)
-                for name, parts in zip(names, zip(*columns, strict=True), strict=True)
-            }
-        ),
-        scenes=scenes,
-        skipped=skipped,
-        tiles_with_zeros=tuple(zeros),
+def _windows(
+    patches: Patches, rows: NDArray[np.int64], card: ModelCard, sites: SitesOnTiles | None
+) -> NDArray[np.float64]:
+    """Return the window of each patch's scene on its tile, (n, 4), for some rows (n,) of the patches."""
+    if sites is not None:
+        return sites.windows[patches.scene_row[rows]]
+    return lattice_windows(
+        patches.scene_row[rows].astype(np.int64), patches.scene_col[rows].astype(np.int64), card.lr_px
     )
 
 
-def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
-    """Leave out what a tile ranked higher has planned already, and claim the rest."""
-    taken = claims.taken(tile, block.row, block.col)
-    present = block.present & ~taken
-    kept = np.flatnonzero(present.any(axis=1) | ~taken.any(axis=1))
-    claims.claim(tile, block.row[kept], block.col[kept], present[kept])
-    if len(kept) == len(block.row):
-        return replace(block, present=present)
-    return replace(
-        block,
-        row=block.row[kept],
-        col=block.col[kept],
-        images=block.images[kept],
-        present=present[kept],
-        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
-    )
+def _by_tile(tiles: Sequence[Tile], patches: Patches) -> Iterator[tuple[Tile, NDArray[np.int64]]]:
+    """Yield rows of the patches of each tile, some at once."""
+    for index, tile in enumerate(tiles):
+        mine = np.flatnonzero(patches.tile == index)
+        for start in range(0, len(mine), PATCHES_AT_ONCE):
+            yield tile, mine[start : start + PATCHES_AT_ONCE]
 
 
-def areas_dm2(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDArray[np.int64]:
+def areas_dm2(
+    tiles: Sequence[Tile], patches: Patches, card: ModelCard, sites: SitesOnTiles | None = None
+) -> NDArray[np.int64]:
     """Return the area of each patch on WGS84, (N,), in whole square decimetres."""
     areas = np.empty(len(patches), dtype=np.int64)
-    for index, tile in enumerate(tiles):
-        mine = patches.tile == index
-        square_metres = patch_areas_m2(
-            tile, card.grid, card.lr_px, patches.scene_row[mine], patches.scene_col[mine], patches.patch[mine]
-        )
-        areas[mine] = np.rint(square_metres * 100)
+    for tile, rows in _by_tile(tiles, patches):
+        windows = _windows(patches, rows, card, sites)
+        areas[rows] = np.rint(100 * patch_areas_m2(tile, card.grid, windows, patches.patch[rows]))
     return areas
 
 
-def footprints(tiles: Sequence[Tile], patches: Patches, card: ModelCard) -> NDArray[np.float64]:
+def footprints(
+    tiles: Sequence[Tile], patches: Patches, card: ModelCard, sites: SitesOnTiles | None = None
+) -> NDArray[np.float64]:
     """Return patch footprints (N, 4, 2): longitude and latitude, counter-clockwise.
 
     Raises:
         TileError: A tile's coordinates do not lie in its CRS.
     """
-    corners = np.empty((len(patches.patch), 4, 2))
-    for index, tile in enumerate(tiles):
-        mine = np.flatnonzero(patches.tile == index)
-        corners[mine] = to_lonlat(
-            tile,
-            card.grid.corners_px(
-                patches.scene_row[mine].astype(np.int64),
-                patches.scene_col[mine].astype(np.int64),
-                card.lr_px,
-                patches.patch[mine].astype(np.int64),
-            ),
-        )
+    corners = np.empty((len(patches), 4, 2))
+    for tile, rows in _by_tile(tiles, patches):
+        windows = _windows(patches, rows, card, sites)
+        corners[rows] = to_lonlat(tile, card.grid.corners_in(windows, patches.patch[rows].astype(np.int64)))
     return corners
 
 
+def _first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the patches of sites, given their footprints (N, 4, 2), that share no ground with one before."""
+    if (np.ptp(corners[..., 0], axis=1) > 180).any():
+        corners = np.stack([corners[..., 0] % 360, corners[..., 1]], axis=-1)
+    rings = shapely.polygons(corners)
+    later, earlier = shapely.STRtree(rings).query(rings, predicate="intersects")
+    pairs = later > earlier
+    later, earlier = later[pairs], earlier[pairs]
+    shared = shapely.area(shapely.intersection(rings[later], rings[earlier]))
+    same = shared > MOST_SHARED * np.minimum(shapely.area(rings[later]), shapely.area(rings[earlier]))
+    kept = np.ones(len(rings), dtype=bool)
+    for patch, other in sorted(zip(later[same].tolist(), earlier[same].tolist(), strict=True)):
+        kept[patch] &= not kept[other]
+    return np.flatnonzero(kept)
+
+
 def order_ids(
-    tiles: Sequence[Tile], patches: Patches, card: ModelCard, prices: PriceList
+    tiles: Sequence[Tile],
+    patches: Patches,
+    card: ModelCard,
+    prices: PriceList,
+    sites: SitesOnTiles | None = None,
 ) -> NDArray[np.int64]:
     """Return the order of each patch, (N,), counted from 0 over all tiles.
 
-    Orders are the squares of scenes of the lattice, as large as fits the price list's order_side_km.
+    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km.
     """
-    ids = np.empty(len(patches.patch), dtype=np.int64)
+    ids = np.empty(len(patches), dtype=np.int64)
     first = 0
     for index, tile in enumerate(tiles):
-        scene_m = card.lr_px * max(
-            (card.lr_gsd_m, card.lr_gsd_m) if tile.resampled and card.lr_gsd_m else tile.gsd_m
-        )
-        side = max(1, int(float(prices.order_side_km) * 1000 // scene_m))
-        rows, cols = lattice_shape(tile, card.lr_px)
-        across = -(-cols // side)
+        pixel_m = max((card.lr_gsd_m, card.lr_gsd_m) if tile.resampled and card.lr_gsd_m else tile.gsd_m)
         mine = patches.tile == index
-        ids[mine] = first + patches.scene_row[mine] // side * across + patches.scene_col[mine] // side
-        first += -(-rows // side) * across
+        if sites is None:
+            row, col = patches.scene_row[mine], patches.scene_col[mine]
+            side = max(1, int(float(prices.order_side_km) * 1000 // (card.lr_px * pixel_m)))
+            across = -(-lattice_shape(tile, card.lr_px)[1] // side)
+            down = -(-lattice_shape(tile, card.lr_px)[0] // side)
+        else:
+            # A scene that begins in a square may end beyond it: squares are smaller by the largest.
+            windows = sites.windows[patches.scene_row[mine]]
+            largest = windows[:, 2:].max(initial=0.0)
+            side = max(1, int(float(prices.order_side_km) * 1000 // pixel_m - largest))
+            col, row = np.maximum(windows[:, :2], 0).astype(np.int64).T
+            across, down = -(-tile.width // side), -(-tile.height // side)
+        ids[mine] = first + row // side * across + col // side
+        first += across * down
     return ids

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from rasterio.windows import Window
 from geozoom.grid import PatchGrid, area_weights
 from geozoom.rasters import Display
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    from geozoom.area import AreaOfInterest
 
 ROWS_AT_ONCE_PX = 512
 """Height of the strips that are read, so that a tiled raster's blocks are decoded once."""
@@ -38,18 +42,18 @@ class Skipped:
     """Enough is there, but too much of it lies under clouds."""
     overlap: int = 0
     """Another tile that shows the same place is planned instead."""
+    outside: int = 0
+    """No patch of them lies in the area of interest."""
+    off_tiles: int = 0
+    """Sites that lie on no tile."""
 
     def __add__(self, other: Skipped) -> Skipped:
-        return Skipped(
-            nodata=self.nodata + other.nodata,
-            cloud=self.cloud + other.cloud,
-            overlap=self.overlap + other.overlap,
-        )
+        return Skipped(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.nodata + self.cloud + self.overlap
+        return sum(asdict(self).values())
 
     def __str__(self) -> str:
         parts = [
@@ -58,6 +62,8 @@ class Skipped:
                 (self.nodata, "for missing data"),
                 (self.cloud, "for clouds"),
                 (self.overlap, "since another tile shows them"),
+                (self.outside, "outside the area of interest"),
+                (self.off_tiles, "on no tile"),
             )
             if count
         ]
@@ -88,7 +94,13 @@ def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
 
 
 def read_scenes(
-    tile: Tile, *, scene_px: int, grid: PatchGrid, display: Display, limits: SceneLimits
+    tile: Tile,
+    *,
+    scene_px: int,
+    grid: PatchGrid,
+    display: Display,
+    limits: SceneLimits,
+    area: AreaOfInterest | None = None,
 ) -> Iterator[SceneBlock]:
     """Read all scenes of a tile, strip by strip.
 
@@ -98,6 +110,7 @@ def read_scenes(
         grid: The patch grid of a scene.
         display: Reflectance to display RGB.
         limits: Which scenes are left out.
+        area: Where patches may be bought; None for all of the tile.
 
     Raises:
         TileError: The raster or its cloud mask cannot be read to its end.
@@ -107,6 +120,10 @@ def read_scenes(
         dataset = stack.enter_context(tile.open())
         mask = None if tile.clouds is None else stack.enter_context(tile.open_clouds())
         for first, count in _strips(rows, max(1, ROWS_AT_ONCE_PX // scene_px)):
+            wanted = None if area is None else area.patches(tile, grid, scene_px, first, count, cols)
+            if wanted is not None and not wanted.any():
+                yield nothing(scene_px, grid, Skipped(outside=len(wanted)))
+                continue
             top = first * scene_px
             height = min(count * scene_px, tile.height - top)
             window = Window(0, top, tile.width, height)
@@ -131,18 +148,35 @@ def read_scenes(
                 clouds = np.pad(tile.read_clouds(mask, window), pad, mode="symmetric")
                 clouded = (_cut(clouds, count, cols, scene_px) & holds).sum(axis=(1, 2))
                 clear = clouded <= limits.max_cloud * holds.sum(axis=(1, 2))
-            kept = np.flatnonzero(enough & clear)
+            asked = np.ones_like(enough) if wanted is None else wanted.any(axis=1)
+            kept = np.flatnonzero(asked & enough & clear)
             lattice_row, lattice_col = np.divmod(kept, cols)
+            present = patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5
             yield SceneBlock(
                 row=lattice_row + first,
                 col=lattice_col,
                 images=fill_missing(images[kept], holds[kept]),
-                present=patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5,
+                present=present if wanted is None else present & wanted[kept],
                 skipped=Skipped(
-                    nodata=int(np.count_nonzero(~enough)), cloud=int(np.count_nonzero(enough & ~clear))
+                    nodata=int(np.count_nonzero(asked & ~enough)),
+                    cloud=int(np.count_nonzero(asked & enough & ~clear)),
+                    outside=int(np.count_nonzero(~asked)),
                 ),
                 zero_pixels=pixels.zeros,
             )
+
+
+def nothing(scene_px: int, grid: PatchGrid, skipped: Skipped) -> SceneBlock:
+    """Return a block that only counts."""
+    none = np.empty(0, dtype=np.int64)
+    return SceneBlock(
+        row=none,
+        col=none,
+        images=np.empty((0, 3, scene_px, scene_px), dtype=np.float32),
+        present=np.empty((0, grid.patches), dtype=bool),
+        skipped=skipped,
+        zero_pixels=0,
+    )
 
 
 def _strips(rows: int, at_once: int) -> Iterator[tuple[int, int]]:

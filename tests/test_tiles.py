@@ -13,7 +13,7 @@ from rasterio.warp import transform as warp_transform
 
 from geozoom.errors import TileError
 from geozoom.footprints import patch_areas_m2, to_lonlat
-from geozoom.grid import PatchGrid
+from geozoom.grid import PatchGrid, lattice_windows
 from geozoom.ground import measured_gsd_m
 from geozoom.products import Source
 from geozoom.rasters import Display, ReadOptions
@@ -364,7 +364,7 @@ def test_areas_are_geodesic(place: tuple[str, float, float, float], turn: float,
     rng = np.random.default_rng(0)
     rows, cols = rng.integers(0, 3000 // scene_px + 1, 20), rng.integers(0, 5000 // scene_px + 1, 20)
     patches = rng.integers(0, 16, 20)
-    areas = patch_areas_m2(tile, GRID, scene_px, rows, cols, patches)
+    areas = patch_areas_m2(tile, GRID, lattice_windows(rows, cols, scene_px), patches)
     rings = to_lonlat(tile, GRID.corners_px(rows, cols, scene_px, patches))
     geod = Geod(ellps="WGS84")
     expected = [abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in rings]

@@ -15,8 +15,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from geozoom.planner import Progress
     from geozoom.rasters import ReadOptions
+    from geozoom.scoring import Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

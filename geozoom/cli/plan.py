@@ -46,6 +46,14 @@ SHOWN_ORDERS = 20
     help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
     "first by name, or all of them.",
 )
+@click.option(
+    "--aoi", type=click.Path(path_type=Path), help="Plan only patches whose centre lies in these polygons."
+)
+@click.option(
+    "--sites",
+    type=click.Path(path_type=Path),
+    help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
+)
 @options.raster_options("", "TILES")
 @click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
 @options.human_options
@@ -61,6 +69,8 @@ def command(
     max_cloud: float,
     cloud_mask: str | None,
     overlap: Literal["latest", "clearest", "first", "all"],
+    aoi: Path | None,
+    sites: Path | None,
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -73,6 +83,8 @@ def command(
 
     TILES are low-resolution rasters: files, folders, /vsi... paths or URLs.
     """
+    if aoi is not None and sites is not None:
+        raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
     with interrupts.held():
         options.check_json(as_json, output)
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
@@ -90,6 +102,8 @@ def command(
             threshold=threshold,
             limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
             overlap=overlap,
+            area=aoi,
+            sites=sites,
             options=read_options,
             progress=progress,
         )
@@ -167,6 +181,9 @@ def _remarks(plan: Plan) -> list[str]:
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros
     ]
+    if plan.off_tiles:
+        named = ", ".join(plan.off_tiles[:5]) + (" and more" if len(plan.off_tiles) > 5 else "")
+        lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {named}")
     lines += options.ignored_remarks(plan.ignored)
     if not len(plan):
         lines.append("nothing to buy: no patch is above the threshold, or none fits the budget")

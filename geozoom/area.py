@@ -1,0 +1,52 @@
+"""An area of interest: which patches of a tile's lattice lie in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from geozoom.grid import PatchGrid
+from geozoom.tiles import Tile
+from geozoom.vectors import PixelSpace, read_vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaOfInterest:
+    """Polygons in longitude and latitude; a patch lies in them where its centre does."""
+
+    geometry: BaseGeometry
+    _on_tiles: dict[str, BaseGeometry] = field(default_factory=dict)
+
+    def patches(
+        self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, cols: int
+    ) -> NDArray[np.bool_]:
+        """Return which patches of lattice rows first..first + rows lie in the area, (rows · cols, P)."""
+        if tile.path not in self._on_tiles:
+            self._on_tiles[tile.path] = PixelSpace(tile).area(self.geometry)
+        on_tile = self._on_tiles[tile.path]
+        inside = np.zeros((rows * grid.rows, cols * grid.cols), dtype=np.uint8)
+        strip = shapely.box(0, first * scene_px, cols * scene_px, (first + rows) * scene_px)
+        if not on_tile.is_empty and shapely.intersects(on_tile, strip):
+            transform = Affine.translation(0, first * scene_px) @ Affine.scale(
+                scene_px / grid.cols, scene_px / grid.rows
+            )
+            inside = rasterize([(on_tile, 1)], out_shape=inside.shape, transform=transform, dtype="uint8")
+        cut = inside.reshape(rows, grid.rows, cols, grid.cols).transpose(0, 2, 1, 3)
+        return cut.reshape(rows * cols, grid.patches).astype(bool)
+
+
+def read_area(path: Path | str) -> AreaOfInterest:
+    """Read an area of interest from polygons in any vector format.
+
+    Raises:
+        VectorError: The file cannot be used.
+    """
+    frame = read_vectors(path, ("Polygon", "MultiPolygon"))
+    return AreaOfInterest(geometry=shapely.make_valid(frame.geometry.union_all()))

@@ -1,0 +1,173 @@
+"""Scenes → the policy's probabilities: reading ahead, batches, and candidates in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geozoom.ahead import read_ahead
+from geozoom.area import AreaOfInterest
+from geozoom.errors import TileError
+from geozoom.inference import PolicyRunner
+from geozoom.model import PatchDrop
+from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.rasters import Display
+from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
+from geozoom.sites import SitesOnTiles
+from geozoom.tiles import Tile
+
+BLOCKS_AHEAD = 2
+"""Strips of scenes read while the policy works on one."""
+GDAL_CACHE_MB = 256
+"""GDAL's block cache: a row of blocks of the widest Sentinel-2 granule, with room."""
+
+Progress = Callable[[int, int], None]
+"""Called with scenes done and scenes in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """The patches that the policy would buy, in columns of one length N: 17 bytes each."""
+
+    tile: NDArray[np.int32]
+    """Index of the tile."""
+    scene_row: NDArray[np.int32]
+    """Row of the scene on its tile's lattice."""
+    scene_col: NDArray[np.int32]
+    """Column of the scene on its tile's lattice."""
+    patch: NDArray[np.uint8]
+    """Patch id in the scene."""
+    probability: NDArray[np.float32]
+    """s_p, the policy's probability."""
+
+    def __len__(self) -> int:
+        return len(self.patch)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Patches:
+        return Patches(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What the policy made of all scenes."""
+
+    candidates: Patches
+    """Patches with a probability above the threshold, tile by tile, row by row."""
+    scenes: int
+    """Scenes that the policy saw."""
+    skipped: Skipped
+    """Scenes left out, by reason."""
+    tiles_with_zeros: tuple[str, ...]
+    """Names of tiles with zeros that nothing marks as missing."""
+
+
+def score(
+    tiles: Sequence[Tile],
+    model: PatchDrop,
+    limits: SceneLimits,
+    threshold: float,
+    *,
+    overlap: OverlapRule = "latest",
+    area: AreaOfInterest | None = None,
+    sites: SitesOnTiles | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Run the policy over every scene of every tile, reading ahead of it.
+
+    Args:
+        tiles: The tiles.
+        model: Its policy decides.
+        limits: Which scenes are left out.
+        threshold: Candidates have a probability above it.
+        overlap: Which tile is planned where several show the same place.
+        area: Where patches may be bought; None for everywhere.
+        sites: The scenes, in place of a lattice; None lays one.
+        progress: Called after every batch.
+
+    Raises:
+        TileError: A tile cannot be read to its end, or no scene can be used.
+    """
+    card = model.card
+    runner = PolicyRunner(model)
+    display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
+    total = sum(rows * cols for rows, cols in (lattice_shape(tile, card.lr_px) for tile in tiles))
+    total = total if sites is None else len(sites.sites)
+    columns: list[tuple[NDArray[Any], ...]] = []
+    zeros: list[str] = []
+    scenes, skipped = 0, Skipped()
+
+    def blocks() -> Iterator[tuple[int, SceneBlock]]:
+        order = ranked(tiles, overlap)
+        if sites is not None:
+            yield from sites.blocks(
+                order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
+            )
+            return
+        claims = Claims(tiles, card.grid, card.lr_px)
+        for index in order:
+            for block in read_scenes(
+                tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
+            ):
+                yield index, block if overlap == "all" else _once(claims, index, block)
+
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+        for index, block in read_ahead(blocks, BLOCKS_AHEAD):
+            skipped = skipped + block.skipped
+            scenes += len(block.row)
+            tile = tiles[index]
+            if block.zero_pixels and tile.untagged_zeros and tile.name not in zeros:
+                zeros.append(tile.name)
+            if len(block.row):
+                s = runner.probabilities(block.images)
+                scene, patch = np.nonzero(block.present & (s > threshold))
+                columns.append(
+                    (
+                        np.full(len(scene), index, dtype=np.int32),
+                        block.row[scene].astype(np.int32),
+                        block.col[scene].astype(np.int32),
+                        patch.astype(np.uint8),
+                        s[scene, patch],
+                    )
+                )
+            if progress is not None:
+                progress(scenes + skipped.total, total)
+    if not scenes:
+        raise TileError(
+            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata values "
+            "or raise --max-nodata or --max-cloud, and see that the area or the sites lie on the tiles"
+        )
+    names = tuple(Patches.__dataclass_fields__)
+    return Scored(
+        candidates=Patches(
+            **{
+                name: np.concatenate(parts)
+                for name, parts in zip(names, zip(*columns, strict=True), strict=True)
+            }
+        ),
+        scenes=scenes,
+        skipped=skipped,
+        tiles_with_zeros=tuple(zeros),
+    )
+
+
+def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
+    """Leave out what a tile ranked higher has planned already, and claim the rest."""
+    taken = claims.taken(tile, block.row, block.col)
+    present = block.present & ~taken
+    kept = np.flatnonzero(present.any(axis=1) | ~taken.any(axis=1))
+    claims.claim(tile, block.row[kept], block.col[kept], present[kept])
+    if len(kept) == len(block.row):
+        return replace(block, present=present)
+    return replace(
+        block,
+        row=block.row[kept],
+        col=block.col[kept],
+        images=block.images[kept],
+        present=present[kept],
+        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
+    )

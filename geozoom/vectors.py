@@ -1,0 +1,147 @@
+"""The user's own vectors (areas, sites), and where they lie on a tile's pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+from geozoom.errors import TileError, VectorError
+from geozoom.grid import to_map
+from geozoom.ground import lonlat
+from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    import geopandas
+
+Geometries = NDArray[np.object_]
+
+SEGMENT_DEG = 0.01
+"""Edges are cut into pieces of this length before they are carried to a tile's CRS, where they bend."""
+_AROUND_DEG = 0.1
+"""How far beyond a tile's outline an area is still looked at."""
+_OUTLINE_POINTS = 33
+
+
+def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataFrame:
+    """Read a vector file of any format that GDAL knows, in WGS84.
+
+    Args:
+        path: The file.
+        kinds: Geometry types that make sense here.
+
+    Raises:
+        VectorError: It cannot be read, has no features or no CRS, or one has no geometry of these kinds.
+    """
+    import geopandas
+
+    if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
+        raise VectorError(f"{path}: no such file; check the path")
+    try:
+        read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
+        frame = read(path)
+    except (RuntimeError, ValueError, OSError, ImportError, KeyError) as error:
+        raise VectorError(
+            f"{path}: cannot be read as vectors ({str(error).splitlines()[0]}); give a format that GDAL reads, "
+            "such as GeoJSON or GeoPackage"
+        ) from error
+    if not isinstance(frame, geopandas.GeoDataFrame) or frame.empty:
+        raise VectorError(f"{path}: holds no features with geometries; give points or polygons")
+    if frame.crs is None:
+        raise VectorError(f"{path}: has no CRS; assign one")
+    wrong = [
+        f"feature {number} ({kind or 'no geometry'})"
+        for number, (kind, empty) in enumerate(
+            zip(frame.geometry.geom_type, frame.geometry.is_empty, strict=True), start=1
+        )
+        if kind not in kinds or empty
+    ]
+    if wrong:
+        raise VectorError(
+            f"{path}: {', '.join(wrong[:5])}{' and more' if len(wrong) > 5 else ''}: must be of type "
+            f"{' or '.join(kinds)}; correct or drop it"
+        )
+    try:
+        placed = frame.to_crs("EPSG:4326")
+    except (RuntimeError, ValueError) as error:
+        raise VectorError(f"{path}: cannot be brought to WGS84 ({error}); correct its CRS") from error
+    if not np.isfinite(placed.total_bounds).all():
+        raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
+    return placed
+
+
+class PixelSpace:
+    """Longitude and latitude → a tile's pixel columns and rows."""
+
+    def __init__(self, tile: Tile) -> None:
+        self._to_crs = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
+        a, b, c, d, e, f = (~tile.transform)[:6]
+        self._inverse = (a, b, c, d, e, f)
+        self._lon0 = _middle_lon(tile)
+        around = _outline(tile)
+        lon, lat = self._near(around[:, 0]), around[:, 1]
+        self.box = shapely.box(
+            max(lon.min() - _AROUND_DEG, self._lon0 - 180),
+            lat.min() - _AROUND_DEG,
+            min(lon.max() + _AROUND_DEG, self._lon0 + 180),
+            lat.max() + _AROUND_DEG,
+        )
+        """Where the tile lies, in longitude (beyond 180° where it crosses the antimeridian) and latitude."""
+
+    def _near(self, lon: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return longitudes within 180° of the tile's middle."""
+        return (lon - self._lon0 + 180) % 360 - 180 + self._lon0
+
+    def sites(self, geometries: Geometries) -> Geometries:
+        """Carry small geometries to pixel space whole; those that lie elsewhere become empty."""
+        coordinates = shapely.get_coordinates(geometries)
+        coordinates[:, 0] = self._near(coordinates[:, 0])
+        near = shapely.set_coordinates(geometries.copy(), coordinates)
+        bounds = shapely.bounds(near)
+        west, south, east, north = self.box.bounds
+        here = (
+            (bounds[:, 0] <= east)
+            & (bounds[:, 2] >= west)
+            & (bounds[:, 1] <= north)
+            & (bounds[:, 3] >= south)
+        )
+        here &= bounds[:, 2] - bounds[:, 0] < 180
+        return self._to_pixels(np.where(here, near, shapely.Point()))
+
+    def area(self, geometry: BaseGeometry) -> BaseGeometry:
+        """Carry what of an area lies around the tile to pixel space."""
+        copies = [translate(geometry, shift) for shift in (-360, 0, 360)]
+        near = shapely.union_all([shapely.intersection(copy, self.box) for copy in copies])
+        (carried,) = self._to_pixels(np.array([shapely.segmentize(near, SEGMENT_DEG)], dtype=object))
+        return carried
+
+    def _to_pixels(self, geometries: Geometries) -> Geometries:
+        def carry(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+            x, y = self._to_crs.transform(xy[:, 0], xy[:, 1])
+            return to_map(np.column_stack([x, y]), self._inverse)
+
+        return np.asarray(shapely.transform(geometries, carry), dtype=np.object_)
+
+
+def _middle_lon(tile: Tile) -> float:
+    x, y = tile.transform @ (tile.width / 2, tile.height / 2)
+    if tile.crs.is_geographic:
+        return float(x)  # may lie beyond 180°, as the tile's own coordinates do
+    (lon,), _ = lonlat(tile.path, tile.crs, np.array([x]), np.array([y]), TileError)
+    return float(lon)
+
+
+def _outline(tile: Tile) -> NDArray[np.float64]:
+    """Return longitude and latitude (N, 2) of a mesh over the tile: a pole inside it is on no edge."""
+    col, row = np.meshgrid(
+        np.linspace(0, tile.width, _OUTLINE_POINTS), np.linspace(0, tile.height, _OUTLINE_POINTS)
+    )
+    a, b, c, d, e, f = tile.transform[:6]
+    mapped: Any = to_map(np.column_stack([col.ravel(), row.ravel()]), (a, b, c, d, e, f))
+    return np.column_stack(lonlat(tile.path, tile.crs, mapped[:, 0], mapped[:, 1], TileError))
