@@ -25,16 +25,18 @@ class AreaOfInterest:
     _on_tiles: dict[str, BaseGeometry] = field(default_factory=dict)
 
     def patches(
-        self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, cols: int
+        self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
     ) -> NDArray[np.bool_]:
-        """Return which patches of lattice rows first..first + rows lie in the area, (rows · cols, P)."""
+        """Return which patches of a part of the lattice lie in the area, (rows · cols, P)."""
         if tile.path not in self._on_tiles:
             self._on_tiles[tile.path] = PixelSpace(tile).area(self.geometry)
         on_tile = self._on_tiles[tile.path]
         inside = np.zeros((rows * grid.rows, cols * grid.cols), dtype=np.uint8)
-        strip = shapely.box(0, first * scene_px, cols * scene_px, (first + rows) * scene_px)
+        strip = shapely.box(
+            left * scene_px, first * scene_px, (left + cols) * scene_px, (first + rows) * scene_px
+        )
         if not on_tile.is_empty and shapely.intersects(on_tile, strip):
-            transform = Affine.translation(0, first * scene_px) @ Affine.scale(
+            transform = Affine.translation(left * scene_px, first * scene_px) @ Affine.scale(
                 scene_px / grid.cols, scene_px / grid.rows
             )
             inside = rasterize([(on_tile, 1)], out_shape=inside.shape, transform=transform, dtype="uint8")

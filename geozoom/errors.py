@@ -29,6 +29,10 @@ class VectorError(GeozoomError):
     """An area of interest or a file of sites cannot be used."""
 
 
+class ClusterError(GeozoomError):
+    """A Dask cluster cannot be reached, or its workers cannot do the work."""
+
+
 class OrdersError(GeozoomError):
     """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
 

@@ -52,6 +52,23 @@ class Claims:
         self._claimed: dict[int, NDArray[np.bool_]] = {}
         self._maps: dict[tuple[int, int], _PixelMap | None] = {}
 
+    def leave(
+        self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Claim what nobody has claimed of a tile's scenes; return which are left, (n,), and their patches.
+
+        Args:
+            tile: Index of the tile; tiles ranked higher have had their turn.
+            row: (N,) lattice rows of its scenes.
+            col: (N,) lattice columns.
+            present: (N, P) patches that can be bought.
+        """
+        taken = self.taken(tile, row, col)
+        free = present & ~taken
+        kept = np.flatnonzero(free.any(axis=1) | ~taken.any(axis=1))
+        self.claim(tile, row[kept], col[kept], free[kept])
+        return kept, free[kept]
+
     def taken(self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which patches (N, P) of a tile's scenes touch a patch that another tile has claimed.
 

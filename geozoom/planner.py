@@ -47,6 +47,7 @@ def plan(
     area: Path | str | None = None,
     sites: Path | str | None = None,
     options: ReadOptions | None = None,
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Plan:
     """Choose the HR patches that are worth buying over all tiles at once.
@@ -62,6 +63,7 @@ def plan(
         area: Vector file of polygons; only patches whose centre lies in them are planned.
         sites: Vector file of points, boxes or polygons; scenes are these instead of a lattice.
         options: What the user says about rasters that do not say it themselves.
+        dask: Address of a Dask scheduler whose workers score the tiles; they must see the same paths.
         progress: Called after every batch.
 
     Raises:
@@ -69,10 +71,13 @@ def plan(
         ModelError: The checkpoint cannot be used.
         PriceListError: The price list cannot be used.
         VectorError: The area or the sites cannot be used.
-        ValueError: The budget is not a positive amount, or both an area and sites are given.
+        ClusterError: The Dask cluster cannot be used.
+        ValueError: The budget is not a positive amount, or sites are given with an area or a cluster.
     """
     if area is not None and sites is not None:
         raise ValueError("an area clips the lattice, and sites replace it: give one of them")
+    if dask is not None and sites is not None:
+        raise ValueError("sites are planned in one process: leave the cluster out")
     began = time.perf_counter()
     budget_cents = None if budget is None else to_cents(budget)
     price_list = prices if isinstance(prices, PriceList) else load_price_list(prices)
@@ -83,16 +88,17 @@ def plan(
     named = None if sites is None else read_sites(sites)
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
-    scored = score(
-        tiles,
-        policy,
-        limits or SceneLimits(),
-        threshold,
-        overlap=overlap,
-        area=wanted,
-        sites=placed,
-        progress=progress,
-    )
+    limits = limits or SceneLimits()
+    if dask is not None:
+        from geozoom.cluster import score_on
+
+        scored = score_on(
+            dask, tiles, policy, limits, threshold, overlap=overlap, area=wanted, progress=progress
+        )
+    else:
+        scored = score(
+            tiles, policy, limits, threshold, overlap=overlap, area=wanted, sites=placed, progress=progress
+        )
     patches = scored.candidates
     if placed is not None:
         patches = patches[_first_of_each_place(footprints(tiles, patches, card, placed))]

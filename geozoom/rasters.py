@@ -148,9 +148,18 @@ def choose_bands(
 
 
 def find_mask_band(dataset: Any) -> int | None:
-    """Return the 1-based number of a band described as `dataMask` (Sentinel Hub), 0 where data is missing."""
+    """Return the 1-based number of a band that is 0 where data is missing, or None.
+
+    It is described as `dataMask` (Sentinel Hub), or is the alpha band, which GDAL itself heeds only in
+    rasters of two or four bands.
+    """
+    bands = zip(dataset.descriptions, dataset.colorinterp, strict=True)
     return next(
-        (i for i, text in enumerate(dataset.descriptions, 1) if _MASK_NAME.fullmatch((text or "").strip())),
+        (
+            number
+            for number, (text, meaning) in enumerate(bands, 1)
+            if _MASK_NAME.fullmatch((text or "").strip()) or meaning == ColorInterp.alpha
+        ),
         None,
     )
 

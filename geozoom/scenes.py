@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from geozoom.area import AreaOfInterest
 
 ROWS_AT_ONCE_PX = 512
-"""Height of the strips that are read, so that a tiled raster's blocks are decoded once."""
+"""Height of what is read at once, so that a tiled raster's blocks are decoded once."""
+COLS_AT_ONCE_PX = 16384
+"""Width of it: wider than any Sentinel-2 granule, and a bound on memory for mosaics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ def read_scenes(
     limits: SceneLimits,
     area: AreaOfInterest | None = None,
 ) -> Iterator[SceneBlock]:
-    """Read all scenes of a tile, strip by strip.
+    """Read all scenes of a tile, strip by strip, and wide strips in parts.
 
     Args:
         tile: The tile.
@@ -119,42 +122,44 @@ def read_scenes(
     with ExitStack() as stack:
         dataset = stack.enter_context(tile.open())
         mask = None if tile.clouds is None else stack.enter_context(tile.open_clouds())
-        for first, count in _strips(rows, max(1, ROWS_AT_ONCE_PX // scene_px)):
-            wanted = None if area is None else area.patches(tile, grid, scene_px, first, count, cols)
+        down = _strips(rows, max(1, ROWS_AT_ONCE_PX // scene_px))
+        across = _strips(cols, max(1, COLS_AT_ONCE_PX // scene_px))
+        for (first, count), (left, wide) in product(down, across):
+            wanted = None if area is None else area.patches(tile, grid, scene_px, first, count, left, wide)
             if wanted is not None and not wanted.any():
                 yield nothing(scene_px, grid, Skipped(outside=len(wanted)))
                 continue
-            top = first * scene_px
-            height = min(count * scene_px, tile.height - top)
-            window = Window(0, top, tile.width, height)
+            height = min(count * scene_px, tile.height - first * scene_px)
+            width = min(wide * scene_px, tile.width - left * scene_px)
+            window = Window(left * scene_px, first * scene_px, width, height)
             pixels = tile.read(dataset, window, display)
             rgb, valid = pixels.rgb, pixels.valid
-            pad = ((0, count * scene_px - height), (0, cols * scene_px - tile.width))
+            pad = ((0, count * scene_px - height), (0, wide * scene_px - width))
             # The policy sees a mirror image beyond the tile's edge, but nothing there can be bought.
             rgb = np.pad(rgb, ((0, 0), *pad), mode="symmetric")
             inside = np.pad(valid, pad)
             valid = np.pad(valid, pad, mode="symmetric")
             # (3, rows, px, cols, px) → (rows · cols, 3, px, px)
             images = (
-                rgb.reshape(3, count, scene_px, cols, scene_px)
+                rgb.reshape(3, count, scene_px, wide, scene_px)
                 .transpose(1, 3, 0, 2, 4)
                 .reshape(-1, 3, scene_px, scene_px)
             )
-            holds = _cut(valid, count, cols, scene_px)
+            holds = _cut(valid, count, wide, scene_px)
             share = holds.mean(axis=(1, 2))
             enough = (share > 0) & (1 - share <= limits.max_nodata)
             clear = np.ones_like(enough)
             if mask is not None:
                 clouds = np.pad(tile.read_clouds(mask, window), pad, mode="symmetric")
-                clouded = (_cut(clouds, count, cols, scene_px) & holds).sum(axis=(1, 2))
+                clouded = (_cut(clouds, count, wide, scene_px) & holds).sum(axis=(1, 2))
                 clear = clouded <= limits.max_cloud * holds.sum(axis=(1, 2))
             asked = np.ones_like(enough) if wanted is None else wanted.any(axis=1)
             kept = np.flatnonzero(asked & enough & clear)
-            lattice_row, lattice_col = np.divmod(kept, cols)
-            present = patch_shares(_cut(inside, count, cols, scene_px)[kept], grid) >= 0.5
+            lattice_row, lattice_col = np.divmod(kept, wide)
+            present = patch_shares(_cut(inside, count, wide, scene_px)[kept], grid) >= 0.5
             yield SceneBlock(
                 row=lattice_row + first,
-                col=lattice_col,
+                col=lattice_col + left,
                 images=fill_missing(images[kept], holds[kept]),
                 present=present if wanted is None else present & wanted[kept],
                 skipped=Skipped(
@@ -179,13 +184,12 @@ def nothing(scene_px: int, grid: PatchGrid, skipped: Skipped) -> SceneBlock:
     )
 
 
-def _strips(rows: int, at_once: int) -> Iterator[tuple[int, int]]:
-    """Yield first row and number of lattice rows; the last row, which may overhang, is never alone."""
-    first = 0
-    while first < rows:
-        count = rows - first if rows - first <= at_once + 1 else at_once
-        yield first, count
-        first += count
+def _strips(total: int, at_once: int) -> list[tuple[int, int]]:
+    """Return first and number of lattice rows or columns; the last, which may overhang, is never alone."""
+    starts = list(range(0, max(1, total - 1), at_once))
+    return [(first, min(at_once, total - first)) for first in starts[:-1]] + [
+        (starts[-1], total - starts[-1])
+    ]
 
 
 def _cut(valid: NDArray[np.bool_], rows: int, cols: int, side: int) -> NDArray[np.bool_]:

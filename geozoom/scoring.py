@@ -14,7 +14,7 @@ from geozoom.ahead import read_ahead
 from geozoom.area import AreaOfInterest
 from geozoom.errors import TileError
 from geozoom.inference import PolicyRunner
-from geozoom.model import PatchDrop
+from geozoom.model import ModelCard, PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
@@ -95,11 +95,8 @@ def score(
     card = model.card
     runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    total = sum(rows * cols for rows, cols in (lattice_shape(tile, card.lr_px) for tile in tiles))
-    total = total if sites is None else len(sites.sites)
-    columns: list[tuple[NDArray[Any], ...]] = []
-    zeros: list[str] = []
-    scenes, skipped = 0, Skipped()
+    total = count_scenes(tiles, card) if sites is None else len(sites.sites)
+    gathered = Gathered(tiles)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
         order = ranked(tiles, overlap)
@@ -108,59 +105,91 @@ def score(
                 order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
             )
             return
-        claims = Claims(tiles, card.grid, card.lr_px)
+        claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
         for index in order:
             for block in read_scenes(
                 tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
             ):
-                yield index, block if overlap == "all" else _once(claims, index, block)
+                yield index, block if claims is None else _once(claims, index, block)
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
         for index, block in read_ahead(blocks, BLOCKS_AHEAD):
-            skipped = skipped + block.skipped
-            scenes += len(block.row)
-            tile = tiles[index]
-            if block.zero_pixels and tile.untagged_zeros and tile.name not in zeros:
-                zeros.append(tile.name)
+            gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
                 s = runner.probabilities(block.images)
                 scene, patch = np.nonzero(block.present & (s > threshold))
-                columns.append(
-                    (
-                        np.full(len(scene), index, dtype=np.int32),
-                        block.row[scene].astype(np.int32),
-                        block.col[scene].astype(np.int32),
-                        patch.astype(np.uint8),
-                        s[scene, patch],
-                    )
-                )
+                gathered.add(index, block.row[scene], block.col[scene], patch, s[scene, patch])
             if progress is not None:
-                progress(scenes + skipped.total, total)
-    if not scenes:
-        raise TileError(
-            f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata values "
-            "or raise --max-nodata or --max-cloud, and see that the area or the sites lie on the tiles"
+                progress(gathered.scenes + gathered.skipped.total, total)
+    return gathered.result()
+
+
+def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
+    """Return the number of scenes on all lattices."""
+    return sum(rows * cols for rows, cols in (lattice_shape(tile, card.lr_px) for tile in tiles))
+
+
+class Gathered:
+    """What scoring has found so far."""
+
+    def __init__(self, tiles: Sequence[Tile]) -> None:
+        self._tiles = tiles
+        self._columns: list[tuple[NDArray[Any], ...]] = []
+        self._with_zeros: dict[str, None] = {}
+        self.scenes = 0
+        self.skipped = Skipped()
+
+    def count(self, tile: int, scenes: int, skipped: Skipped, zero_pixels: int) -> None:
+        """Count scenes of a tile that the policy saw, those left out, and unmarked zeros."""
+        self.scenes += scenes
+        self.skipped = self.skipped + skipped
+        if zero_pixels and self._tiles[tile].untagged_zeros:
+            self._with_zeros[self._tiles[tile].name] = None
+
+    def add(
+        self,
+        tile: int,
+        row: NDArray[Any],
+        col: NDArray[Any],
+        patch: NDArray[Any],
+        probability: NDArray[np.float32],
+    ) -> None:
+        """Add candidates of a tile, in columns (n,)."""
+        self._columns.append(
+            (
+                np.full(len(row), tile, dtype=np.int32),
+                row.astype(np.int32),
+                col.astype(np.int32),
+                patch.astype(np.uint8),
+                probability,
+            )
         )
-    names = tuple(Patches.__dataclass_fields__)
-    return Scored(
-        candidates=Patches(
-            **{
-                name: np.concatenate(parts)
-                for name, parts in zip(names, zip(*columns, strict=True), strict=True)
-            }
-        ),
-        scenes=scenes,
-        skipped=skipped,
-        tiles_with_zeros=tuple(zeros),
-    )
+
+    def result(self) -> Scored:
+        """Return all of it.
+
+        Raises:
+            TileError: The policy saw no scene at all.
+        """
+        if not self.scenes:
+            raise TileError(
+                f"none of the {self.skipped.total} scenes of {len(self._tiles)} tile(s) can be used "
+                f"({self.skipped}); check nodata values or raise --max-nodata or --max-cloud, and see that the area "
+                "or the sites lie on the tiles"
+            )
+        names = tuple(Patches.__dataclass_fields__)
+        columns = [np.concatenate(parts) for parts in zip(*self._columns, strict=True)]
+        return Scored(
+            candidates=Patches(**dict(zip(names, columns, strict=True))),
+            scenes=self.scenes,
+            skipped=self.skipped,
+            tiles_with_zeros=tuple(self._with_zeros),
+        )
 
 
 def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
     """Leave out what a tile ranked higher has planned already, and claim the rest."""
-    taken = claims.taken(tile, block.row, block.col)
-    present = block.present & ~taken
-    kept = np.flatnonzero(present.any(axis=1) | ~taken.any(axis=1))
-    claims.claim(tile, block.row[kept], block.col[kept], present[kept])
+    kept, present = claims.leave(tile, block.row, block.col, block.present)
     if len(kept) == len(block.row):
         return replace(block, present=present)
     return replace(
@@ -168,6 +197,6 @@ def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
         row=block.row[kept],
         col=block.col[kept],
         images=block.images[kept],
-        present=present[kept],
+        present=present,
         skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
     )

@@ -208,9 +208,9 @@ def test_unusable_vectors_are_refused_in_one_line(
 
 
 def test_vectors_without_a_crs_and_names_given_twice_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.shp", [Point(0, 0)])
+    file.with_suffix(".prj").unlink()
     with pytest.raises(VectorError, match="has no CRS; assign one"):
-        file = write(tmp_path / "a.shp", [Point(0, 0)])
-        file.with_suffix(".prj").unlink()
         read_sites(file)
     with pytest.raises(VectorError, match="more than one site has id '7'"):
         read_sites(write(tmp_path / "b.gpkg", [Point(0, 0), Point(1, 1)], id=["7", "7"]))

@@ -261,16 +261,25 @@ def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: Writ
     np.testing.assert_allclose(block.images, 100 / 255, atol=0.01)
 
 
-def test_scenes_do_not_depend_on_how_high_the_strips_are(
-    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rows", "cols", "parts"), [(16, 16384, 2), (512, 8, 5), (16, 16, 6)])
+def test_scenes_do_not_depend_on_how_much_is_read_at_once(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, rows: int, cols: int, parts: int
 ) -> None:
-    tile = open_one(write_raster(height=33, width=40))  # the last lattice row holds one row of pixels
+    # The last lattice row and column hold one row and column of pixels.
+    tile = open_one(write_raster(height=33, width=41))
     whole = scenes(tile)
-    monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", 16)
-    strips = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits()))
-    assert len(strips) == 2
-    np.testing.assert_array_equal(np.concatenate([strip.images for strip in strips]), whole.images)
-    np.testing.assert_array_equal(np.concatenate([strip.row for strip in strips]), whole.row)
+    monkeypatch.setattr("geozoom.scenes.ROWS_AT_ONCE_PX", rows)
+    monkeypatch.setattr("geozoom.scenes.COLS_AT_ONCE_PX", cols)
+    blocks = list(read_scenes(tile, scene_px=8, grid=GRID, display=DISPLAY, limits=SceneLimits()))
+    assert len(blocks) == parts
+    row = np.concatenate([block.row for block in blocks])
+    col = np.concatenate([block.col for block in blocks])
+    ranked = np.lexsort((col, row))
+    np.testing.assert_array_equal(row[ranked], whole.row)
+    np.testing.assert_array_equal(col[ranked], whole.col)
+    for name in ("images", "present"):
+        together = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(together[ranked], getattr(whole, name))
 
 
 def test_zeros_that_nothing_marks_are_counted(write_raster: WriteRaster) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -191,8 +193,24 @@ def stderr_console(quiet: bool = False) -> Console:
 
     # Whatever rasterio logs as an error is raised as well, and reaches the user as one sentence.
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)
+    _hush_undecodable_remarks()
     # markup=False: tile names and price lists may hold square brackets.
     return Console(stderr=True, quiet=quiet, highlight=False, markup=False)
+
+
+def _hush_undecodable_remarks() -> None:
+    """Keep off stderr that rasterio could not decode what GDAL quotes from a damaged file: it goes on."""
+    report, show = sys.unraisablehook, sys.excepthook
+
+    def unraisable(failed: sys.UnraisableHookArgs) -> None:
+        if "rasterio" not in str(failed.object):
+            report(failed)
+
+    def shown(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not (kind is UnicodeDecodeError and traceback is None):
+            show(kind, error, traceback)
+
+    sys.unraisablehook, sys.excepthook = unraisable, shown
 
 
 def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:

@@ -54,6 +54,11 @@ SHOWN_ORDERS = 20
     type=click.Path(path_type=Path),
     help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
 )
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Scheduler of a running Dask cluster, as tcp://host:8786; its workers read the tiles by the same paths.",
+)
 @options.raster_options("", "TILES")
 @click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
 @options.human_options
@@ -71,6 +76,7 @@ def command(
     overlap: Literal["latest", "clearest", "first", "all"],
     aoi: Path | None,
     sites: Path | None,
+    dask: str | None,
     bands: tuple[int, int, int] | None,
     scale: float | None,
     offset: float | None,
@@ -85,6 +91,8 @@ def command(
     """
     if aoi is not None and sites is not None:
         raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
+    if dask is not None and sites is not None:
+        raise click.UsageError("--sites are planned in one process: leave --dask out")
     with interrupts.held():
         options.check_json(as_json, output)
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
@@ -105,6 +113,7 @@ def command(
             area=aoi,
             sites=sites,
             options=read_options,
+            dask=dask,
             progress=progress,
         )
     chosen.write(output, overwrite=overwrite)

@@ -1,0 +1,193 @@
+"""Scoring on an existing Dask cluster: a task for each tile, and one budget over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from geozoom.area import AreaOfInterest
+from geozoom.errors import ClusterError, GeozoomError
+from geozoom.inference import PolicyRunner
+from geozoom.model import PatchDrop
+from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.rasters import Display
+from geozoom.scenes import SceneLimits, Skipped, read_scenes
+from geozoom.scoring import GDAL_CACHE_MB, Gathered, Progress, Scored, count_scenes
+from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_S = 10
+"""How long a scheduler may take to answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredTile:
+    """What a worker found on one tile, as if no other tile showed its places."""
+
+    row: NDArray[np.int32]
+    """(N,) lattice row of each scene that the policy saw."""
+    col: NDArray[np.int32]
+    """(N,) lattice column of each scene."""
+    present: NDArray[np.bool_]
+    """(N, P) patches that can be bought."""
+    scene: NDArray[np.int32]
+    """(M,) scene of each patch above the threshold, as its place in `row`."""
+    patch: NDArray[np.uint8]
+    """(M,) patch ids."""
+    probability: NDArray[np.float32]
+    """(M,) s_p."""
+    skipped: Skipped
+    """Scenes left out."""
+    zero_pixels: int
+    """Valid pixels of which all digital numbers are 0."""
+
+
+def score_on(
+    address: str,
+    tiles: Sequence[Tile],
+    model: PatchDrop,
+    limits: SceneLimits,
+    threshold: float,
+    *,
+    overlap: OverlapRule = "latest",
+    area: AreaOfInterest | None = None,
+    progress: Progress | None = None,
+) -> Scored:
+    """Run the policy over every scene of every tile on a cluster; what `score` finds, feature for feature.
+
+    A tile whose worker dies is scored again by another one.
+
+    Args:
+        address: Of the scheduler, as tcp://host:8786.
+        tiles: The tiles; workers open them by the same paths.
+        model: Its policy decides.
+        limits: Which scenes are left out.
+        threshold: Candidates have a probability above it.
+        overlap: Which tile is planned where several show the same place.
+        area: Where patches may be bought; None for everywhere.
+        progress: Called after every tile.
+
+    Raises:
+        ClusterError: No scheduler answers, or its workers cannot do the work.
+        TileError: A tile cannot be read to its end, or no scene can be used.
+    """
+    card = model.card
+    order = ranked(tiles, overlap)
+    gathered = Gathered(tiles)
+    claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
+    total = count_scenes(tiles, card)
+    with _connected(address) as client:
+        shared = client.scatter(model, broadcast=True)
+        waiting = [
+            client.submit(score_tile, tiles[index], shared, limits, threshold, area, pure=False)
+            for index in order
+        ]
+        for place, index in enumerate(order):
+            found: ScoredTile = waiting[place].result()
+            waiting[place].release()
+            kept, present = np.arange(len(found.row)), found.present
+            if claims is not None:
+                row, col = found.row.astype(np.int64), found.col.astype(np.int64)
+                kept, present = claims.leave(index, row, col, found.present)
+            bought = np.zeros_like(found.present)
+            bought[kept] = present
+            left = bought[found.scene, found.patch]
+            scene = found.scene[left]
+            overlapped = Skipped(overlap=len(found.row) - len(kept))
+            gathered.count(index, len(kept), found.skipped + overlapped, found.zero_pixels)
+            gathered.add(
+                index, found.row[scene], found.col[scene], found.patch[left], found.probability[left]
+            )
+            if progress is not None:
+                progress(gathered.scenes + gathered.skipped.total, total)
+    return gathered.result()
+
+
+def score_tile(
+    tile: Tile, model: PatchDrop, limits: SceneLimits, threshold: float, area: AreaOfInterest | None
+) -> ScoredTile:
+    """Run the policy over every scene of one tile: the work of one task.
+
+    Raises:
+        TileError: The tile cannot be read to its end.
+    """
+    try:
+        return _scored(tile, model, limits, threshold, area)
+    except GeozoomError as error:
+        raise type(error)(str(error)) from None  # what caused it, GDAL's own error, cannot travel
+
+
+def _scored(
+    tile: Tile, model: PatchDrop, limits: SceneLimits, threshold: float, area: AreaOfInterest | None
+) -> ScoredTile:
+    card = model.card
+    runner = PolicyRunner(model)
+    display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
+    rows, cols, presents, scenes, patches, probabilities = [], [], [], [], [], []
+    skipped, zeros, seen = Skipped(), 0, 0
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+        for block in read_scenes(
+            tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
+        ):
+            s = runner.probabilities(block.images)
+            scene, patch = np.nonzero(block.present & (s > threshold))
+            rows.append(block.row.astype(np.int32))
+            cols.append(block.col.astype(np.int32))
+            presents.append(block.present)
+            scenes.append((scene + seen).astype(np.int32))
+            patches.append(patch.astype(np.uint8))
+            probabilities.append(s[scene, patch])
+            seen += len(block.row)
+            skipped, zeros = skipped + block.skipped, zeros + block.zero_pixels
+    return ScoredTile(
+        row=np.concatenate(rows),
+        col=np.concatenate(cols),
+        present=np.concatenate(presents),
+        scene=np.concatenate(scenes),
+        patch=np.concatenate(patches),
+        probability=np.concatenate(probabilities),
+        skipped=skipped,
+        zero_pixels=zeros,
+    )
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    """Connect to a scheduler; leave nothing of ours running on it.
+
+    Raises:
+        ClusterError: It cannot be reached, or fails in the middle.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ClusterError(
+            "a Dask cluster needs distributed; install it with pip install 'geozoom[dask]'"
+        ) from error
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"{address}: no Dask scheduler answers there ({error}); start one with `dask scheduler` and give its "
+            "address, as tcp://host:8786"
+        ) from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ClusterError(f"{address}: the Dask cluster has no workers; start some with `dask worker`")
+        try:
+            yield client
+        except GeozoomError:
+            raise
+        except Exception as error:
+            raise ClusterError(
+                f"{address}: the Dask cluster failed ({type(error).__name__}: {str(error).splitlines()[0]}); its "
+                "workers need geozoom of this version, and must see the tiles by the same paths"
+            ) from error
