@@ -91,7 +91,9 @@ def score_on(
             for index in order
         ]
         for place, index in enumerate(order):
-            found: ScoredTile = waiting[place].result()
+            found: ScoredTile | GeozoomError = waiting[place].result()
+            if isinstance(found, GeozoomError):
+                raise found
             waiting[place].release()
             kept, present = np.arange(len(found.row)), found.present
             if claims is not None:
@@ -113,16 +115,17 @@ def score_on(
 
 def score_tile(
     tile: Tile, model: PatchDrop, limits: SceneLimits, threshold: float, area: AreaOfInterest | None
-) -> ScoredTile:
+) -> ScoredTile | GeozoomError:
     """Run the policy over every scene of one tile: the work of one task.
 
-    Raises:
-        TileError: The tile cannot be read to its end.
+    Returns:
+        What was found, or why the tile cannot be used: an error raised here would have to travel with the
+        error of GDAL that caused it, which cannot.
     """
     try:
         return _scored(tile, model, limits, threshold, area)
     except GeozoomError as error:
-        raise type(error)(str(error)) from None  # what caused it, GDAL's own error, cannot travel
+        return type(error)(str(error))
 
 
 def _scored(
