@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
 from geozoom.tiles import Tile
-from geozoom.vectors import PixelSpace, read_vectors
+from geozoom.vectors import PixelSpace, polygons_of, read_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,4 +52,7 @@ def read_area(path: Path | str) -> AreaOfInterest:
         VectorError: The file cannot be used.
     """
     frame = read_vectors(path, ("Polygon", "MultiPolygon"))
-    return AreaOfInterest(geometry=shapely.make_valid(frame.geometry.union_all()))
+    geometry = polygons_of(shapely.make_valid(frame.geometry.to_numpy()))
+    if geometry.is_empty:
+        raise VectorError(f"{path}: its polygons have no area; correct them")
+    return AreaOfInterest(geometry=geometry)

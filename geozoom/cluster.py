@@ -12,7 +12,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from geozoom.area import AreaOfInterest
-from geozoom.errors import ClusterError, GeozoomError
+from geozoom.errors import ClusterError, GeozoomError, first_line
 from geozoom.inference import PolicyRunner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
@@ -177,10 +177,10 @@ def _connected(address: str) -> Iterator[Client]:
         ) from error
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         raise ClusterError(
-            f"{address}: no Dask scheduler answers there ({error}); start one with `dask scheduler` and give its "
-            "address, as tcp://host:8786"
+            f"{address}: no Dask scheduler answers there ({first_line(error)}); start one with "
+            "`dask scheduler` and give its address, as tcp://host:8786"
         ) from error
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
@@ -191,6 +191,6 @@ def _connected(address: str) -> Iterator[Client]:
             raise
         except Exception as error:
             raise ClusterError(
-                f"{address}: the Dask cluster failed ({type(error).__name__}: {str(error).splitlines()[0]}); its "
+                f"{address}: the Dask cluster failed ({type(error).__name__}: {first_line(error)}); its "
                 "workers need geozoom of this version, and must see the tiles by the same paths"
             ) from error

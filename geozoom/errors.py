@@ -51,3 +51,8 @@ class RecipeError(GeozoomError):
 
 class RunError(GeozoomError):
     """A training run cannot start, resume or go on."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of a library says in its first line, or its type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
 """What is read from a folder; a file of any other suffix can be named itself."""
-_SIDECARS = (".xml", ".ovr", ".msk", ".tfw", ".j2w", ".prj", ".txt", ".md", ".json", ".csv")
+SIDECARS = (".xml", ".ovr", ".msk", ".tfw", ".j2w", ".prj", ".txt", ".md", ".json", ".csv")
+"""Suffixes of what lies beside rasters without being one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def find_rasters(inputs: Iterable[str]) -> Found:
                     )
                 rasters.update(dict.fromkeys(map(str, inside)))
                 others = (file for file in files if file not in inside)
-                ignored.extend(str(file) for file in others if file.suffix.lower() not in _SIDECARS)
+                ignored.extend(str(file) for file in others if file.suffix.lower() not in SIDECARS)
             else:
                 rasters[str(path)] = None
         except OSError as error:

@@ -14,12 +14,58 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from geozoom.errors import ModelError
 
 BlockKind = Literal["basic", "bottleneck", "cifar"]
 StemKind = Literal["cifar", "imagenet"]
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions, as torchvision's: its module would bring half of torch's compiler along."""
+
+    expansion = 1
+
+    def __init__(
+        self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inplanes, H, W) to (B, planes, H/stride, W/stride)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """A 3×3 convolution, which takes the stride, between two 1×1 ones, as torchvision's."""
+
+    expansion = 4
+
+    def __init__(
+        self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inplanes, planes, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inplanes, H, W) to (B, 4 · planes, H/stride, W/stride)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return F.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
 class CifarBlock(nn.Module):
@@ -55,7 +101,7 @@ class ResNet(nn.Module):
     """A residual network: stem, groups of blocks (the stride is 2 from the second group on), linear.
 
     Args:
-        block: "basic" and "bottleneck" are torchvision's blocks, "cifar" is He et al. §4.2.
+        block: "basic" and "bottleneck" as in torchvision, "cifar" is He et al. §4.2.
         depths: Number of blocks in each group.
         widths: Channels of each group, before a bottleneck's expansion.
         num_outputs: Classes of a classifier, patches of a policy.
@@ -107,7 +153,7 @@ def _group(
             layers.append(CifarBlock(inplanes, planes, step))
             inplanes = planes
             continue
-        kind = BasicBlock if block == "basic" else Bottleneck
+        kind: type[BasicBlock | Bottleneck] = BasicBlock if block == "basic" else Bottleneck
         outplanes = planes * kind.expansion
         downsample = None
         if step != 1 or inplanes != outplanes:

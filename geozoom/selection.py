@@ -10,7 +10,6 @@ Pure NumPy, no I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +96,8 @@ def _options(
     area_dm2: NDArray[np.int64],
     prices: PriceList,
 ) -> dict[int, _Options]:
-    # By order, then by value per area, then as they came.
-    ranked = np.lexsort((np.arange(len(order)), -value / area_dm2, order))
+    # By order, then by value per area, then as they came (lexsort is stable).
+    ranked = np.lexsort((-value / area_dm2, order))
     if not len(ranked):
         return {}
     starts = np.flatnonzero(np.diff(order[ranked])) + 1
@@ -113,57 +112,52 @@ def _options(
     return found
 
 
-def upper_hull(costs: NDArray[np.int64], values: NDArray[np.float64]) -> list[int]:
+def upper_hull(costs: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the options on the upper convex hull of (cost, value), from option 0 on.
 
     Both arrays rise from 0; of options of equal cost only the most valuable can be on the hull.
     """
-    hull = [0]
-    for index in range(1, len(costs)):
-        if index + 1 < len(costs) and costs[index + 1] == costs[index]:
-            continue
-        while len(hull) > 1:
-            before, last = hull[-2], hull[-1]
-            # `last` lies on or below the line from `before` to `index`.
-            if (values[last] - values[before]) * float(costs[index] - costs[before]) <= (
-                values[index] - values[before]
-            ) * float(costs[last] - costs[before]):
-                hull.pop()
-            else:
-                break
-        hull.append(index)
+    last_of_cost = np.append(np.flatnonzero(np.diff(costs)), len(costs) - 1)
+    hull = np.union1d(0, last_of_cost)
+    while len(hull) > 2:
+        # What lies below the line between its neighbours is on no hull; the curve is nearly concave, so that
+        # a few rounds find all of it.
+        dear, worth = np.diff(costs[hull]).astype(np.float64), np.diff(values[hull])
+        below = worth[:-1] * (dear[:-1] + dear[1:]) <= (worth[:-1] + worth[1:]) * dear[:-1]
+        if not below.any():
+            break
+        hull = hull[np.r_[True, ~below, True]]
     return hull
 
 
 def _greedy_on_hulls(options: dict[int, _Options], budget_cents: int) -> tuple[dict[int, int], float]:
     """Take hull increments by value per cost; return the counts taken and the relaxed optimum."""
-    keys, counts, costs, values = [], [], [], []
-    for key, option in options.items():
-        hull = upper_hull(option.costs, option.values)
-        for before, after in pairwise(hull):
-            keys.append(key)
-            counts.append(after)
-            costs.append(int(option.costs[after] - option.costs[before]))
-            values.append(float(option.values[after] - option.values[before]))
+    hulls = {key: upper_hull(option.costs, option.values) for key, option in options.items()}
+    keys = np.concatenate([np.full(len(hull) - 1, key) for key, hull in hulls.items()])
+    before = np.concatenate([hull[:-1] for hull in hulls.values()])
+    after = np.concatenate([hull[1:] for hull in hulls.values()])
+    costs = np.concatenate([np.diff(options[key].costs[hull]) for key, hull in hulls.items()])
+    values = np.concatenate([np.diff(options[key].values[hull]) for key, hull in hulls.items()])
     with np.errstate(divide="ignore"):
-        ratio = np.asarray(values) / np.asarray(costs, dtype=float)
+        ranked = np.argsort(-values / costs, kind="stable")
+    spent = np.cumsum(costs[ranked])
+    fitting = int(np.searchsorted(spent, budget_cents, side="right"))
     taken: dict[int, int] = {}
-    closed: set[int] = set()
-    left = budget_cents
-    reached = 0.0
-    bound: float | None = None
-    for index in np.argsort(-ratio, kind="stable"):
-        key, cost = keys[index], costs[index]
-        if cost > left and bound is None:
-            # Everything so far fitted, so the relaxation splits just this increment.
-            bound = reached + values[index] * left / cost
-        if key in closed or cost > left:
-            closed.add(key)
-            continue
-        taken[key] = counts[index]
-        left -= cost
-        reached += values[index]
-    return taken, reached if bound is None else bound
+    # An order's increments come in their order, as the hull is concave: its last one here says how many.
+    taken.update(zip(keys[ranked[:fitting]].tolist(), after[ranked[:fitting]].tolist(), strict=True))
+    left = budget_cents - (int(spent[fitting - 1]) if fitting else 0)
+    reached = float(values[ranked[:fitting]].sum())
+    if fitting == len(ranked):
+        return taken, reached
+    # Everything so far fitted, so the relaxation splits just this increment.
+    bound = reached + float(values[ranked[fitting]]) * left / int(costs[ranked[fitting]])
+    rest = ranked[fitting:]
+    for index in rest[costs[rest] <= left].tolist():
+        key, cost = int(keys[index]), int(costs[index])
+        if cost <= left and taken.get(key, 0) == before[index]:
+            taken[key] = int(after[index])
+            left -= cost
+    return taken, bound
 
 
 def _spend_the_rest(options: dict[int, _Options], taken: dict[int, int], left: int) -> int:

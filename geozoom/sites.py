@@ -7,6 +7,7 @@ the tile's axes with fMoW's share of context, at least the model's size; its lon
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,9 +59,7 @@ def read_sites(path: Path | str) -> Sites:
     names = [str(number) for number in range(1, len(frame) + 1)]
     if column is not None:
         names = [str(value) for value in frame[column]]
-        twice = (
-            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        )
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
         if twice:
             raise VectorError(f"{path}: more than one site has {column} {twice[0]!r}; give each its own")
     return Sites(names=tuple(names), geometries=frame.geometry.to_numpy())

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.errors import RasterioError
@@ -140,15 +140,15 @@ class Tile:
         """Open the cloud mask on the tile's grid.
 
         Raises:
-            TileError: It cannot be opened, or has no CRS.
+            TileError: It can no longer be opened.
         """
         if self.clouds is None:
             raise ValueError(f"{self.path}: has no cloud mask")
-        with open_raster(self.clouds.dataset, TileError) as dataset:
-            if dataset.crs is None:
-                raise TileError(f"{self.clouds.dataset}: a cloud mask needs a CRS; give a georeferenced one")
-            with self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped:
-                yield warped
+        with (
+            open_raster(self.clouds.dataset, TileError) as dataset,
+            self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped,
+        ):
+            yield warped
 
     def _warped(self, dataset: Any, crs: str, nodata: float | None, *, nearest: bool = False) -> Any:
         try:
@@ -303,6 +303,9 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
                 f"{source.name}: {grid.width} × {grid.height} px at the model's GSD, smaller than one scene of "
                 f"{scene_px} × {scene_px} px; give a larger tile"
             )
+        clouds = options.clouds or source.clouds
+        if clouds is not None:
+            _check_cover(source.name, grid, clouds)
         marks = {flag.name for flags in dataset.mask_flag_enums for flag in flags}
         mask_band = find_mask_band(dataset)
         return Tile(
@@ -317,8 +320,28 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
             regridded=grid is not own,
             nodata=nodata,
             untagged_zeros=nodata is None and mask_band is None and marks == {"all_valid"},
-            clouds=options.clouds or source.clouds,
+            clouds=clouds,
         )
+
+
+def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
+    """Refuse a cloud mask that says nothing of a part of a tile: it would pass for clear.
+
+    Raises:
+        TileError: It does not cover the tile, has no CRS or cannot be opened.
+    """
+    with open_raster(clouds.dataset, TileError) as mask:
+        if mask.crs is None:
+            raise TileError(f"{clouds.dataset}: a cloud mask needs a CRS; give a georeferenced one")
+        col, row = np.meshgrid(np.linspace(0, grid.width, 17), np.linspace(0, grid.height, 17))
+        to_mask = Transformer.from_crs(grid.crs, CRS.from_user_input(mask.crs), always_xy=True)
+        a, b, c, d, e, f = grid.transform[:6]
+        x, y = to_mask.transform(a * col + b * row + c, d * col + e * row + f)
+        a, b, c, d, e, f = (~mask.transform)[:6]
+        at_col, at_row = a * x + b * y + c, d * x + e * y + f
+        inside = (at_col > -1) & (at_col < mask.width + 1) & (at_row > -1) & (at_row < mask.height + 1)
+        if not inside.all():
+            raise TileError(f"{clouds.dataset}: a cloud mask that does not cover {name}; give one that does")
 
 
 def _own_grid(name: str, dataset: Any, options: ReadOptions, nodata: float | None) -> tuple[PixelGrid, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pyproj import Transformer
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from geozoom.errors import TileError, VectorError
+from geozoom.errors import TileError, VectorError, first_line
 from geozoom.grid import to_map
 from geozoom.ground import lonlat
 from geozoom.tiles import Tile
@@ -41,14 +42,16 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     """
     import geopandas
 
-    if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
-        raise VectorError(f"{path}: no such file; check the path")
     try:
+        if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
+            raise VectorError(f"{path}: no such file; check the path")
         read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
-        frame = read(path)
-    except (RuntimeError, ValueError, OSError, ImportError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
+            frame = read(path)
+    except (RuntimeError, ValueError, OSError, ImportError, KeyError, shapely.errors.ShapelyError) as error:
         raise VectorError(
-            f"{path}: cannot be read as vectors ({str(error).splitlines()[0]}); give a format that GDAL reads, "
+            f"{path}: cannot be read as vectors ({first_line(error)}); give a format that GDAL reads, "
             "such as GeoJSON or GeoPackage"
         ) from error
     if not isinstance(frame, geopandas.GeoDataFrame) or frame.empty:
@@ -74,6 +77,12 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if not np.isfinite(placed.total_bounds).all():
         raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     return placed
+
+
+def polygons_of(geometries: Geometries) -> BaseGeometry:
+    """Return the union of all polygons in some geometries, without the lines that making valid leaves."""
+    parts = shapely.get_parts(shapely.get_parts(geometries))  # collections may hold multipolygons
+    return shapely.union_all(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
 
 
 class PixelSpace:
@@ -117,7 +126,7 @@ class PixelSpace:
     def area(self, geometry: BaseGeometry) -> BaseGeometry:
         """Carry what of an area lies around the tile to pixel space."""
         copies = [translate(geometry, shift) for shift in (-360, 0, 360)]
-        near = shapely.union_all([shapely.intersection(copy, self.box) for copy in copies])
+        near = polygons_of(np.array([shapely.intersection(copy, self.box) for copy in copies], dtype=object))
         (carried,) = self._to_pixels(np.array([shapely.segmentize(near, SEGMENT_DEG)], dtype=object))
         return carried
 

@@ -92,7 +92,7 @@ def joined(files: Sequence[str], name: str, problem: type[GeozoomError]) -> str:
     inverse = ~first.transform
     corners = [inverse @ (part.transform.c, part.transform.f) for part in parts]
     for part, (col, row) in zip(parts, corners, strict=True):
-        alike = (part.crs, part.dtypes, part.nodata) == (first.crs, first.dtypes, first.nodata)
+        alike = (part.crs, part.dtypes, repr(part.nodata)) == (first.crs, first.dtypes, repr(first.nodata))
         moved = first.transform @ Affine.translation(col, row)
         on_grid = all(abs(at - round(at)) <= _ALIGNED_PX for at in (col, row))
         if not alike or not on_grid or not moved.almost_equals(part.transform, 1e-6):
@@ -129,8 +129,10 @@ def _part(path: str, problem: type[GeozoomError]) -> _Part:
             raise problem(
                 f"{path}: has a mask, which would be lost beside the other files; write it as a nodata value"
             )
+        files = dataset.files
         return _Part(
-            path=path,
+            # A virtual raster names files as GDAL does: /vsis3/…, not s3://….
+            path=files[0] if "://" in path and files else path,
             width=dataset.width,
             height=dataset.height,
             transform=dataset.transform,

@@ -127,7 +127,7 @@ def test_damaged_safe_products_are_named(tmp_path: Path) -> None:
     with pytest.raises(TileError, match=r"other\.zip: cannot be read"):
         one(other)
     empty = zip_folder(write_band(tmp_path / "c" / "plain" / "x.tif", np.ones((9, 9), np.uint8)).parent)
-    with pytest.raises(TileError, match="a zip without Sentinel-2 metadata"):
+    with pytest.raises(TileError, match="a zip that holds no Sentinel-2 product"):
         one(empty)
 
 

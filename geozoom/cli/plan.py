@@ -46,12 +46,10 @@ SHOWN_ORDERS = 20
     help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
     "first by name, or all of them.",
 )
-@click.option(
-    "--aoi", type=click.Path(path_type=Path), help="Plan only patches whose centre lies in these polygons."
-)
+@click.option("--aoi", metavar="FILE", help="Plan only patches whose centre lies in these polygons.")
 @click.option(
     "--sites",
-    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
 )
 @click.option(
@@ -74,8 +72,8 @@ def command(
     max_cloud: float,
     cloud_mask: str | None,
     overlap: Literal["latest", "clearest", "first", "all"],
-    aoi: Path | None,
-    sites: Path | None,
+    aoi: str | None,
+    sites: str | None,
     dask: str | None,
     bands: tuple[int, int, int] | None,
     scale: float | None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geozoom.errors import TileError
-from geozoom.inputs import RASTER_SUFFIXES, find_rasters
+from geozoom.inputs import RASTER_SUFFIXES, SIDECARS, find_rasters
 from geozoom.products.bandfiles import group_files
 from geozoom.products.safe import METADATA, read_safe
 from geozoom.products.source import Source
@@ -36,9 +36,11 @@ def find_sources(inputs: Iterable[str]) -> FoundSources:
     sources: dict[str, Source] = {}
     problems: list[str] = []
     plain: list[str] = []
+    beside: list[str] = []
     for entry in inputs:
-        products, rest = _look_at(entry)
+        products, rest, others = _look_at(entry)
         plain += rest
+        beside += others
         for product in products:
             try:
                 sources[str(product)] = read_safe(product)
@@ -46,32 +48,43 @@ def find_sources(inputs: Iterable[str]) -> FoundSources:
                 problems.append(str(error))
     rasters = find_rasters(plain)
     grouped, faults = group_files(rasters.rasters)
-    sources |= {source.name: source for source in grouped}
+    for source in grouped:
+        if source.name in sources:
+            faults.append(
+                f"{source.name}: is the name of a file and of files that belong together; rename it"
+            )
+        sources[source.name] = source
     return FoundSources(
         sources=tuple(sources[name] for name in sorted(sources)),
-        ignored=tuple(name for name in rasters.ignored if not _is_product(Path(name))),
+        ignored=tuple(name for name in (*beside, *rasters.ignored) if not _is_product(Path(name))),
         problems=(*problems, *rasters.problems, *faults),
     )
 
 
-def _look_at(entry: str) -> tuple[list[Path], list[str]]:
-    """Return the products that a path is or holds, and the path itself if there may be rasters besides."""
+def _look_at(entry: str) -> tuple[list[Path], list[str], list[str]]:
+    """Return the products that a path is or holds, and what else there is to look at or to leave.
+
+    That is the path itself if there may be rasters besides, or else the other entries of the folder.
+    """
     if not entry or entry.startswith("/vsi") or "://" in entry:
-        return [], [entry]
+        return [], [entry], []
     path = Path(entry)
     try:
         if _is_product(path):
-            return [path], []
-        inside = [child for child in sorted(path.iterdir()) if _is_product(child)] if path.is_dir() else []
-        return inside, [] if inside and not _has_rasters(path) else [entry]
+            return [path], [], []
+        children = sorted(path.iterdir()) if path.is_dir() else []
     except OSError:
-        return [], [entry]  # find_rasters says why it cannot be looked at
+        return [], [entry], []  # find_rasters says why it cannot be looked at
+    inside = [child for child in children if _is_product(child)]
+    if not inside or any(child.suffix.lower() in RASTER_SUFFIXES for child in children):
+        return inside, [entry], []
+    others = (child for child in children if child not in inside)
+    return inside, [], [str(child) for child in others if child.suffix.lower() not in SIDECARS]
 
 
 def _is_product(path: Path) -> bool:
-    zipped = path.suffix.lower() == ".zip" and path.is_file()
-    return zipped or any((path / name).is_file() for name in METADATA)
-
-
-def _has_rasters(folder: Path) -> bool:
-    return any(entry.suffix.lower() in RASTER_SUFFIXES for entry in folder.iterdir())
+    try:
+        zipped = path.suffix.lower() == ".zip" and path.is_file()
+        return zipped or any((path / name).is_file() for name in METADATA)
+    except OSError:
+        return False  # a folder that may not be looked into, such as lost+found

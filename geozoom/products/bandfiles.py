@@ -18,8 +18,13 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2")
 """Suffixes of files that may be one band or one shard of something larger."""
 _BAND_FILE = re.compile(r"(?P<head>|.*[_.-])B(?P<band>0?[1-9]|1[0-2]|8A)(?P<tail>[_.-].*)", re.IGNORECASE)
 _SHARD_FILE = re.compile(r"(?P<head>.+)-\d{10}-\d{10}(?P<tail>\.tiff?)", re.IGNORECASE)
-_AUXILIARY_FILE = re.compile(r"(SCL|QA|SR_QA|ST|AOT|WVP|TCI|CLD|SNW)([_.-].*)", re.IGNORECASE)
+_AUXILIARY_FILE = re.compile(
+    r"(SCL|AOT|WVP|TCI|CLD|SNW|QA_(PIXEL|RADSAT|AEROSOL)|ATMOS_OPACITY|CLOUD_QA|"
+    r"ST_(B6|B10|ATRAN|CDIST|DRAD|EMIS|EMSD|QA|TRAD|URAD))(_\d+m)?\.\w+",
+    re.IGNORECASE,
+)
 """Other layers of a product: classes, quality, temperature, aerosol, true colour."""
+_LANDSAT_HEAD = re.compile(r"L[A-Z]0?(?P<number>[4-9])_.*", re.IGNORECASE)
 
 _Group = tuple[str, str, str]
 """Folder, and what file names hold before and after the part that differs."""
@@ -41,7 +46,10 @@ def group_files(rasters: Sequence[str]) -> tuple[list[Source], list[str]]:
         if shard is not None:
             shards[folder, shard["head"], shard["tail"]].append(raster)
         elif band is not None and name.lower().endswith(IMAGE_SUFFIXES):
-            bands[folder, band["head"], band["tail"]][band["band"].upper().lstrip("0")] = raster
+            group, key = (folder, band["head"], band["tail"]), band["band"].upper().lstrip("0")
+            if key in bands[group]:
+                problems.append(f"{raster}: is band B{key}, and so is {bands[group][key]}; keep one of them")
+            bands[group][key] = raster
         else:
             sources.append(Source(name=raster, dataset=raster))
     scenes: set[tuple[str, str]] = set()
@@ -79,9 +87,17 @@ def _is_layer(source: Source, scenes: set[tuple[str, str]]) -> bool:
     for place, head in scenes:
         if place == folder and name.startswith(head) and source.name == source.dataset:
             rest = re.sub(r"^SR_", "", name.removeprefix(head), flags=re.IGNORECASE)
-            if _AUXILIARY_FILE.fullmatch(rest) or _BAND_FILE.fullmatch(rest):
+            if _AUXILIARY_FILE.fullmatch(rest) or (_BAND_FILE.fullmatch(rest) and _is_one_band(source.name)):
                 return True
     return False
+
+
+def _is_one_band(raster: str) -> bool:
+    try:
+        with open_raster(raster, TileError) as dataset:
+            return bool(dataset.count == 1)
+    except TileError:
+        return False  # describing it says why
 
 
 def _from_bands(group: _Group, files: dict[str, str]) -> Source | None:
@@ -92,7 +108,8 @@ def _from_bands(group: _Group, files: dict[str, str]) -> Source | None:
     """
     folder, head, tail = group
     landsat = SCENE_ID.fullmatch(head)
-    order = ("4", "3", "2") if landsat is None else red_green_blue(int(landsat["number"]))
+    number = _LANDSAT_HEAD.fullmatch(head)
+    order = ("4", "3", "2") if number is None else red_green_blue(int(number["number"]))
     if not any(band in files for band in order) or len(files) == 1:
         return None
     with open_raster(next(iter(files.values())), TileError) as dataset:

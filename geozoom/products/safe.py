@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
@@ -37,6 +38,10 @@ def read_safe(path: Path) -> Source:
     scl = [image for image in images if image.endswith("_SCL_20m") and f"{image}.jp2" in files]
     prefix = "BOA_" if level == "L2A" else ""
     quantification = number(path, _text(tree, f"{prefix}QUANTIFICATION_VALUE"))
+    if quantification <= 0:
+        raise TileError(
+            f"{path}: its metadata holds the quantification value {quantification:g}; download it again"
+        )
     added = {
         element.get("band_id"): number(path, element.text)
         for element in tree.iter("BOA_ADD_OFFSET" if level == "L2A" else "RADIO_ADD_OFFSET")
@@ -71,18 +76,17 @@ def _open_safe(path: Path) -> tuple[str, bytes, frozenset[str]]:
             return str(path), metadata.read_bytes(), frozenset(files)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            inner = next((name for name in names if PurePosixPath(name).name in METADATA), None)
-            if inner is None:
-                raise TileError(
-                    f"{path}: a zip without Sentinel-2 metadata ({' or '.join(METADATA)}); unpack it "
-                    "and name the rasters"
-                )
+            inside_it = [name for name in names if PurePosixPath(name).name in METADATA]
+            if len(inside_it) != 1:
+                held = f"{len(inside_it)} products" if inside_it else "no Sentinel-2 product"
+                raise TileError(f"{path}: a zip that holds {held}; unpack it and name what is to be read")
+            (inner,) = inside_it
             root = str(PurePosixPath(inner).parent)
             head = "" if root == "." else f"{root}/"
             files = (name.removeprefix(head) for name in names if name.startswith(head))
-            inside = f"/vsizip/{{{path.resolve()}}}" + ("" if root == "." else f"/{root}")
-            return inside, archive.read(inner), frozenset(files)
-    except (OSError, zipfile.BadZipFile) as error:
+            where = f"/vsizip/{{{path.resolve()}}}" + ("" if root == "." else f"/{root}")
+            return where, archive.read(inner), frozenset(files)
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         raise TileError(f"{path}: cannot be read ({error}); download it again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -39,11 +40,12 @@ def number(where: object, text: str | None) -> float:
         TileError: It is none.
     """
     try:
-        return float(text or "")
-    except ValueError as error:
-        raise TileError(
-            f"{where}: its metadata holds {text!r} where a number belongs; download it again"
-        ) from error
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise TileError(f"{where}: its metadata holds {text!r} where a number belongs; download it again")
+    return value
 
 
 def moment(text: str | None) -> datetime | None:
