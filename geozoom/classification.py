@@ -15,7 +15,7 @@ from geozoom import __version__
 from geozoom.bought import check_place, read_orders, scene_masks
 from geozoom.deliveries import DeliveryIndex, open_deliveries
 from geozoom.errors import TileError
-from geozoom.features import FeatureTable
+from geozoom.features import Column, FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.model import ModelCard, PatchDrop, load_model
@@ -89,25 +89,25 @@ class ClassifiedScenes(FeatureTable):
             "coarse_deliveries": list(self.coarse),
         }
 
-    def columns(self) -> dict[str, list[Any]]:
+    def columns(self) -> dict[str, Column]:
         """Return the properties of all scenes, column by column."""
         classes = np.asarray(self.card.classes)
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, Column] = {
             "tile": [self.tiles[index].name for index in self.tile.tolist()],
-            "scene_row": self.scene_row.tolist(),
-            "scene_col": self.scene_col.tolist(),
-            "class": classes[self.top[:, 0]].tolist(),
-            "probability": self.probability[:, 0].round(6).tolist(),
+            "scene_row": self.scene_row,
+            "scene_col": self.scene_col,
+            "class": classes[self.top[:, 0]],
+            "probability": self.probability[:, 0].round(6),
         }
         for rank in range(1, self.top.shape[1]):
-            columns[f"class_{rank + 1}"] = classes[self.top[:, rank]].tolist()
-            columns[f"probability_{rank + 1}"] = self.probability[:, rank].round(6).tolist()
+            columns[f"class_{rank + 1}"] = classes[self.top[:, rank]]
+            columns[f"probability_{rank + 1}"] = self.probability[:, rank].round(6)
         return columns | {
-            "patches_bought": self.bought.tolist(),
-            "patches_delivered": self.delivered.tolist(),
-            "hr_share": (self.delivered / self.card.grid.patches).round(6).tolist(),
-            "lr_class": classes[self.lr_class].tolist(),
-            "lr_probability": self.lr_probability.round(6).tolist(),
+            "patches_bought": self.bought,
+            "patches_delivered": self.delivered,
+            "hr_share": (self.delivered / self.card.grid.patches).round(6),
+            "lr_class": classes[self.lr_class],
+            "lr_probability": self.lr_probability.round(6),
         }
 
 

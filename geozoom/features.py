@@ -10,11 +10,12 @@ import json
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from geozoom.errors import OutputError
@@ -27,6 +28,11 @@ COORDINATE_DECIMALS = 7
 """About a centimetre on the ground, as RFC 7946 advises."""
 GEOJSON_SUFFIXES = (".geojson", ".json")
 TABLE_SUFFIXES = (".gpkg", ".fgb", ".parquet")
+FEATURES_AT_ONCE = 8192
+"""Features held as plain values while they are written; columns are smaller by far."""
+
+Column = NDArray[Any] | Sequence[Any]
+"""The values of one property, an array where there are many."""
 
 
 class FeatureTable(ABC):
@@ -38,32 +44,39 @@ class FeatureTable(ABC):
     """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
 
     @abstractmethod
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the properties of all features, column by column."""
+    def columns(self) -> dict[str, Column]:
+        """Return the properties of all features, column by column, of one length N."""
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
         """Return the totals as plain values."""
 
     def features(self) -> Iterator[dict[str, Any]]:
-        """Yield one GeoJSON feature per footprint (RFC 7946)."""
+        """Yield one GeoJSON feature per footprint (RFC 7946), as it is written."""
+        yield from map(orjson.loads, self._encoded_features())
+
+    def _encoded_features(self) -> Iterator[bytes]:
         columns = self.columns()
         names = tuple(columns)
-        for geometry, values in zip(
-            ring_geometries(self.corners), zip(*columns.values(), strict=True), strict=True
-        ):
-            yield {
-                "type": "Feature",
-                "geometry": geometry,
-                "properties": dict(zip(names, values, strict=True)),
-            }
+        for start in range(0, len(self.corners), FEATURES_AT_ONCE):
+            rows = slice(start, start + FEATURES_AT_ONCE)
+            values = zip(*(_plain(column[rows]) for column in columns.values()), strict=True)
+            for geometry, properties in zip(ring_geometries(self.corners[rows]), values, strict=True):
+                feature = {
+                    "type": "Feature",
+                    "geometry": geometry,
+                    "properties": dict(zip(names, properties, strict=True)),
+                }
+                yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def to_geodataframe(self) -> geopandas.GeoDataFrame:
         """Return all features as a GeoDataFrame in EPSG:4326."""
         import geopandas
-        from shapely.geometry import shape
+        import shapely
 
-        geometries = [shape(geometry) for geometry in ring_geometries(self.corners)]
+        geometries = shapely.polygons(_closed(self.corners))
+        for index in np.flatnonzero(_crosses_antimeridian(self.corners)).tolist():
+            geometries[index] = shapely.geometry.shape(_split(_closed(self.corners[index : index + 1])[0]))
         return geopandas.GeoDataFrame(self.columns(), geometry=geometries, crs="EPSG:4326")
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
@@ -103,11 +116,15 @@ class FeatureTable(ABC):
         file.write('"geozoom": ')
         json.dump(self.summary(), file, ensure_ascii=False)
         file.write(',\n"features": [')
-        encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dump would go through Python, not C
-        for index, feature in enumerate(self.features()):
+        for index, feature in enumerate(self._encoded_features()):
             file.write(",\n" if index else "\n")
-            file.write(encode(feature))
+            file.write(feature.decode())
         file.write("\n]}\n")
+
+
+def _plain(column: Column) -> list[Any]:
+    """Return a column as plain values."""
+    return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
 
 def ring_geometries(corners: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
@@ -115,15 +132,26 @@ def ring_geometries(corners: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
 
     A ring whose neighbours lie more than 180° apart crosses the antimeridian and is split there.
     """
-    if not len(corners):
-        return
-    crossing = np.ptp(corners[..., 0], axis=1) > 180
-    closed = np.concatenate([corners, corners[:, :1]], axis=1).round(COORDINATE_DECIMALS)
-    for ring, crosses in zip(closed.tolist(), crossing.tolist(), strict=True):
-        yield _split(ring) if crosses else {"type": "Polygon", "coordinates": [ring]}
+    closed = _closed(corners)
+    for index, crosses in enumerate(_crosses_antimeridian(corners).tolist()):
+        # Arrays, not lists: a million small lists keep Python's garbage collector busier than the writing.
+        yield (
+            _split(closed[index])
+            if crosses
+            else {"type": "Polygon", "coordinates": closed[index : index + 1]}
+        )
 
 
-def _split(ring: list[list[float]]) -> dict[str, Any]:
+def _closed(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rings (N, 5, 2) that end where they began, rounded as they are written."""
+    return np.concatenate([corners, corners[:, :1]], axis=1).round(COORDINATE_DECIMALS)
+
+
+def _crosses_antimeridian(corners: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.ptp(corners[..., 0], axis=1) > 180)
+
+
+def _split(ring: NDArray[np.float64]) -> dict[str, Any]:
     """Return the parts on both sides of the antimeridian of a closed ring that crosses it."""
     import antimeridian
     from shapely.geometry import Polygon, mapping

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import Geod
-from scipy.interpolate import RegularGridInterpolator
 
 from geozoom.errors import TileError
 from geozoom.grid import PatchGrid, to_map
 from geozoom.ground import lonlat
+from geozoom.mesh import Mesh
 from geozoom.tiles import Tile
 
 MESH_NODES = 128
@@ -68,16 +68,14 @@ def patch_areas_m2(
     left, top, width, height = windows.T
     row = top + height * ((patch // grid.cols + 0.5) / grid.rows)
     col = left + width * ((patch % grid.cols + 0.5) / grid.cols)
-    nodes = [_nodes(at, size) for at, size in ((row, tile.height), (col, tile.width))]
-    per_pixel = RegularGridInterpolator(nodes, _pixel_areas_m2(tile, *np.meshgrid(*nodes, indexing="ij")))
-    areas: NDArray[np.float64] = per_pixel(np.column_stack([row, col]))
-    return np.asarray(areas * (height / grid.rows) * (width / grid.cols), dtype=np.float64)
+    mesh = Mesh(_reach(row, tile.height), _reach(col, tile.width), MESH_NODES)
+    per_pixel = mesh.at(_pixel_areas_m2(tile, *mesh.nodes()), row, col)
+    return np.asarray(per_pixel * (height / grid.rows) * (width / grid.cols), dtype=np.float64)
 
 
-def _nodes(at: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Return nodes along one side of a tile, and beyond it as far as a scene that overhangs it needs."""
-    low, high = min(0.0, at.min(initial=0.0)), max(float(size), at.max(initial=0.0))
-    return np.linspace(low, high, min(MESH_NODES, size) + 1)
+def _reach(at: NDArray[np.float64], size: int) -> tuple[float, float]:
+    """Return the ends of a tile's side, or of what is asked for beyond it where a scene overhangs it."""
+    return min(0.0, float(at.min(initial=0.0))), max(float(size), float(at.max(initial=0.0)))
 
 
 def _pixel_areas_m2(tile: Tile, row: NDArray[np.float64], col: NDArray[np.float64]) -> NDArray[np.float64]:

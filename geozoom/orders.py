@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom import __version__
-from geozoom.features import FeatureTable
+from geozoom.features import Column, FeatureTable
 from geozoom.model import ModelCard
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.scenes import Skipped
@@ -213,24 +213,23 @@ class Plan(FeatureTable):
             ],
         }
 
-    def columns(self) -> dict[str, list[Any]]:
+    def columns(self) -> dict[str, Column]:
         """Return the properties of all patches, column by column."""
         row, col = self.card.grid.row_col(self.patch)
         names = [tile.name for tile in self.tiles]
         lattice = zip(self.scene_row.tolist(), self.scene_col.tolist(), strict=True)
-        scenes = [f"{row},{col}" for row, col in lattice] if self.site is None else self.site.tolist()
         return {
             "tile": [names[index] for index in self.tile.tolist()],
-            "scene": scenes,
-            "scene_row": self.scene_row.tolist(),
-            "scene_col": self.scene_col.tolist(),
-            "patch": self.patch.tolist(),
-            "row": row.tolist(),
-            "col": col.tolist(),
-            "probability": self.probability.round(6).tolist(),
-            "area_km2": [area / DM2_PER_KM2 for area in self.area_dm2.tolist()],
-            "cost_share": self._cost_shares().tolist(),
-            "order": self._order_ids().tolist(),
+            "scene": [f"{row},{col}" for row, col in lattice] if self.site is None else self.site,
+            "scene_row": self.scene_row,
+            "scene_col": self.scene_col,
+            "patch": self.patch,
+            "row": row,
+            "col": col,
+            "probability": self.probability.round(6),
+            "area_km2": self.area_dm2 / DM2_PER_KM2,
+            "cost_share": self._cost_shares(),
+            "order": self._order_ids(),
         }
 
     def _cost_shares(self) -> NDArray[np.float64]:

@@ -9,9 +9,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
-from scipy.interpolate import RegularGridInterpolator
 
 from geozoom.grid import PatchGrid, to_map
+from geozoom.mesh import Mesh
 from geozoom.tiles import Tile
 
 OverlapRule = Literal["latest", "clearest", "first", "all"]
@@ -79,18 +79,17 @@ class Claims:
         """
         found = np.zeros((len(row), self._grid.patches), dtype=bool)
         for other, claimed in self._claimed.items():
-            onto = self._onto(tile, other)
+            onto = None if other == tile else self._onto(tile, other)
             if onto is None:
                 continue
+            near = np.flatnonzero(onto.may_touch(row * self._px, col * self._px, self._px))
             for down in (_INSET, 1 - _INSET):
                 for across in (_INSET, 1 - _INSET):
-                    rows, cols = self._points(row, col, down, across)
-                    at_row, at_col = onto.apply(rows, cols)
-                    height, width = self._px / self._grid.rows, self._px / self._grid.cols
-                    i = np.floor(at_row / height).astype(np.int64)
-                    j = np.floor(at_col / width).astype(np.int64)
+                    at_row, at_col = onto.apply(*self._points(row[near], col[near], down, across))
+                    i = np.floor(at_row * self._grid.rows / self._px).astype(np.int64)
+                    j = np.floor(at_col * self._grid.cols / self._px).astype(np.int64)
                     inside = (i >= 0) & (i < claimed.shape[0]) & (j >= 0) & (j < claimed.shape[1])
-                    found |= inside & claimed[np.where(inside, i, 0), np.where(inside, j, 0)]
+                    found[near] |= inside & claimed[np.where(inside, i, 0), np.where(inside, j, 0)]
         return found
 
     def claim(
@@ -124,14 +123,26 @@ class Claims:
 class _PixelMap:
     """Pixels of one tile → pixels of another, interpolated on a mesh (the map is smooth)."""
 
-    def __init__(self, nodes: list[NDArray[np.float64]], at: NDArray[np.float64]) -> None:
-        self._interpolator = RegularGridInterpolator(nodes, at)
+    def __init__(self, mesh: Mesh, row: NDArray[np.float64], col: NDArray[np.float64], other: Tile) -> None:
+        self._mesh = mesh
+        self._at = (row, col)
+        self._size = (other.height, other.width)
 
     def apply(
         self, row: NDArray[np.float64], col: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        at = self._interpolator(np.stack([row, col], axis=-1))
-        return at[..., 0], at[..., 1]
+        at_row, at_col = (self._mesh.at(values, row, col) for values in self._at)
+        return at_row, at_col
+
+    def may_touch(self, top: NDArray[np.int64], left: NDArray[np.int64], side: int) -> NDArray[np.bool_]:
+        """Return which squares (N,) of a tile's pixels may reach the other tile: nearly all are far from it."""
+        corners = np.array([(0, 0), (0, side), (side, 0), (side, side)], dtype=np.float64)
+        reached = self.apply(top[:, None] + corners[:, 0], left[:, None] + corners[:, 1])
+        touching = np.ones(len(top), dtype=bool)
+        for at, size in zip(reached, self._size, strict=True):
+            # A pixel of margin: the sides of a square may bend on their way into another CRS.
+            touching &= (at.max(axis=1) >= -1) & (at.min(axis=1) <= size + 1)
+        return touching
 
 
 def _coefficients(transform: Affine) -> tuple[float, float, float, float, float, float]:
@@ -141,9 +152,8 @@ def _coefficients(transform: Affine) -> tuple[float, float, float, float, float,
 
 def _pixel_map(tile: Tile, other: Tile, scene_px: int) -> _PixelMap | None:
     """Return the map from `tile` to `other`, or None if they do not overlap."""
-    extent = (tile.height + scene_px, tile.width + scene_px)
-    nodes = [np.linspace(0, size, min(_MESH_NODES, size) + 1) for size in extent]
-    row, col = np.meshgrid(*nodes, indexing="ij")
+    mesh = Mesh((0, tile.height + scene_px), (0, tile.width + scene_px), _MESH_NODES)
+    row, col = mesh.nodes()
     mapped = to_map(np.stack([col, row], axis=-1), _coefficients(tile.transform))
     x, y = mapped[..., 0], mapped[..., 1]
     if tile.crs != other.crs:
@@ -152,4 +162,4 @@ def _pixel_map(tile: Tile, other: Tile, scene_px: int) -> _PixelMap | None:
     if not np.isfinite(at).all():
         return None  # too far apart for one of the two CRSs
     apart = (at.max(axis=(0, 1)) < 0) | (at.min(axis=(0, 1)) > (other.height, other.width))
-    return None if apart.any() else _PixelMap(nodes, at)
+    return None if apart.any() else _PixelMap(mesh, at[..., 0], at[..., 1], other)

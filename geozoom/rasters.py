@@ -18,7 +18,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS as RasterioCRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -27,6 +27,7 @@ from geozoom.clouds import CloudMask
 from geozoom.errors import GeozoomError
 
 _TABULATED = (np.dtype(np.uint8), np.dtype(np.uint16))
+_ROWS_LOOKED_UP = 8
 _MASK_NAME = re.compile(r"data_?mask", re.IGNORECASE)
 _RGB_NAMES = (
     re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
@@ -250,7 +251,10 @@ def read_rgb(
     try:
         stack = None if out_shape is None else (3, *out_shape)
         numbers = dataset.read(list(bands), window=window, out_shape=stack)
-        valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
+        if all(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid] for band in bands):
+            valid = np.ones(numbers.shape[1:], dtype=bool)
+        else:
+            valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
         if mask_band is not None:
             valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
@@ -262,15 +266,22 @@ def read_rgb(
     if numbers.dtype.kind == "f":
         valid &= np.isfinite(numbers).all(axis=0)
         numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
-    zeros = int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
+    zeros = 0 if numbers[0].all() else int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
     return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
 
 
 def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
     """Return RGB in 0..1 (3, H, W) of digital numbers (3, H, W)."""
     if numbers.dtype in _TABULATED:
-        table = _tables(calibration, display, numbers.dtype.str)
-        return np.stack([values[band] for values, band in zip(table, numbers, strict=True)])
+        rgb = np.empty(numbers.shape, dtype=np.float32)
+        for values, band, out in zip(
+            _tables(calibration, display, numbers.dtype.str), numbers, rgb, strict=True
+        ):
+            # A few rows at a time, so that NumPy's wider copy of the numbers stays in the processor's cache.
+            for row in range(0, len(band), _ROWS_LOOKED_UP):
+                rows = slice(row, row + _ROWS_LOOKED_UP)
+                np.take(values, band[rows], out=out[rows], mode="clip")
+        return rgb
     return _formula(numbers, calibration, display)
 
 

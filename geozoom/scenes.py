@@ -136,9 +136,11 @@ def read_scenes(
             rgb, valid = pixels.rgb, pixels.valid
             pad = ((0, count * scene_px - height), (0, wide * scene_px - width))
             # The policy sees a mirror image beyond the tile's edge, but nothing there can be bought.
-            rgb = np.pad(rgb, ((0, 0), *pad), mode="symmetric")
-            inside = np.pad(valid, pad)
-            valid = np.pad(valid, pad, mode="symmetric")
+            inside = valid
+            if np.any(pad):
+                rgb = np.pad(rgb, ((0, 0), *pad), mode="symmetric")
+                inside = np.pad(valid, pad)
+                valid = np.pad(valid, pad, mode="symmetric")
             # (3, rows, px, cols, px) → (rows · cols, 3, px, px)
             images = (
                 rgb.reshape(3, count, scene_px, wide, scene_px)
@@ -146,7 +148,7 @@ def read_scenes(
                 .reshape(-1, 3, scene_px, scene_px)
             )
             holds = _cut(valid, count, wide, scene_px)
-            share = holds.mean(axis=(1, 2))
+            share = np.ones(len(holds)) if valid.all() else holds.mean(axis=(1, 2))
             enough = (share > 0) & (1 - share <= limits.max_nodata)
             clear = np.ones_like(enough)
             if mask is not None:
@@ -160,7 +162,9 @@ def read_scenes(
             yield SceneBlock(
                 row=lattice_row + first,
                 col=lattice_col + left,
-                images=fill_missing(images[kept], holds[kept]),
+                images=images
+                if valid.all() and len(kept) == len(images)
+                else fill_missing(images[kept], holds[kept]),
                 present=present if wanted is None else present & wanted[kept],
                 skipped=Skipped(
                     nodata=int(np.count_nonzero(asked & ~enough)),
