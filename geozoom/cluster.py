@@ -18,7 +18,7 @@ from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
-from geozoom.scoring import GDAL_CACHE_MB, Gathered, Progress, Scored, count_scenes
+from geozoom.scoring import GDAL_CACHE_BYTES, Gathered, Progress, Scored, count_scenes
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _scored(
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     rows, cols, presents, scenes, patches, probabilities = [], [], [], [], [], []
     skipped, zeros, seen = Skipped(), 0, 0
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         for block in read_scenes(
             tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
         ):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geozoom.model import PatchDrop
+
+_T = TypeVar("_T")
 
 BATCH_PX = 2**17
 """Pixels of a batch: 2,048 scenes of 8 px, 41 of 56 px."""
@@ -42,6 +46,27 @@ class PolicyRunner:
 
     def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map LR images (N, 3, h, w), RGB in 0..1, to s (N, P), the probability of each patch."""
+        return self._start(images)()
+
+    def stream(
+        self, items: Iterable[tuple[_T, NDArray[np.float32]]]
+    ) -> Iterator[tuple[_T, NDArray[np.float32]]]:
+        """Yield each item with the `probabilities` of the images beside it.
+
+        Threads begin with the next item's images while one item's are waited for: none of them idles at the
+        end of an item.
+        """
+        begun: tuple[_T, Callable[[], NDArray[np.float32]]] | None = None
+        for item, images in items:
+            following = (item, self._start(images))
+            if begun is not None:
+                yield begun[0], begun[1]()
+            begun = following
+        if begun is not None:
+            yield begun[0], begun[1]()
+
+    def _start(self, images: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """Begin what `probabilities` does; the function returned waits for it and gives its result."""
         count = len(images)
         found = np.empty((count, self.model.grid.patches), dtype=np.float32)
 
@@ -51,8 +76,14 @@ class PolicyRunner:
                 part = np.concatenate([part, np.zeros((self.batch - len(part), *part.shape[1:]), part.dtype)])
             found[start : start + self.batch] = self._run(part)[: count - start]
 
-        list(self._pool.map(run, range(0, count, self.batch)))
-        return found
+        batches = [self._pool.submit(run, start) for start in range(0, count, self.batch)]
+
+        def wait() -> NDArray[np.float32]:
+            for batch in batches:
+                batch.result()
+            return found
+
+        return wait
 
     @torch.inference_mode()
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

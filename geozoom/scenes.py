@@ -217,10 +217,11 @@ def fill_missing(images: NDArray[np.float32], holds: NDArray[np.bool_]) -> NDArr
 
 def patch_shares(holds: NDArray[np.bool_], grid: PatchGrid) -> NDArray[np.float64]:
     """Return the share of each patch that lies on valid pixels, (N, P), whole pixels or not."""
-    if holds.all():
-        return np.ones((len(holds), grid.patches))
-    height, width = holds.shape[1:]
-    down = area_weights(grid.rows, height)
-    across = area_weights(grid.cols, width)
-    shares = np.einsum("ph,nhw,qw->npq", down, holds.astype(np.float64), across, optimize=True)
-    return np.asarray(shares, dtype=np.float64).reshape(len(holds), grid.patches)
+    shares = np.ones((len(holds), grid.patches))
+    partly = np.flatnonzero(~holds.all(axis=(1, 2)))
+    if len(partly):
+        down = area_weights(grid.rows, holds.shape[1])
+        across = area_weights(grid.cols, holds.shape[2])
+        held = np.einsum("ph,nhw,qw->npq", down, holds[partly].astype(np.float64), across, optimize=True)
+        shares[partly] = held.reshape(len(partly), grid.patches)
+    return shares

@@ -23,8 +23,9 @@ from geozoom.tiles import Tile
 
 BLOCKS_AHEAD = 2
 """Strips of scenes read while the policy works on one."""
-GDAL_CACHE_MB = 256
-"""GDAL's block cache: a row of blocks of the widest Sentinel-2 granule, with room."""
+GDAL_CACHE_BYTES = 2**27
+"""GDAL's block cache: two rows of blocks of the widest Sentinel-2 granule. (rasterio hands bytes to GDAL, where GDAL's
+own GDAL_CACHEMAX counts megabytes.)"""
 
 Progress = Callable[[int, int], None]
 """Called with scenes done and scenes in all."""
@@ -112,11 +113,11 @@ def score(
             ):
                 yield index, block if claims is None else _once(claims, index, block)
 
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
-        for index, block in read_ahead(blocks, BLOCKS_AHEAD):
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+        ahead = ((item, item[1].images) for item in read_ahead(blocks, BLOCKS_AHEAD))
+        for (index, block), s in runner.stream(ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
-                s = runner.probabilities(block.images)
                 scene, patch = np.nonzero(block.present & (s > threshold))
                 gathered.add(index, block.row[scene], block.col[scene], patch, s[scene, patch])
             if progress is not None:

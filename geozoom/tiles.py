@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,15 +12,13 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
-from rasterio.crs import CRS as RasterioCRS
 from rasterio.errors import RasterioError
-from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window
 
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
-from geozoom.ground import gsd_spread, local_crs, measured_gsd_m
+from geozoom.ground import measured_gsd_m
+from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
 from geozoom.rasters import (
     Calibration,
@@ -36,23 +34,8 @@ from geozoom.rasters import (
     read_rgb,
 )
 
-GSD_TOLERANCE = 0.02
-"""Largest relative difference from the model's LR GSD at which a tile keeps its own pixels."""
-GSD_RANGE = (0.4, 2.5)
-"""Ratios of a tile's GSD to the model's between which a tile is resampled; outside it is refused."""
 SAMPLED_PX = 1024
 """A tile's shares of missing and clouded pixels are counted on at most this many rows and columns."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelGrid:
-    """A grid of pixels on the map."""
-
-    crs: CRS
-    transform: Affine
-    """Pixels to `crs`."""
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,11 +276,11 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
     """
     with open_raster(source.dataset, TileError, source.name) as dataset:
         nodata = options.nodata if options.nodata is not None else source.nodata
-        own, by_gcps = _own_grid(source.name, dataset, options, nodata)
+        own, by_gcps = own_grid(source.name, dataset, options, nodata)
         bands = source.bands or choose_bands(dataset, options, TileError, source.name)
         calibration = source.calibration or calibrate(dataset, bands, options, TileError, source.name)
         gsd = measured_gsd_m(source.name, own.crs, own.transform, own.width, own.height, TileError)
-        grid = own if lr_gsd_m is None else _model_grid(source.name, own, gsd, lr_gsd_m)
+        grid = own if lr_gsd_m is None else model_grid(source.name, own, gsd, lr_gsd_m)
         if grid.width < scene_px or grid.height < scene_px:
             raise TileError(
                 f"{source.name}: {grid.width} × {grid.height} px at the model's GSD, smaller than one scene of "
@@ -342,79 +325,3 @@ def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
         inside = (at_col > -1) & (at_col < mask.width + 1) & (at_row > -1) & (at_row < mask.height + 1)
         if not inside.all():
             raise TileError(f"{clouds.dataset}: a cloud mask that does not cover {name}; give one that does")
-
-
-def _own_grid(name: str, dataset: Any, options: ReadOptions, nodata: float | None) -> tuple[PixelGrid, bool]:
-    """Return the grid of a raster's pixels, and whether its ground control points made it."""
-    if dataset.crs is not None or not dataset.gcps[0] or dataset.gcps[1] is None:
-        crs = _crs(name, dataset, options)
-        grid = PixelGrid(crs=crs, transform=dataset.transform, width=dataset.width, height=dataset.height)
-        return grid, False
-    try:
-        with placed_by_gcps(dataset, nodata) as placed:
-            crs = CRS.from_user_input(placed.crs)
-            grid = PixelGrid(crs=crs, transform=placed.transform, width=placed.width, height=placed.height)
-            return grid, True
-    except RasterioError as error:
-        raise TileError(
-            f"{name}: its ground control points place it nowhere ({error}); warp it first"
-        ) from error
-
-
-def _model_grid(name: str, own: PixelGrid, gsd: tuple[float, float], lr_gsd_m: float) -> PixelGrid:
-    """Return a tile's own grid if its pixels measure what the model's do, else one on which they do.
-
-    Raises:
-        TileError: They are too large or too small to be resampled.
-    """
-    ratios = [side / lr_gsd_m for side in gsd]
-    if not all(GSD_RANGE[0] <= ratio <= GSD_RANGE[1] for ratio in ratios):
-        raise TileError(
-            f"{name}: its pixels are {gsd[0]:.2f} × {gsd[1]:.2f} m on the ground, and the model takes "
-            f"{GSD_RANGE[0] * lr_gsd_m:g} to {GSD_RANGE[1] * lr_gsd_m:g} m; resample it or use another model"
-        )
-    if gsd_spread(name, own.crs, own.transform, own.width, own.height, TileError) > GSD_TOLERANCE:
-        # Degrees and EPSG:3857 shrink towards the poles: over a large tile only a local CRS keeps metres.
-        crs = local_crs(name, own.crs, own.transform, own.width, own.height, TileError)
-        left, bottom, right, top = _bounds(own)
-        try:
-            transform, width, height = calculate_default_transform(
-                RasterioCRS.from_wkt(own.crs.to_wkt()),
-                RasterioCRS.from_wkt(crs.to_wkt()),
-                own.width,
-                own.height,
-                left,
-                bottom,
-                right,
-                top,
-                resolution=lr_gsd_m,
-            )
-        except RasterioError as error:
-            raise TileError(f"{name}: cannot be brought to {crs.name} ({error}); warp it first") from error
-        return PixelGrid(crs=crs, transform=transform, width=width, height=height)
-    if all(abs(ratio - 1) <= GSD_TOLERANCE for ratio in ratios):
-        return own
-    width, height = (
-        max(1, round(size * ratio)) for size, ratio in zip((own.width, own.height), ratios, strict=True)
-    )
-    return replace(
-        own, transform=own.transform @ Affine.scale(1 / ratios[0], 1 / ratios[1]), width=width, height=height
-    )
-
-
-def _bounds(grid: PixelGrid) -> tuple[float, float, float, float]:
-    """Return left, bottom, right and top of a grid's four corners."""
-    corners = [grid.transform @ (col, row) for col in (0, grid.width) for row in (0, grid.height)]
-    x, y = zip(*corners, strict=True)
-    return min(x), min(y), max(x), max(y)
-
-
-def _crs(name: str, dataset: Any, options: ReadOptions) -> CRS:
-    if dataset.crs is not None:
-        return CRS.from_user_input(dataset.crs)
-    if options.assume_crs is None:
-        raise TileError(f"{name}: has no CRS; say it with --assume-crs, for example EPSG:32633")
-    try:
-        return CRS.from_user_input(options.assume_crs)
-    except CRSError as error:
-        raise TileError(f"--assume-crs {options.assume_crs}: not a CRS ({error})") from error

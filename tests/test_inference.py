@@ -48,3 +48,14 @@ def test_a_scene_is_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     together = runner.probabilities(images)
     np.testing.assert_array_equal(runner.probabilities(images[7:9]), together[7:9])
     np.testing.assert_array_equal(runner.probabilities(images[::-1].copy()), together[::-1])
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [3, 0, 700, 1]])
+def test_a_stream_of_blocks_gives_what_each_gives_alone(sizes: list[int]) -> None:
+    runner = PolicyRunner(small_model())
+    px = runner.model.card.lr_px
+    blocks = [np.random.default_rng(size).random((size, 3, px, px), dtype=np.float32) for size in sizes]
+    found = list(runner.stream(enumerate(blocks)))
+    assert [item for item, _ in found] == list(range(len(sizes)))
+    for (_, streamed), block in zip(found, blocks, strict=True):
+        assert np.array_equal(streamed, runner.probabilities(block))

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from shapely.geometry import shape
 
 import geozoom
-from geozoom.cli import interrupts, main
+from geozoom.cli import loading, main
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
 from tests.conftest import WriteRaster
@@ -323,7 +323,7 @@ def test_ctrl_c_waits_for_libraries_to_load() -> None:
     loaded = []
 
     def load() -> None:
-        with interrupts.held():
+        with loading.libraries():
             signal.raise_signal(signal.SIGINT)
             loaded.append(True)
 

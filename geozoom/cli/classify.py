@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import interrupts, options
+from geozoom.cli import loading, options
 
 
 @click.command("classify")
@@ -51,7 +51,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Classify every scene, with the HR patches that were bought and delivered."""
-    with interrupts.held():
+    with loading.libraries():
         options.check_json(as_json, output)
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")

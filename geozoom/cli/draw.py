@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import interrupts, options
+from geozoom.cli import loading, options
 
 
 @click.command("draw")
@@ -35,7 +35,7 @@ def command(
 
     ORDERS is the GeoJSON file that `geozoom plan` wrote.
     """
-    with interrupts.held():
+    with loading.libraries():
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
         options.stderr_console()
         from geozoom.report import draw_plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import interrupts, options
+from geozoom.cli import loading, options
 
 if TYPE_CHECKING:
     from geozoom.inspection import Inspection
@@ -37,7 +37,7 @@ def command(
 
     Exit code 1 if one is refused.
     """
-    with interrupts.held():
+    with loading.libraries():
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         console = options.stderr_console()
         from geozoom.inspection import inspect

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from geozoom.cli import interrupts, options
+from geozoom.cli import loading, options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +91,7 @@ def command(
         raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
     if dask is not None and sites is not None:
         raise click.UsageError("--sites are planned in one process: leave --dask out")
-    with interrupts.held():
+    with loading.libraries():
         options.check_json(as_json, output)
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         options.check_features_output(output, overwrite=overwrite)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from geozoom.cli import interrupts, options
+from geozoom.cli import loading, options
 from training import STAGES
 
 
@@ -52,7 +52,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Train classifiers and policy, then write the checkpoint and the results table."""
-    with interrupts.held():
+    with loading.libraries():
         console = options.stderr_console(quiet)
         from geozoom.errors import RunError
         from training.recipe import load_recipe
