@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.benefit import Benefit
 from geozoom.errors import ModelError
 from geozoom.files import written_aside
 from geozoom.grid import PatchGrid
@@ -67,6 +68,8 @@ class ModelCard:
     """Display gamma applied to reflectance / reflectance_white."""
     lr_temperature: float = 1.0
     """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
+    benefit: Benefit | None = None
+    """What patches are worth, fitted on the validation split; None if nothing says so."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The recipe in full, as it was run."""
     seed: int = 0
@@ -112,6 +115,11 @@ class ModelCard:
                 content[stream] = NetworkSpec(name=spec["name"], widths=widths)
             for key in ("classes", "mean", "std"):
                 content[key] = tuple(content[key])
+            if content.get("benefit") is not None:
+                told = content["benefit"]
+                content["benefit"] = Benefit(
+                    knots=tuple(told["knots"]), weights=tuple(told["weights"]), scenes=told["scenes"]
+                )
             card = cls(**content)
             sound = card._is_sound()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -45,6 +45,7 @@ def plan(
     limits: SceneLimits | None = None,
     overlap: OverlapRule = "latest",
     area: Path | str | None = None,
+    owned: Sequence[Path | str] = (),
     sites: Path | str | None = None,
     options: ReadOptions | None = None,
     dask: str | None = None,
@@ -61,6 +62,8 @@ def plan(
         limits: Which scenes are skipped and counted, for missing data or clouds.
         overlap: Which tile is planned where several show the same place.
         area: Vector file of polygons; only patches whose centre lies in them are planned.
+        owned: Vector files of polygons of what is owned or ordered already, for example earlier plans: patches
+            whose centre lies in them are not bought again.
         sites: Vector file of points, boxes or polygons; scenes are these instead of a lattice.
         options: What the user says about rasters that do not say it themselves.
         dask: Address of a Dask scheduler whose workers score the tiles; they must see the same paths.
@@ -85,6 +88,7 @@ def plan(
     policy = model if isinstance(model, PatchDrop) else load_model(model)
     card = policy.card
     wanted = None if area is None else read_area(area)
+    had = read_area(*owned) if owned else None
     named = None if sites is None else read_sites(sites)
     tiles, ignored = open_tiles([str(entry) for entry in inputs], options, card.lr_gsd_m, card.lr_px)
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
@@ -93,11 +97,19 @@ def plan(
         from geozoom.cluster import score_on
 
         scored = score_on(
-            dask, tiles, policy, limits, threshold, overlap=overlap, area=wanted, progress=progress
+            dask, tiles, policy, limits, threshold, overlap=overlap, area=wanted, owned=had, progress=progress
         )
     else:
         scored = score(
-            tiles, policy, limits, threshold, overlap=overlap, area=wanted, sites=placed, progress=progress
+            tiles,
+            policy,
+            limits,
+            threshold,
+            overlap=overlap,
+            area=wanted,
+            owned=had,
+            sites=placed,
+            progress=progress,
         )
     patches = scored.candidates
     if placed is not None:
@@ -107,7 +119,7 @@ def plan(
     order = order_ids(tiles, patches, card, price_list, placed)
     choice = choose(
         order=order,
-        value=patches.probability.astype(np.float64),
+        value=patches.value.astype(np.float64),
         area_dm2=area_dm2,
         prices=price_list,
         budget_cents=budget_cents,
@@ -130,6 +142,7 @@ def plan(
         scene_col=chosen.scene_col.astype(np.int64),
         patch=chosen.patch.astype(np.int64),
         probability=chosen.probability.astype(np.float64),
+        patch_value=chosen.value.astype(np.float64),
         area_dm2=area_dm2[bought],
         order=order[bought],
         site=None if named is None else np.array(named.names, dtype=np.str_)[chosen.scene_row],

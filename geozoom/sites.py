@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geozoom.area import Area
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid, span_weights
 from geozoom.rasters import Display
@@ -176,6 +177,7 @@ def read_sites_on(
                 col=np.zeros(len(kept), dtype=np.int64),
                 images=fill_missing(np.clip(images[kept], 0, 1), holds[kept]),
                 present=present[kept],
+                owned=np.zeros((len(kept), grid.patches), dtype=bool),
                 skipped=Skipped(),
                 zero_pixels=zeros,
             )
@@ -204,6 +206,7 @@ class SitesOnTiles:
         grid: PatchGrid,
         display: Display,
         limits: SceneLimits,
+        owned: Area | None = None,
     ) -> Iterator[tuple[int, SceneBlock]]:
         """Yield each site once, with its tile: the first of `order` that holds it whole and can be used.
 
@@ -231,8 +234,31 @@ class SitesOnTiles:
                     waiting[block.row] = False
                     cloudy[missing], cloudy[clouds] = False, True
                     self.windows[block.row] = windows[block.row]
-                    yield number, block
+                    yield (
+                        number,
+                        block
+                        if owned is None
+                        else _without(owned, self._tiles[number], grid, windows, block),
+                    )
         off = len(self.off_tiles)
         clouded = int(np.count_nonzero(waiting & cloudy))
         skipped = Skipped(nodata=int(waiting.sum()) - clouded - off, cloud=clouded, off_tiles=off)
         yield order[0], nothing(scene_px, grid, skipped)
+
+
+def _without(
+    owned: Area, tile: Tile, grid: PatchGrid, windows: NDArray[np.float64], block: SceneBlock
+) -> SceneBlock:
+    """Leave out what is owned already of sites with windows (K, 4) on a tile."""
+    had = owned.patches_in(tile, grid, windows[block.row])
+    present = block.present & ~had
+    kept = np.flatnonzero(present.any(axis=1) | ~had.any(axis=1))
+    return replace(
+        block,
+        row=block.row[kept],
+        col=block.col[kept],
+        images=block.images[kept],
+        present=present[kept],
+        owned=had[kept],
+        skipped=block.skipped + Skipped(owned=len(block.row) - len(kept)),
+    )

@@ -48,6 +48,12 @@ SHOWN_ORDERS = 20
 )
 @click.option("--aoi", metavar="FILE", help="Plan only patches whose centre lies in these polygons.")
 @click.option(
+    "--owned",
+    metavar="FILE",
+    multiple=True,
+    help="Polygons of what is owned or ordered already, such as an earlier plan; not bought again. Repeatable.",
+)
+@click.option(
     "--sites",
     metavar="FILE",
     help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
@@ -73,6 +79,7 @@ def command(
     cloud_mask: str | None,
     overlap: Literal["latest", "clearest", "first", "all"],
     aoi: str | None,
+    owned: tuple[str, ...],
     sites: str | None,
     dask: str | None,
     bands: tuple[int, int, int] | None,
@@ -109,6 +116,7 @@ def command(
             limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
             overlap=overlap,
             area=aoi,
+            owned=owned,
             sites=sites,
             options=read_options,
             dask=dask,
@@ -169,7 +177,7 @@ def _remarks(plan: Plan) -> list[str]:
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
         f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
-        "benefit: sum of the policy's probabilities"
+        f"benefit: {plan.value_unit}"
         + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
     ]
     if plan.budget is not None:
