@@ -15,10 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geozoom.card import ModelCard
     from geozoom.classification import ClassifiedScenes, classify
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
-    from geozoom.model import ModelCard, PatchDrop, load_model
+    from geozoom.model import PatchDrop, load_model
     from geozoom.orders import Order, Plan
     from geozoom.planner import load_price_list, plan
     from geozoom.prices import PriceList
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ClassifiedScenes": "classification",
     "GeozoomError": "errors",
-    "ModelCard": "model",
+    "ModelCard": "card",
     "Order": "orders",
     "PatchDrop": "model",
     "PatchGrid": "grid",

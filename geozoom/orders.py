@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from geozoom import __version__
 from geozoom.benefit import CALIBRATED_UNIT, FALLBACK_UNIT
+from geozoom.card import ModelCard
 from geozoom.features import Column, FeatureTable
-from geozoom.model import ModelCard
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.scenes import Skipped
 from geozoom.tiles import Tile

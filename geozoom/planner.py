@@ -13,10 +13,11 @@ import shapely
 from numpy.typing import NDArray
 
 from geozoom.area import read_area
+from geozoom.card import ModelCard
 from geozoom.errors import PriceListError
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import lattice_windows
-from geozoom.model import ModelCard, PatchDrop, load_model
+from geozoom.model import PatchDrop, load_model
 from geozoom.orders import Plan
 from geozoom.overlaps import OverlapRule
 from geozoom.prices import PriceList, parse_price_list, to_cents

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
+from geozoom.card import ModelCard
 from geozoom.errors import TileError
 from geozoom.inference import PolicyRunner
-from geozoom.model import ModelCard, PatchDrop
+from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes

@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 
 import geozoom
 from geozoom.benefit import CALIBRATED_UNIT, FALLBACK_UNIT, Benefit
+from geozoom.card import ModelCard
 from geozoom.errors import ModelError
-from geozoom.model import ModelCard, load_model
+from geozoom.model import load_model
 from tests.conftest import WriteRaster, small_card, small_model
 from training.calibrate import Gains, fit_benefit, forecast, measure_gains
 from training.datasets import read_folder

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from geozoom import __version__
 from geozoom.benefit import Benefit
+from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
-from geozoom.model import ModelCard, PatchDrop
+from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.calibrate import fit_benefit, forecast, measure_gains
