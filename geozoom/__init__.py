@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from geozoom.grid import PatchGrid
     from geozoom.model import PatchDrop, load_model
     from geozoom.orders import Order, Plan
-    from geozoom.planner import load_price_list, plan
+    from geozoom.planner import plan
+    from geozoom.pricelists import load_price_list
     from geozoom.prices import PriceList
     from geozoom.rasters import ReadOptions
 
@@ -39,7 +40,7 @@ _HOME = {
     "ReadOptions": "rasters",
     "classify": "classification",
     "load_model": "model",
-    "load_price_list": "planner",
+    "load_price_list": "pricelists",
     "plan": "planner",
 }
 

@@ -30,7 +30,7 @@ class Order:
     id: int
     """Counted from 1 in the plan."""
     tile: str
-    """The LR tile that it lies on."""
+    """The LR tile that it lies on, or the first and how many more."""
     patches: int
     """Number of patches."""
     area_km2: Decimal
@@ -116,7 +116,7 @@ class Plan(FeatureTable):
             found.append(
                 Order(
                     id=number,
-                    tile=self.tiles[int(self.tile[mine[0]])].name,
+                    tile=self._names(mine),
                     patches=len(mine),
                     area_km2=Decimal(area) / DM2_PER_KM2,
                     billed_km2=self.prices.billed_km2(area),
@@ -125,6 +125,11 @@ class Plan(FeatureTable):
                 )
             )
         return found
+
+    def _names(self, mine: NDArray[np.int64]) -> str:
+        on = np.unique(self.tile[mine])
+        first = self.tiles[int(on[0])].name
+        return first if len(on) == 1 else f"{first} and {len(on) - 1} more"
 
     @property
     def cost(self) -> Decimal:
@@ -171,16 +176,7 @@ class Plan(FeatureTable):
             },
             "threshold": self.threshold,
             "scenes": "lattice" if self.site is None else "sites",
-            "price_list": {
-                "name": self.prices.name,
-                "currency": self.prices.currency,
-                "rate_per_km2": float(self.prices.rate_per_km2),
-                "minimum_km2": float(self.prices.minimum_km2),
-                "order_side_km": float(self.prices.order_side_km),
-                "source": self.prices.source,
-                "effective_date": self.prices.effective_date.isoformat(),
-                "trust": self.prices.trust,
-            },
+            "price_list": self.prices.facts() | {"order_side_km": float(self.prices.order_side_km)},
             "model": {
                 "name": self.card.name,
                 "data": self.card.data,

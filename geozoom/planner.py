@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 
 from geozoom.area import read_area
 from geozoom.card import ModelCard
-from geozoom.errors import PriceListError
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import lattice_windows
 from geozoom.model import PatchDrop, load_model
 from geozoom.orders import Plan
 from geozoom.overlaps import OverlapRule
-from geozoom.prices import PriceList, parse_price_list, to_cents
+from geozoom.pricelists import load_price_list
+from geozoom.prices import PriceList, to_cents
 from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits, lattice_shape
 from geozoom.scoring import Patches, Progress, score
@@ -58,7 +57,8 @@ def plan(
         inputs: LR rasters: files, folders, `/vsi…` paths or URLs.
         budget: What may be spent, in the price list's currency; None buys every candidate.
         model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
-        prices: A price list or the path of one; None takes the illustrative one.
+        prices: A price list, the name of one that ships with geozoom or the path of one; None takes
+            `pricelists.DEFAULT_PRICE_LIST`.
         threshold: Only patches with a probability above it are candidates (0.5 in the paper).
         limits: Which scenes are skipped and counted, for missing data or clouds.
         overlap: Which tile is planned where several show the same place.
@@ -159,21 +159,6 @@ def plan(
     )
 
 
-def load_price_list(path: Path | str | None) -> PriceList:
-    """Load a price list, by default the illustrative one that ships with geozoom.
-
-    Raises:
-        PriceListError: The file is missing or not a price list.
-    """
-    if path is None:
-        shipped = resources.files("geozoom") / "data" / "prices" / "illustrative.toml"
-        return parse_price_list(shipped.read_text(encoding="utf-8"), "illustrative.toml")
-    try:
-        return parse_price_list(Path(path).read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PriceListError(f"{path}: cannot be read as a price list ({error}); give a TOML file") from error
-
-
 def _windows(
     patches: Patches, rows: NDArray[np.int64], card: ModelCard, sites: SitesOnTiles | None
 ) -> NDArray[np.float64]:
@@ -244,8 +229,11 @@ def order_ids(
 ) -> NDArray[np.int64]:
     """Return the order of each patch, (N,), counted from 0 over all tiles.
 
-    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km.
+    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km; where
+    all orders are billed together, there is one.
     """
+    if prices.billing == "union":
+        return np.zeros(len(patches), dtype=np.int64)
     ids = np.empty(len(patches), dtype=np.int64)
     first = 0
     for index, tile in enumerate(tiles):

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +63,17 @@ def model_option(command: _F) -> _F:
         "--model",
         type=click.Path(path_type=Path),
         help="Checkpoint written by `geozoom train`; the model that ships with geozoom if absent.",
+    )(command)
+
+
+def uplift_option(command: _F) -> _F:
+    """Add --uplift."""
+    return click.option(
+        "--uplift",
+        "uplifts",
+        metavar="NAME",
+        multiple=True,
+        help="Bill this uplift of the price list too; repeatable.",
     )(command)
 
 
@@ -211,6 +223,11 @@ def _hush_undecodable_remarks() -> None:
             show(kind, error, traceback)
 
     sys.unraisablehook, sys.excepthook = unraisable, shown
+
+
+def today() -> date:
+    """Return the day that price lists are held against."""
+    return datetime.now(tz=UTC).date()
 
 
 def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,9 +28,10 @@ SHOWN_ORDERS = 20
 @options.model_option
 @click.option(
     "--prices",
-    type=click.Path(path_type=Path),
-    help="Price list (TOML); an illustrative one if absent.",
+    metavar="NAME|FILE",
+    help="Price list: a name of `geozoom prices list`, or a TOML file; the default of them if absent.",
 )
+@options.uplift_option
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
@@ -72,7 +74,8 @@ def command(
     output: Path,
     overwrite: bool,
     model: Path | None,
-    prices: Path | None,
+    prices: str | None,
+    uplifts: tuple[str, ...],
     threshold: float,
     max_nodata: float,
     max_cloud: float,
@@ -104,14 +107,16 @@ def command(
         options.check_features_output(output, overwrite=overwrite)
         console = options.stderr_console(quiet)
         from geozoom.planner import plan
+        from geozoom.pricelists import load_price_list
         from geozoom.scenes import SceneLimits
 
+    price_list = load_price_list(prices).with_uplifts(uplifts)
     with options.progress_bar(console, "scenes") as progress:
         chosen = plan(
             tiles,
             budget=budget,
             model=model,
-            prices=prices,
+            prices=price_list,
             threshold=threshold,
             limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
             overlap=overlap,
@@ -164,11 +169,11 @@ def _show(plan: Plan, console: Console) -> None:
     hidden = len(plan.orders) - SHOWN_ORDERS
     if hidden > 0:
         console.print(f"and {hidden:,} smaller orders; the file holds them all")
-    for line in _remarks(plan):
+    for line in _remarks(plan, options.today()):
         console.print(line, soft_wrap=True)
 
 
-def _remarks(plan: Plan) -> list[str]:
+def _remarks(plan: Plan, today: date) -> list[str]:
     currency = plan.prices.currency
     prices = plan.prices
     lines = [
@@ -188,9 +193,14 @@ def _remarks(plan: Plan) -> list[str]:
             "would buy them"
         )
     lines.append(
-        f"prices: {prices.name}, {prices.rate_per_km2} {currency} per km², at least {prices.minimum_km2} km² an "
-        f"order; {prices.source} ({prices.effective_date}, trust: {prices.trust})"
+        f"prices: {prices.name}, {prices.terms}; {prices.source} ({prices.effective_date or 'undated'}, trust: "
+        f"{prices.trust})"
     )
+    if prices.note:
+        lines.append(f"note on the prices: {prices.note}")
+    doubt = prices.doubt(today)
+    if doubt is not None:
+        lines.append(f"warning: price list {prices.name}: {doubt}")
     lines.append(f"model: {plan.card.name}, {plan.card.data}")
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
