@@ -17,9 +17,9 @@ from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.model import load_model
 from tests.conftest import WriteRaster, small_card, small_model
-from training.calibrate import Gains, fit_benefit, forecast, measure_gains
+from training.calibrate import Gains, fit_benefit, forecast
 from training.datasets import read_folder
-from training.evaluate import view_split
+from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe import load_recipe
 
 BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
@@ -61,6 +61,23 @@ def test_the_fit_finds_the_line_that_made_the_gains() -> None:
     found = fit_benefit(Gains(bought=bought, gain=gain, wanted=np.full(400, 8)))
     x = np.linspace(0, 8, 30)
     assert np.abs(found.gain(x) - BENEFIT.gain(x)).max() < 0.03
+
+
+def test_a_forecast_of_the_fitted_scenes_is_what_was_counted() -> None:
+    bought = np.cumsum(np.full((200, 17), 0.9), axis=1) - 0.9
+    gain = np.where(np.arange(200)[:, None] % 5 == 0, np.minimum(np.arange(17), 4) / 4, 0.0)
+    gains = Gains(bought=bought, gain=gain, wanted=np.full(200, 6))
+    rows = forecast(fit_benefit(gains), gains)
+    assert [row["patches"] for row in rows] == [
+        "the policy's",
+        "best 1",
+        "best 2",
+        "best 4",
+        "best 8",
+        "best 16",
+    ]
+    for row in rows:
+        assert row["predicted"] == pytest.approx(row["realised"], abs=4)
 
 
 def test_where_hr_gains_nothing_the_benefit_is_nothing() -> None:
@@ -117,9 +134,17 @@ def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
     assert model.card.benefit is not None
     recipe = load_recipe("sentinel2", [])
     data = read_folder(UC_MERCED, hr_px=144, margin=1.25, val_share=0.1, seed=0)
+    test = view_split(data.test, recipe, seed=2)
     with torch.autocast("cpu", torch.bfloat16):
-        gains = measure_gains(model, view_split(data.test, recipe, seed=2))
-    own = forecast(model.card.benefit, gains)[0]
-    assert own["patches"] == "the policy's"
+        s = policy_probabilities(model, test).float()
+        bought = (s > 0.5).float()
+        with_hr, without = (
+            correct(model, test, "both", masks).numpy().astype(float)
+            for masks in (bought, torch.zeros_like(s))
+        )
+    realised = with_hr - without
+    predicted = model.card.benefit.gain((s * bought).sum(dim=1).numpy())
     # Both the fit (168 scenes) and the count (420) err by chance.
-    assert abs(float(own["predicted"]) - float(own["realised"])) < 3 * float(own["error"])
+    error = realised.std(ddof=1) * len(realised) ** 0.5
+    assert abs(predicted.sum() - realised.sum()) < 3 * error
+    assert realised.sum() > 3 * error
