@@ -61,3 +61,8 @@ class Benefit:
         found = np.empty_like(probability)
         np.put_along_axis(found, best_first, np.diff(gained, axis=1).astype(np.float32), axis=1)
         return found
+
+
+def value_unit(benefit: Benefit | None) -> str:
+    """Return what the value of a plan counts."""
+    return FALLBACK_UNIT if benefit is None else CALIBRATED_UNIT

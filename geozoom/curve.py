@@ -7,12 +7,13 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geozoom.budget import Budget
 from geozoom.features import check_output
 from geozoom.files import write_text, written_aside
 
@@ -24,7 +25,7 @@ TABLE_SUFFIXES = (".csv", ".json")
 PICTURE_SUFFIXES = (".png", ".svg")
 DEFAULT_POINTS = 16
 _FIRST_SHARE = 0.01
-"""Default budgets run from this share of the price of everything to all of it."""
+"""Default budgets begin at this share of the price of everything, or at the smallest order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,21 +123,24 @@ class Curve:
             figure.savefig(aside, dpi=130)
 
 
-def trace(candidates: Candidates, budgets: Sequence[Decimal] | None = None) -> Curve:
+def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Curve:
     """Plan the same candidates under every budget, lowest first.
 
     Args:
         candidates: What `prepare` found.
-        budgets: Amounts in the price list's currency; None takes some up to the price of everything.
+        budgets: What may be spent; None takes some amounts up to the price of everything.
+
+    Raises:
+        BudgetError: A budget is in another currency than the prices.
     """
     wanted = default_budgets(candidates) if budgets is None else sorted(set(budgets))
     points: list[CurvePoint] = []
     for budget in wanted:
-        point = _point(budget, candidates.choose(budget))
+        point = _point(budget.amount, candidates.choose(budget))
         # A plan for less money is one for more money too.
         if points and points[-1].benefit > point.benefit:
             before = asdict(points[-1])
-            point = CurvePoint(**(before | {"budget": budget, "bound": point.bound}))
+            point = CurvePoint(**(before | {"budget": budget.amount, "bound": point.bound}))
         points.append(point)
     prices = candidates.prices
     return Curve(
@@ -147,14 +151,16 @@ def trace(candidates: Candidates, budgets: Sequence[Decimal] | None = None) -> C
     )
 
 
-def default_budgets(candidates: Candidates) -> list[Decimal]:
-    """Return budgets from a hundredth of the price of every candidate to all of it, at equal ratios."""
+def default_budgets(candidates: Candidates) -> list[Budget]:
+    """Return budgets from the smallest order, or a hundredth of everything, to everything, at equal ratios."""
     everything = candidates.choose(None).cost
     if everything <= 0:
         return []
-    shares = np.geomspace(_FIRST_SHARE, 1, DEFAULT_POINTS)
-    amounts = {(everything * Decimal(share)).quantize(Decimal(1)) for share in shares.tolist()[:-1]}
-    return sorted({amount for amount in amounts if amount > 0} | {everything})
+    smallest = candidates.prices.bill(int(candidates.area_dm2.min()))
+    first = max(_FIRST_SHARE, min(1.0, float(smallest / everything)))
+    shares = np.geomspace(first, 1, DEFAULT_POINTS)
+    amounts = {(everything * Decimal(share)).quantize(Decimal(1), ROUND_UP) for share in shares.tolist()[:-1]}
+    return sorted(Budget.of(amount) for amount in {amount for amount in amounts if amount > 0} | {everything})
 
 
 def _point(budget: Decimal, plan: Plan) -> CurvePoint:

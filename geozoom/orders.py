@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom import __version__
-from geozoom.benefit import CALIBRATED_UNIT, FALLBACK_UNIT
+from geozoom.benefit import value_unit
 from geozoom.card import ModelCard
 from geozoom.features import Column, FeatureTable
 from geozoom.prices import DM2_PER_KM2, PriceList
@@ -144,7 +144,7 @@ class Plan(FeatureTable):
     @property
     def value_unit(self) -> str:
         """What `value` counts."""
-        return FALLBACK_UNIT if self.card.benefit is None else CALIBRATED_UNIT
+        return value_unit(self.card.benefit)
 
     def summary(self) -> dict[str, Any]:
         """Return the totals and everything needed to make the plan again, as plain values."""

@@ -18,7 +18,7 @@ from pyproj import Transformer
 from rasterio.enums import ColorInterp
 from rasterio.transform import AffineTransformer
 
-from geozoom.planner import footprints
+from geozoom.placement import footprints
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneLimits, read_scenes
 from geozoom.scoring import Patches
