@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from geozoom.errors import BudgetError
-from geozoom.prices import PriceList, to_cents
+from geozoom.prices import PriceList
 
 _WRITTEN = re.compile(r"\s*([A-Za-z]{3})?\s*([^\sA-Za-z]\S*?)\s*([A-Za-z]{3})?\s*")
 
@@ -59,3 +59,18 @@ class Budget:
     def amount(self) -> Decimal:
         """The amount with its cents."""
         return Decimal(self.cents).scaleb(-2)
+
+
+def to_cents(amount: Decimal | int | str) -> int:
+    """Return an amount of money in whole cents, rounded down: a budget is never exceeded.
+
+    Raises:
+        ValueError: It is not an amount from 0.01 to 10¹².
+    """
+    try:
+        exact = Decimal(amount)
+    except InvalidOperation as error:
+        raise ValueError(f"{amount!r} is not a number") from error
+    if not exact.is_finite() or not Decimal("0.01") <= exact <= Decimal(10) ** 12:
+        raise ValueError(f"{amount} is not a positive amount of money that anyone has")
+    return int(exact * 100)

@@ -147,7 +147,7 @@ def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Cu
         points=tuple(points),
         unit=candidates.value_unit,
         currency=prices.currency,
-        price_list=f"{prices.name} ({prices.source}, {prices.effective_date})",
+        price_list=f"{prices.name} ({prices.source}, {prices.dated})",
     )
 
 

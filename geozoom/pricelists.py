@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from geozoom.errors import PriceListError
-from geozoom.prices import AoiFormat, Billing, PriceList, Tier, TiersApply, Trust, Uplift
+from geozoom.prices import UNDATED, AoiFormat, Billing, PriceList, Tier, TiersApply, Trust, Uplift
 from geozoom.rules import ONE_POLYGON, ShapeRules
 
 DEFAULT_PRICE_LIST = "skywatch-archive-50cm"
-UNDATED = "undated"
-"""What effective_date says of a source without a date: it is said, not forgotten."""
 _FOLDER = resources.files("geozoom") / "data" / "prices"
 _EXAMPLES = {
     "name": "my archive",

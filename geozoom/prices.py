@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation, localcontext
+from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
@@ -36,6 +36,8 @@ TiersApply = Literal["marginal", "whole"]
 AoiFormat = Literal["geojson", "wkt"]
 Trust = Literal["published", "reseller", "unverified", "illustrative"]
 
+UNDATED = "undated"
+"""What effective_date says of a source without a date: it is said, not forgotten."""
 DM2_PER_KM2 = 10**8
 """Square decimetres in a square kilometre; areas are added up in these, without rounding errors."""
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
@@ -247,6 +249,11 @@ class PriceList:
         ]
         return ", ".join(words)
 
+    @property
+    def dated(self) -> str:
+        """The date of the figures in words."""
+        return UNDATED if self.effective_date is None else self.effective_date.isoformat()
+
     def doubt(self, today: date) -> str | None:
         """Return why the date of the figures is a reason to ask the vendor again, or None."""
         if self.effective_date is None:
@@ -375,18 +382,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return list(value) if isinstance(value, tuple) else value
-
-
-def to_cents(amount: Decimal | int | str) -> int:
-    """Return an amount of money in whole cents, rounded down: a budget is never exceeded.
-
-    Raises:
-        ValueError: It is not an amount from 0.01 to 10¹².
-    """
-    try:
-        exact = Decimal(amount)
-    except InvalidOperation as error:
-        raise ValueError(f"{amount!r} is not a number") from error
-    if not exact.is_finite() or not Decimal("0.01") <= exact <= Decimal(10) ** 12:
-        raise ValueError(f"{amount} is not a positive amount of money that anyone has")
-    return int(exact * 100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,20 @@ class SceneBlock:
     zero_pixels: int
     """Valid pixels of which all digital numbers are 0."""
 
+    def only(self, kept: NDArray[np.int64], left_out: Skipped) -> SceneBlock:
+        """Return some of the scenes, by their places in `row`, and count the others."""
+        if len(kept) == len(self.row):
+            return self
+        columns = {name: getattr(self, name)[kept] for name in ("row", "col", "images", "present", "owned")}
+        return replace(self, skipped=self.skipped + left_out, **columns)
+
+    def without(self, owned: NDArray[np.bool_]) -> SceneBlock:
+        """Return the scenes of which something is left to buy, given the patches (N, P) that are owned already."""
+        present = self.present & ~owned
+        kept = np.flatnonzero(present.any(axis=1) | ~owned.any(axis=1))
+        block = replace(self, present=present, owned=owned)
+        return block.only(kept, Skipped(owned=len(self.row) - len(kept)))
+
 
 def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
     """Return the rows and columns of scenes that cover a tile; the last ones may overhang it."""
@@ -163,30 +177,27 @@ def read_scenes(
                 clouded = (_cut(clouds, count, wide, scene_px) & holds).sum(axis=(1, 2))
                 clear = clouded <= limits.max_cloud * holds.sum(axis=(1, 2))
             asked = np.ones_like(enough) if wanted is None else wanted.any(axis=1)
-            present = patch_shares(_cut(inside, count, wide, scene_px), grid) >= 0.5
-            if wanted is not None:
-                present &= wanted
-            had = np.zeros_like(present)
-            if owned is not None:
-                had = owned.patches(tile, grid, scene_px, first, count, left, wide)
-            left_to_buy = (present & ~had).any(axis=1) | ~had.any(axis=1)
-            kept = np.flatnonzero(asked & enough & clear & left_to_buy)
+            kept = np.flatnonzero(asked & enough & clear)
             whole = valid.all() and len(kept) == len(images)
             lattice_row, lattice_col = np.divmod(kept, wide)
-            yield SceneBlock(
+            present = patch_shares(_cut(inside, count, wide, scene_px)[kept], grid) >= 0.5
+            block = SceneBlock(
                 row=lattice_row + first,
                 col=lattice_col + left,
                 images=images if whole else fill_missing(images[kept], holds[kept]),
-                present=(present & ~had)[kept],
-                owned=had[kept],
+                present=present if wanted is None else present & wanted[kept],
+                owned=np.zeros_like(present),
                 skipped=Skipped(
                     nodata=int(np.count_nonzero(asked & ~enough)),
                     cloud=int(np.count_nonzero(asked & enough & ~clear)),
                     outside=int(np.count_nonzero(~asked)),
-                    owned=int(np.count_nonzero(asked & enough & clear & ~left_to_buy)),
                 ),
                 zero_pixels=pixels.zeros,
             )
+            if owned is not None:
+                had = owned.patches(tile, grid, scene_px, first, count, left, wide)
+                block = block.without(had[kept])
+            yield block
 
 
 def nothing(scene_px: int, grid: PatchGrid, skipped: Skipped) -> SceneBlock:

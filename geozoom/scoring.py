@@ -225,14 +225,5 @@ class Gathered:
 def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
     """Leave out what a tile ranked higher has planned already, and claim the rest."""
     kept, present = claims.leave(tile, block.row, block.col, block.present)
-    if len(kept) == len(block.row):
-        return replace(block, present=present)
-    return replace(
-        block,
-        row=block.row[kept],
-        col=block.col[kept],
-        images=block.images[kept],
-        present=present,
-        owned=block.owned[kept],
-        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
-    )
+    left = block.only(kept, Skipped(overlap=len(block.row) - len(kept)))
+    return replace(left, present=present)

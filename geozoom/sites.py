@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -234,31 +234,12 @@ class SitesOnTiles:
                     waiting[block.row] = False
                     cloudy[missing], cloudy[clouds] = False, True
                     self.windows[block.row] = windows[block.row]
-                    yield (
-                        number,
-                        block
-                        if owned is None
-                        else _without(owned, self._tiles[number], grid, windows, block),
-                    )
+                    if owned is None:
+                        yield number, block
+                    else:
+                        had = owned.patches_in(self._tiles[number], grid, windows[block.row])
+                        yield number, block.without(had)
         off = len(self.off_tiles)
         clouded = int(np.count_nonzero(waiting & cloudy))
         skipped = Skipped(nodata=int(waiting.sum()) - clouded - off, cloud=clouded, off_tiles=off)
         yield order[0], nothing(scene_px, grid, skipped)
-
-
-def _without(
-    owned: Area, tile: Tile, grid: PatchGrid, windows: NDArray[np.float64], block: SceneBlock
-) -> SceneBlock:
-    """Leave out what is owned already of sites with windows (K, 4) on a tile."""
-    had = owned.patches_in(tile, grid, windows[block.row])
-    present = block.present & ~had
-    kept = np.flatnonzero(present.any(axis=1) | ~had.any(axis=1))
-    return replace(
-        block,
-        row=block.row[kept],
-        col=block.col[kept],
-        images=block.images[kept],
-        present=present[kept],
-        owned=had[kept],
-        skipped=block.skipped + Skipped(owned=len(block.row) - len(kept)),
-    )

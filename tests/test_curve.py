@@ -84,7 +84,7 @@ def test_the_curve_is_written_as_table_and_picture(write_raster: WriteRaster, tm
     rows = list(csv.DictReader(files[0].read_text().splitlines()))
     assert [row["budget"] for row in rows] == ["5.00", "20.00", "100.00"]
     assert [row["cost"] for row in rows] == [point["cost"] for point in told["points"]]
-    assert "cheap (made for tests" in result.stderr
+    assert "cheap (made for tests, undated)" in result.stderr
     with Image.open(files[2]) as picture:
         assert picture.size == (1040, 650)
     assert "<svg" in files[3].read_text()

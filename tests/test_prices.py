@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geozoom.budget import to_cents
 from geozoom.errors import PriceListError
-from geozoom.prices import DM2_PER_KM2, PriceList, Tier, Uplift, to_cents
+from geozoom.prices import DM2_PER_KM2, PriceList, Tier, Uplift
 from geozoom.rules import ShapeRules
 
 EARTH_DM2 = 10**9 * DM2_PER_KM2

@@ -132,8 +132,7 @@ def _remarks(plan: Plan, today: date) -> list[str]:
             "would buy them"
         )
     lines.append(
-        f"prices: {prices.name}, {prices.terms}; {prices.source} ({prices.effective_date or 'undated'}, trust: "
-        f"{prices.trust})"
+        f"prices: {prices.name}, {prices.terms}; {prices.source} ({prices.dated}, trust: {prices.trust})"
     )
     if prices.note:
         lines.append(f"note on the prices: {prices.note}")

@@ -45,7 +45,7 @@ def list_(as_json: bool) -> None:
         table.add_column(heading, overflow="fold")
     for each in lists:
         mark = " (default)" if each.name == DEFAULT_PRICE_LIST else ""
-        table.add_row(each.name + mark, each.terms, _date(each), each.trust)
+        table.add_row(each.name + mark, each.terms, each.dated, each.trust)
     # What is piped has no width of its own.
     Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
 
@@ -63,7 +63,7 @@ def show(prices: str, uplifts: tuple[str, ...], as_json: bool) -> None:
         costs = {area: str(cost) for area, cost in _costs(shown)}
         click.echo(json.dumps(shown.facts() | {"costs": costs}, ensure_ascii=False, indent=1))
         return
-    facts = shown.facts() | {"effective_date": _date(shown)}
+    facts = shown.facts() | {"effective_date": shown.dated}
     for label, value in _lines(facts):
         click.echo(f"{label:<{_LABEL}}{value}")
     for area, cost in _costs(shown):
@@ -90,16 +90,12 @@ def check(files: tuple[str, ...]) -> None:
         except PriceListError as error:
             problems.append(str(error))
             continue
-        click.echo(f"{file}: OK, {prices.name}, {prices.currency}, {_date(prices)}")
+        click.echo(f"{file}: OK, {prices.name}, {prices.currency}, {prices.dated}")
         doubt = prices.doubt(options.today())
         if doubt is not None:
             click.echo(f"warning: {file}: {doubt}", err=True)
     if problems:
         raise PriceListError("\n".join(problems))
-
-
-def _date(prices: PriceList) -> str:
-    return "undated" if prices.effective_date is None else prices.effective_date.isoformat()
 
 
 def _costs(prices: PriceList) -> Iterator[tuple[str, Decimal]]:
