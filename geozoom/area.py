@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from geozoom.cells import CellGrid
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
 from geozoom.tiles import Tile
@@ -29,18 +30,31 @@ class Area:
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
     ) -> NDArray[np.bool_]:
         """Return which patches of a part of the lattice lie in the area, (rows · cols, P)."""
-        on_tile = self._on(tile)
-        inside = np.zeros((rows * grid.rows, cols * grid.cols), dtype=np.uint8)
-        strip = shapely.box(
-            left * scene_px, first * scene_px, (left + cols) * scene_px, (first + rows) * scene_px
+        inside = self.cells(
+            tile,
+            CellGrid(
+                rows=rows * grid.rows,
+                cols=cols * grid.cols,
+                left=left * scene_px,
+                top=first * scene_px,
+                width=scene_px / grid.cols,
+                height=scene_px / grid.rows,
+            ),
         )
-        if not on_tile.is_empty and shapely.intersects(on_tile, strip):
-            transform = Affine.translation(left * scene_px, first * scene_px) @ Affine.scale(
-                scene_px / grid.cols, scene_px / grid.rows
-            )
-            inside = rasterize([(on_tile, 1)], out_shape=inside.shape, transform=transform, dtype="uint8")
         cut = inside.reshape(rows, grid.rows, cols, grid.cols).transpose(0, 2, 1, 3)
-        return cut.reshape(rows * cols, grid.patches).astype(bool)
+        return cut.reshape(rows * cols, grid.patches)
+
+    def cells(self, tile: Tile, cells: CellGrid) -> NDArray[np.bool_]:
+        """Return which cells of a tile have their centre in the area, (rows, cols)."""
+        on_tile = self._on(tile)
+        right, bottom = cells.corners_px(np.array([cells.cols, cells.rows]))
+        if on_tile.is_empty or not shapely.intersects(
+            on_tile, shapely.box(cells.left, cells.top, right, bottom)
+        ):
+            return np.zeros(cells.shape, dtype=bool)
+        transform = Affine.translation(cells.left, cells.top) @ Affine.scale(cells.width, cells.height)
+        found = rasterize([(on_tile, 1)], out_shape=cells.shape, transform=transform, dtype="uint8")
+        return np.asarray(found, dtype=bool)
 
     def patches_in(self, tile: Tile, grid: PatchGrid, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which patches of windows (N, 4) on a tile's pixels lie in the area, (N, P)."""

@@ -1,4 +1,4 @@
-"""Where patches lie: windows on their tiles, areas, footprints, and the squares that go into one order."""
+"""Where patches lie: windows on their tiles, areas and footprints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from geozoom.card import ModelCard
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import lattice_windows
-from geozoom.prices import PriceList
-from geozoom.scenes import lattice_shape
 from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
@@ -83,38 +81,3 @@ def first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
         kept[patch] &= not kept[other]
     return np.flatnonzero(kept)
 
-
-def order_ids(
-    tiles: Sequence[Tile],
-    patches: Patches,
-    card: ModelCard,
-    prices: PriceList,
-    sites: SitesOnTiles | None = None,
-) -> NDArray[np.int64]:
-    """Return the order of each patch, (N,), counted from 0 over all tiles.
-
-    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km; where
-    all orders are billed together, there is one.
-    """
-    if prices.billing == "union":
-        return np.zeros(len(patches), dtype=np.int64)
-    ids = np.empty(len(patches), dtype=np.int64)
-    first = 0
-    for index, tile in enumerate(tiles):
-        pixel_m = max((card.lr_gsd_m, card.lr_gsd_m) if tile.resampled and card.lr_gsd_m else tile.gsd_m)
-        mine = patches.tile == index
-        if sites is None:
-            row, col = patches.scene_row[mine], patches.scene_col[mine]
-            side = max(1, int(float(prices.order_side_km) * 1000 // (card.lr_px * pixel_m)))
-            across = -(-lattice_shape(tile, card.lr_px)[1] // side)
-            down = -(-lattice_shape(tile, card.lr_px)[0] // side)
-        else:
-            # A scene that begins in a square may end beyond it: squares are smaller by the largest.
-            windows = sites.windows[patches.scene_row[mine]]
-            largest = windows[:, 2:].max(initial=0.0)
-            side = max(1, int(float(prices.order_side_km) * 1000 // pixel_m - largest))
-            col, row = np.maximum(windows[:, :2], 0).astype(np.int64).T
-            across, down = -(-tile.width // side), -(-tile.height // side)
-        ids[mine] = first + row // side * across + col // side
-        first += across * down
-    return ids
