@@ -1,0 +1,207 @@
+"""Which polygons a vendor takes, and masks of cells made into regions that it takes. Pure, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geozoom.lattice import Lattice, is_whole
+from geozoom.outlines import corner_counts
+from geozoom.prices import DM2_PER_KM2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeRules:
+    """The polygons that a vendor takes as an order; None is no limit."""
+
+    min_km2: Decimal | None = None
+    """Smallest area."""
+    max_km2: Decimal | None = None
+    """Largest area."""
+    min_width_km: Decimal | None = None
+    """Smallest extent, across the lattice as along it."""
+    max_width_km: Decimal | None = None
+    """Largest extent along the lattice's rows."""
+    max_height_km: Decimal | None = None
+    """Largest extent along the lattice's columns."""
+    max_vertices: int | None = None
+    """Largest number of vertices."""
+    holes: bool = False
+    """Whether polygons may have holes; orders made here never have any."""
+    max_parts: int = 1
+    """Largest number of polygons in one order; orders made here are always one."""
+    convex: bool = False
+    """Whether polygons must be convex; orders made here are rectangles of the lattice then."""
+    min_box_share: Decimal | None = None
+    """Smallest area, as a share of the polygon's own bounding box."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellLimits:
+    """A vendor's rules in cells of one lattice."""
+
+    least_dm2: int
+    most_dm2: int
+    least_rows: int
+    least_cols: int
+    most_rows: int
+    most_cols: int
+    most_corners: int
+    rectangles: bool
+    box_share: float
+
+    @property
+    def plain(self) -> bool:
+        """Whether growing by single cells can keep to the rules: nothing but size, extent and corners."""
+        return not self.rectangles and self.box_share == 0
+
+
+def cell_limits(rules: ShapeRules, lattice: Lattice) -> CellLimits:
+    """Express a vendor's rules in cells of a lattice.
+
+    Args:
+        rules: The rules.
+        lattice: The cells that orders are made of.
+    """
+    rows, cols = lattice.shape
+    height, width = lattice.cell_km
+
+    def most(limit: Decimal | None, side: float, cells: int) -> int:
+        return cells if limit is None else min(cells, int(float(limit) / side + 1e-9))
+
+    def least(side: float) -> int:
+        return 1 if rules.min_width_km is None else max(1, int(np.ceil(float(rules.min_width_km) / side - 1e-9)))
+
+    corners = 2**31 if rules.max_vertices is None else rules.max_vertices
+    return CellLimits(
+        least_dm2=0 if rules.min_km2 is None else int(np.ceil(rules.min_km2 * DM2_PER_KM2)),
+        most_dm2=2**62 if rules.max_km2 is None else int(rules.max_km2 * DM2_PER_KM2),
+        least_rows=least(height),
+        least_cols=least(width),
+        most_rows=most(rules.max_height_km, height, rows),
+        most_cols=most(rules.max_width_km, width, cols),
+        most_corners=corners,
+        rectangles=rules.convex or corners < 6,
+        box_share=0.0 if rules.min_box_share is None else float(rules.min_box_share),
+    )
+
+
+def violations(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> list[str]:
+    """Return what a vendor would refuse a region of cells for, as short words; none if it would take it."""
+    if not mask.any():
+        return ["empty"]
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    tall, wide = int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1
+    cells = int(mask.sum())
+    corners = int(corner_counts(mask.astype(np.int32), 1)[0])
+    found = {
+        "parts or holes": not is_whole(mask),
+        "too small": area_dm2 < limits.least_dm2,
+        "too large": area_dm2 > limits.most_dm2,
+        "too narrow": tall < limits.least_rows or wide < limits.least_cols,
+        "too tall": tall > limits.most_rows,
+        "too wide": wide > limits.most_cols,
+        "too many vertices": corners > limits.most_corners,
+        "not convex": limits.rectangles and cells < tall * wide,
+        "too thin for its box": cells < limits.box_share * tall * wide,
+    }
+    return [words for words, broken in found.items() if broken]
+
+
+def whole(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the least regions around a mask whose outlines do not touch themselves and hold no holes.
+
+    Cells are only added. Parts stay apart; each 4-connected part of the result is whole on its own.
+    """
+    grown = mask.copy()
+    while True:
+        # Outside is what is reached from beyond the lattice by sides alone.
+        outside, _ = ndimage.label(np.pad(~grown, 1, constant_values=True))
+        filled = (outside != outside[0, 0])[1:-1, 1:-1]
+        # Of two cells that meet in a corner alone, the two beside them join.
+        one = filled[:-1, :-1] & filled[1:, 1:] & ~filled[:-1, 1:] & ~filled[1:, :-1]
+        other = filled[:-1, 1:] & filled[1:, :-1] & ~filled[:-1, :-1] & ~filled[1:, 1:]
+        if not one.any() and not other.any():
+            return np.asarray(filled, dtype=np.bool_)
+        grown = filled
+        grown[:-1, 1:] |= one
+        grown[:-1, :-1] |= other
+
+
+def coarse(mask: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
+    """Return every block of block × block cells that a mask touches."""
+    rows, cols = mask.shape
+    padded = np.pad(mask, ((0, -rows % block), (0, -cols % block)))
+    touched = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).any(axis=(1, 3))
+    return np.repeat(np.repeat(touched, block, axis=0), block, axis=1)[:rows, :cols]
+
+
+def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimits) -> NDArray[np.int32]:
+    """Return regions that hold a mask and that a vendor takes, as labels 1..K of the cells; 0 is none.
+
+    Regions are filled, rounded off to larger and larger blocks while a rule is broken, and become
+    rectangles at last; what is too large is split along its longer axis. Where no split helps (an area too
+    small for the vendor's smallest), what is left broken is dropped.
+
+    Args:
+        mask: (rows, cols) the cells wanted.
+        areas: (rows, cols) area of each cell in square decimetres.
+        limits: The vendor's rules in cells.
+    """
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    _place(mask, areas, limits, labels, (0, 0), 0)
+    return labels
+
+
+def _place(
+    mask: NDArray[np.bool_],
+    areas: NDArray[np.int64],
+    limits: CellLimits,
+    labels: NDArray[np.int32],
+    origin: tuple[int, int],
+    found: int,
+) -> int:
+    """Write acceptable regions for a window's mask into the labels; return how many there are by now."""
+    block = 1
+    window = labels[origin[0] : origin[0] + mask.shape[0], origin[1] : origin[1] + mask.shape[1]]
+    wanted = mask
+    while wanted.any():
+        regions, count = ndimage.label(whole(wanted))
+        broken = np.zeros_like(mask)
+        for number, box in enumerate(ndimage.find_objects(regions), start=1):
+            region = regions[box] == number
+            problems = violations(region, int(areas[box][region].sum()), limits)
+            if not problems:
+                found += 1
+                window[box][region] = found
+            else:
+                broken[box] |= region
+        if block >= max(mask.shape):
+            break
+        block *= 2
+        # What is accepted stays; what is broken is rounded off without it.
+        wanted = coarse(broken, block) & (window == 0)
+        wanted = _without_slivers(wanted, broken & (window == 0))
+    left = wanted & (window == 0)
+    if left.any() and min(left.sum(), max(mask.shape)) > 1:
+        half = max(mask.shape) // 2
+        parts = (np.s_[:half], np.s_[half:]) if mask.shape[0] >= mask.shape[1] else (np.s_[:, :half], np.s_[:, half:])
+        for part, shift in zip(parts, (0, half), strict=True):
+            down, across = (shift, 0) if mask.shape[0] >= mask.shape[1] else (0, shift)
+            found = _place(
+                left[part] & mask[part], areas[part], limits, labels, (origin[0] + down, origin[1] + across), found
+            )
+    return found
+
+
+def _without_slivers(wanted: NDArray[np.bool_], core: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the parts of a rounded mask that hold something of what was wanted."""
+    regions, count = ndimage.label(wanted)
+    held = np.zeros(count + 1, dtype=bool)
+    held[regions[core]] = True
+    held[0] = False
+    return np.asarray(held[regions], dtype=np.bool_)
