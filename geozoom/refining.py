@@ -9,6 +9,7 @@ neighbourhoods, so that a quarter of all moves happens at once. Pure NumPy, no I
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +170,28 @@ class Regions:
         stay = np.r_[True, kept]
         self.area, self.value, self.corners = self.area[stay], self.value[stay], self.corners[stay]
         self.first, self.last = self.first[stay], self.last[stay]
+
+    def extents(self) -> tuple[Integers, Integers, Integers]:
+        """Return the height and the width of every order's box and its number of cells, each (K,)."""
+        at = np.flatnonzero(self.inner)
+        rows, cols = np.divmod(at, self.inner.shape[1])
+        own = self.inner[rows, cols]
+        cells = np.bincount(own, minlength=self.count + 1)
+        ranges = []
+        for place in (rows, cols):
+            first, last = np.full(self.count + 1, 2**31), np.full(self.count + 1, -1)
+            np.minimum.at(first, own, place)
+            np.maximum.at(last, own, place)
+            ranges.append((last - first + 1)[1:])
+        return ranges[0], ranges[1], cells[1:]
+
+    def copy(self) -> tuple[NDArray[Any], ...]:
+        """Return the state for `restore`."""
+        return self.labels.copy(), self.area.copy(), self.value.copy(), self.corners.copy()
+
+    def restore(self, state: tuple[NDArray[Any], ...]) -> None:
+        """Go back to a state that `copy` returned."""
+        self.labels, self.area, self.value, self.corners = state
 
     def _outer_rim(self) -> Integers:
         """Return the free cells beside an order."""
