@@ -20,8 +20,9 @@ from geozoom.rectangles import pack_rectangles
 from geozoom.refining import Regions, refine, settle
 from geozoom.shapes import CellLimits, ShapeRules, cell_limits
 
-_WORK = 4e9
-"""Steps of growth, about, that packing may take: it decides on the size of blocks."""
+_WORK = 3e5
+_WORK_SHARE = 0.05
+"""Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
 _SWEEPS = 12
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""
@@ -110,18 +111,15 @@ def _blocks(
     bought = min(cells, budget_cents / rate / cell)
     units = size / cell
     block = 1
-    # A seed grows step by step and each looks at its whole window, of some twelve orders' area.
-    while units / block**2 > 2 and bought / block**2 * (60 + 12 * units / block**2) * 5 > _WORK:
+    # A seed grows step by step, and at each step it looks at its whole window.
+    work = max(_WORK, _WORK_SHARE * cells)
+    while units / block**2 > 2 and bought / block**2 * (1 + units / block**2 / 60) > work:
         block *= 2
     corners = min(limit.most_corners for limit in limits)
     tried = {block}
-    # A cell grown with its neighbours has about one corner: with fewer to spend, begin with larger blocks.
-    smooth = block
-    while smooth < 64 and 1.2 * units / smooth**2 > corners:
-        smooth *= 2
-    if smooth > block:
-        tried |= {smooth, max(block, smooth // 2)}
-        tried.discard(block)
+    # Growth by single cells uses up about a corner a cell; where they are short, begin coarser, too.
+    if 0.8 * units / block**2 > min(limit.most_corners for limit in limits):
+        tried.add(2 * block)
     if any(limit.least_rows > 1 or limit.least_cols > 1 or limit.box_share > 0 for limit in limits):
         tried.add(0)
     return sorted(tried)

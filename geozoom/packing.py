@@ -20,7 +20,9 @@ Floats = NDArray[np.float32]
 
 REACH = 0.6
 """Weight of the ground around a cell, beside its own value: growth reaches over poor cells to rich ones."""
-AT_ONCE = 2**19
+_SEEDS = 5
+"""Seeds that are grown for every order that is still wanted."""
+AT_ONCE = 2**18
 """Cells of windows that are grown in one go: more would not stay in the processor's cache."""
 
 
@@ -97,12 +99,12 @@ def pack(
     side = float(np.sqrt(units))
     half = int(np.ceil(1.7 * side)) + 1
     half = max(1, min(half, (extent[0] - 1) // 2, (extent[1] - 1) // 2)) if min(extent) > 2 else 0
-    stride = max(1, round(0.7 * side))
+    stride = max(1, round(0.8 * side))
     score, free = prospects(blocks), blocks.area > 0
     packed, count = 0.0, 0
     for _ in range(rounds):
         seed_row, seed_col = _seeds(blocks, free, side, stride)
-        most = int(6 * max(1.0, (wanted - packed) / size)) + 16
+        most = int(_SEEDS * max(1.0, (wanted - packed) / size)) + 16
         seed_row, seed_col = seed_row[:most], seed_col[:most]
         if not len(seed_row):
             break

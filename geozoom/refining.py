@@ -20,6 +20,12 @@ from geozoom.shapes import CellLimits
 
 AHEAD = 0.7
 """Weight of the best cell that joining a cell opens the way to."""
+_CROWD = 2.0
+"""How fast the price of a corner follows the share of the corners that an order uses."""
+_MOST_CORNERS = 4
+"""A single cell changes the number of corners by no more."""
+_FULL = 0.97
+"""Share of the corners allowed that orders are steered to, where corners are short."""
 _BITS = (1 << np.arange(8)).astype(np.int64)
 
 Integers = NDArray[np.int64]
@@ -79,13 +85,20 @@ class Regions:
         return first, first + most - 1
 
     def add(
-        self, threshold: Floats, slack: Integers, *, ahead: float = AHEAD, most: int | None = None
+        self,
+        threshold: Floats,
+        slack: Integers,
+        *,
+        corner: Floats | None = None,
+        ahead: float = AHEAD,
+        most: int | None = None,
     ) -> int:
         """Let cells join that are worth more than their order's threshold; return how many did.
 
         Args:
             threshold: (K + 1,) least value per dm² of a cell that joins each order.
             slack: (K + 1,) area that each order may gain at most, in dm².
+            corner: (K + 1,) what each corner more costs an order, in value.
             ahead: Weight of the best free cell that joining opens the way to.
             most: Most area that all orders together may gain.
         """
@@ -110,9 +123,13 @@ class Regions:
                 onward[near > 0] = 0
                 with np.errstate(invalid="ignore"):
                     gain = gain + ahead * np.maximum(0, onward.max(axis=1) - least * area)
-            good = np.flatnonzero(gain > 0)
+            good = np.flatnonzero(gain > 0 if corner is None else gain + _MOST_CORNERS * corner[own] > 0)
             code = (flat[cells[good, None] + _steps(wide)] == own[good, None]) @ _BITS
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
+            if corner is not None:
+                gain[good] -= corner[own[good]] * CORNERS_ADDED[code]
+                code = code[gain[good] > 0]
+                good = good[gain[good] > 0]
             inside = self._reachable(cells[good], own[good])
             good, code = good[inside], code[inside]
             joins = _within(own[good], gain[good], area[good], slack)
@@ -130,12 +147,13 @@ class Regions:
             moved += len(good)
         return moved
 
-    def drop(self, threshold: Floats, slack: Integers) -> int:
+    def drop(self, threshold: Floats, slack: Integers, *, corner: Floats | None = None) -> int:
         """Let cells go that are worth less than their order's threshold; return how many did.
 
         Args:
             threshold: (K + 1,) least value per dm² of a cell that stays in each order.
             slack: (K + 1,) area that each order may lose at most, in dm².
+            corner: (K + 1,) what each corner more costs an order, in value.
         """
         wide = self.labels.shape[1]
         flat = self.labels.reshape(-1)
@@ -144,9 +162,14 @@ class Regions:
             own = flat[cells]
             area, value = self._areas(cells), self._values(cells)
             gain = threshold[own] * area - value
-            good = np.flatnonzero((gain > 0) & (slack[own] > 0))
+            hope = gain if corner is None else gain + _MOST_CORNERS * corner[own]
+            good = np.flatnonzero((hope > 0) & (slack[own] > 0))
             code = (flat[cells[good, None] + _steps(wide)] == own[good, None]) @ _BITS
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
+            if corner is not None:
+                gain[good] += corner[own[good]] * CORNERS_ADDED[code]
+                code = code[gain[good] > 0]
+                good = good[gain[good] > 0]
             goes = _within(own[good], gain[good] / area[good], area[good], slack)
             goes &= _within(
                 own[good], gain[good], -CORNERS_ADDED[code], self.limits.most_corners - self.corners
@@ -284,9 +307,14 @@ def refine(regions: Regions, *, free_dm2: int, price: float, sweeps: int) -> Non
     most = min(regions.limits.most_dm2, 2**62)
     free = min(free_dm2, most)
     threshold = np.minimum(price, 0.5 * regions.value / np.maximum(regions.area, 1))
+    corner = np.zeros(regions.count + 1)
+    usual = regions.value / np.maximum(regions.area, 1) * float(np.mean(regions.lattice.area_dm2))
     for sweep in range(sweeps):
-        regions.add(threshold, most - regions.area)
-        regions.drop(threshold, regions.area)
+        priced = corner if corner.any() else None
+        regions.add(threshold, most - regions.area, corner=priced)
+        regions.drop(threshold, regions.area, corner=priced)
+        crowded = regions.corners / (regions.limits.most_corners * _FULL) - 1
+        corner = np.clip(corner + _CROWD * usual * np.clip(crowded, -0.2, 0.2), 0, usual)
         excess = (regions.area - free) / max(free, 1)
         pace = 2.0 / (1 + sweep) ** 0.5
         threshold = np.clip(threshold * np.exp(pace * np.clip(excess, -0.5, 0.5)), 0, price)
