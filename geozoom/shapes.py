@@ -143,65 +143,101 @@ def coarse(mask: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
 def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimits) -> NDArray[np.int32]:
     """Return regions that hold a mask and that a vendor takes, as labels 1..K of the cells; 0 is none.
 
-    Regions are filled, rounded off to larger and larger blocks while a rule is broken, and become
-    rectangles at last; what is too large is split along its longer axis. Where no split helps (an area too
-    small for the vendor's smallest), what is left broken is dropped.
+    Regions are filled, and rounded off to larger and larger blocks while a rule is broken that this can
+    mend, at last to boxes; those that meet become one. What is still refused is split along its longer axis,
+    again and again: a straight cut leaves whole regions. A piece that is too small by then is dropped.
 
     Args:
         mask: (rows, cols) the cells wanted.
         areas: (rows, cols) area of each cell in square decimetres.
         limits: The vendor's rules in cells.
     """
+    grown = whole(mask)
+    block = 1
+    while True:
+        broken = _broken(grown, areas, limits)
+        if not broken:
+            break
+        block *= 2
+        for box, region in broken:
+            if limits.rectangles or block > _LARGEST_BLOCK:
+                grown[box] = True
+            else:
+                top, left = (side.start // block * block for side in box)
+                wide = np.s_[top : box[0].stop + block, left : box[1].stop + block]
+                alone = np.zeros_like(grown[wide])
+                inside = np.s_[box[0].start - top : box[0].stop - top, box[1].start - left : box[1].stop - left]
+                alone[inside] = region
+                grown[wide] |= coarse(alone, block)
+        before = int(grown.sum())
+        grown = whole(grown)
+        # Boxes that no longer change are as round as they get: what is refused then is split below.
+        if block > _LARGEST_BLOCK * 2 and int(grown.sum()) == before and _all_boxes(grown):
+            break
     labels = np.zeros(mask.shape, dtype=np.int32)
-    _place(mask, areas, limits, labels, (0, 0), 0)
+    regions, count = ndimage.label(grown)
+    waiting = [
+        (box, regions[box] == number) for number, box in enumerate(ndimage.find_objects(regions), start=1)
+    ]
+    count = 0
+    while waiting:
+        box, region = waiting.pop()
+        problems = violations(region, int(areas[box][region].sum()), limits)
+        if not problems:
+            count += 1
+            labels[box][region] = count
+        elif region.size > 1 and "too small" not in problems:
+            waiting.extend(_halves(box, region, mask, limits))
     return labels
 
 
-def _place(
-    mask: NDArray[np.bool_],
-    areas: NDArray[np.int64],
-    limits: CellLimits,
-    labels: NDArray[np.int32],
-    origin: tuple[int, int],
-    found: int,
-) -> int:
-    """Write acceptable regions for a window's mask into the labels; return how many there are by now."""
-    block = 1
-    window = labels[origin[0] : origin[0] + mask.shape[0], origin[1] : origin[1] + mask.shape[1]]
-    wanted = mask
-    while wanted.any():
-        regions, count = ndimage.label(whole(wanted))
-        broken = np.zeros_like(mask)
-        for number, box in enumerate(ndimage.find_objects(regions), start=1):
-            region = regions[box] == number
-            problems = violations(region, int(areas[box][region].sum()), limits)
-            if not problems:
-                found += 1
-                window[box][region] = found
-            else:
-                broken[box] |= region
-        if block >= max(mask.shape):
-            break
-        block *= 2
-        # What is accepted stays; what is broken is rounded off without it.
-        wanted = coarse(broken, block) & (window == 0)
-        wanted = _without_slivers(wanted, broken & (window == 0))
-    left = wanted & (window == 0)
-    if left.any() and min(left.sum(), max(mask.shape)) > 1:
-        half = max(mask.shape) // 2
-        parts = (np.s_[:half], np.s_[half:]) if mask.shape[0] >= mask.shape[1] else (np.s_[:, :half], np.s_[:, half:])
-        for part, shift in zip(parts, (0, half), strict=True):
-            down, across = (shift, 0) if mask.shape[0] >= mask.shape[1] else (0, shift)
-            found = _place(
-                left[part] & mask[part], areas[part], limits, labels, (origin[0] + down, origin[1] + across), found
-            )
+_LARGEST_BLOCK = 32
+_MENDED_BY_ROUNDING = {"too small", "too narrow", "too many vertices", "not convex", "too thin for its box"}
+
+_Piece = tuple[tuple[slice, slice], NDArray[np.bool_]]
+"""A window of the lattice and the cells of it that belong to a region."""
+
+
+def _broken(grown: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimits) -> list[_Piece]:
+    """Return the regions that break a rule which rounding off may mend."""
+    regions, _ = ndimage.label(grown)
+    found: list[_Piece] = []
+    for number, box in enumerate(ndimage.find_objects(regions), start=1):
+        region = regions[box] == number
+        problems = set(violations(region, int(areas[box][region].sum()), limits))
+        if problems & _MENDED_BY_ROUNDING and not (region.all() and region.shape == grown.shape):
+            found.append((box, region))
     return found
 
 
-def _without_slivers(wanted: NDArray[np.bool_], core: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the parts of a rounded mask that hold something of what was wanted."""
-    regions, count = ndimage.label(wanted)
-    held = np.zeros(count + 1, dtype=bool)
-    held[regions[core]] = True
-    held[0] = False
-    return np.asarray(held[regions], dtype=np.bool_)
+def _all_boxes(grown: NDArray[np.bool_]) -> bool:
+    regions, _ = ndimage.label(grown)
+    boxes = ndimage.find_objects(regions)
+    return sum(grown[box].size for box in boxes) == int(grown.sum())
+
+
+def _halves(
+    box: tuple[slice, slice], region: NDArray[np.bool_], mask: NDArray[np.bool_], limits: CellLimits
+) -> list[_Piece]:
+    """Cut a region in the middle of its longer axis; keep the pieces that hold cells wanted."""
+    axis = 0 if region.shape[0] >= region.shape[1] else 1
+    middle = region.shape[axis] // 2
+    found: list[_Piece] = []
+    for first, last in ((0, middle), (middle, region.shape[axis])):
+        cut = (slice(first, last), slice(None)) if axis == 0 else (slice(None), slice(first, last))
+        parts, _ = ndimage.label(region[cut])
+        for number, inner in enumerate(ndimage.find_objects(parts), start=1):
+            down = box[0].start + (first if axis == 0 else 0) + inner[0].start
+            across = box[1].start + (first if axis == 1 else 0) + inner[1].start
+            piece = parts[inner] == number
+            place = np.s_[down : down + piece.shape[0], across : across + piece.shape[1]]
+            wanted = piece & mask[place]
+            if not wanted.any():
+                continue
+            if limits.rectangles:
+                rows, cols = np.flatnonzero(wanted.any(axis=1)), np.flatnonzero(wanted.any(axis=0))
+                piece = piece[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+                down, across = down + int(rows[0]), across + int(cols[0])
+                place = np.s_[down : down + piece.shape[0], across : across + piece.shape[1]]
+            found.append((place, piece))
+    return found

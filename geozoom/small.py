@@ -18,7 +18,7 @@ from geozoom.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
 from geozoom.prices import PriceList
 from geozoom.shapes import CellLimits
 
-MOST_CELLS = 144
+MOST_CELLS = 64
 """Beyond this many cells packing and refining many orders at once does as well."""
 _BEAM = 16
 """Candidates that are kept of each seed and size."""
