@@ -20,7 +20,7 @@ from geozoom.shapes import CellLimits
 
 MOST_CELLS = 64
 """Beyond this many cells packing and refining many orders at once does as well."""
-_BEAM = 16
+_BEAM = 8
 """Candidates that are kept of each seed and size."""
 _AHEAD = 0.5
 """Weight of the best cell beside a candidate when candidates of one size are ranked."""
