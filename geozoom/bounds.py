@@ -13,8 +13,8 @@ from geozoom.prices import PriceList
 
 _STEP = 1e-4
 """Relative step of the areas at which a bill is looked up: what the cheapest rate may be too low by."""
-_TRIALS = 24
-_TRIAL_CELLS = 2**18
+_TRIALS = 12
+_TRIAL_CELLS = 2**17
 """Thresholds are sought on about this many cells, and proved on all."""
 
 
@@ -135,12 +135,11 @@ def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
     worth = np.bincount(own, net.reshape(-1)[held], minlength=count + 1)
     area = np.bincount(own, np.asarray(lattice.areas[np.divmod(held, net.shape[1])]), minlength=count + 1)
     alone = -price * np.maximum(0, first_bill - area)
+    poor = np.pad(np.where(net > 0, -np.inf, net / 4).astype(net.dtype), 1, constant_values=-np.inf)
+    beside = np.maximum(poor[:-2, 1:-1], poor[2:, 1:-1])
+    np.maximum(beside, poor[1:-1, :-2], out=beside)
+    np.maximum(beside, poor[1:-1, 2:], out=beside)
     charge = np.full(count + 1, -np.inf)
-    for axis in (0, 1):
-        for cut, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:])):
-            here = (cut, slice(None)) if axis == 0 else (slice(None), cut)
-            there = (other, slice(None)) if axis == 0 else (slice(None), other)
-            poor = (clusters[here] > 0) & (clusters[there] == 0)
-            np.maximum.at(charge, clusters[here][poor], net[there][poor] / 4)
+    np.maximum.at(charge, own, beside.reshape(-1)[held])
     contribution = worth + np.maximum(charge, alone)
     return float(np.maximum(0, contribution[1:]).sum())

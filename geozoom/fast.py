@@ -24,6 +24,11 @@ _WORK = 3e5
 _WORK_SHARE = 0.05
 """Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
 _SWEEPS = 12
+_SWEPT = 2e6
+_FEWEST_SWEEPS = 5
+"""Sweeps, fewer where orders cover more than so many cells, but not below the last."""
+_EASING = (1.5, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0)
+"""Shares of the usual density that cells must have, in turn, to be bought with what is left."""
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""
 _ROUNDS = 8
@@ -180,8 +185,10 @@ def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budg
     price = _afford(draft, prices, budget_cents)
     if not growing:
         return
+    cells = sum(int(np.count_nonzero(regions.labels)) for regions in draft.regions)
+    sweeps = int(np.clip(_SWEEPS * (_SWEPT / max(1, cells)) ** 0.5, _FEWEST_SWEEPS, _SWEEPS))
     for regions, size in zip(draft.regions, sizes, strict=True):
-        refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=_SWEEPS)
+        refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=sweeps)
     _drop_refused(draft)
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
@@ -241,25 +248,19 @@ def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
 
 def _spend(draft: Draft, prices: PriceList, budget_cents: int) -> None:
     """Let orders grow with what is left, by the cells that are worth most."""
-    for _ in range(40):
+    for share in _EASING:
         left = budget_cents - draft.cost(prices)
-        moved = 0
         for regions in sorted(draft.regions, key=lambda each: -each.count):
             if left <= 0 or not regions.count:
                 continue
             cell = int(np.max(regions.lattice.area_dm2))
-            bills = prices.bills_cents(regions.area)
-            more = prices.bills_cents(regions.area + cell)
-            # The dearest step bounds what any order pays for a cell; the cent is the rounding's.
-            rate = (float((more - bills)[1:].max()) + 1) / cell
-            most = int(left / rate)
-            before = regions.copy()
+            more = prices.bills_cents(regions.area[1:] + cell) - prices.bills_cents(regions.area[1:])
+            # The dearest step bounds what an order pays for a cell, the cent is the rounding's.
+            most = int(left / ((float(more.max()) + 1) / cell))
             room = np.maximum(0, np.minimum(regions.limits.most_dm2 - regions.area, most))
-            added = regions.add(np.zeros(regions.count + 1), room, most=most)
-            if draft.cost(prices) > budget_cents:
-                regions.restore(before)
-                added = 0
-            moved += added
+            usual = float(regions.value[1:].sum() / regions.area[1:].sum())
+            regions.add(np.full(regions.count + 1, share * usual), room, ahead=0.0, most=most)
             left = budget_cents - draft.cost(prices)
-        if not moved:
-            return
+    if draft.cost(prices) > budget_cents:
+        # A bill that rises in leaps may have risen by more than its steps said.
+        _afford(draft, prices, budget_cents)

@@ -9,7 +9,6 @@ neighbourhoods, so that a quarter of all moves happens at once. Pure NumPy, no I
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,8 @@ _CROWD = 2.0
 """How fast the price of a corner follows the share of the corners that an order uses."""
 _MOST_CORNERS = 4
 """A single cell changes the number of corners by no more."""
+_SETTLING = 8
+"""Sweeps at most that trim and that fill up."""
 _FULL = 0.97
 """Share of the corners allowed that orders are steered to, where corners are short."""
 _BITS = (1 << np.arange(8)).astype(np.int64)
@@ -208,14 +209,6 @@ class Regions:
             ranges.append((last - first + 1)[1:])
         return ranges[0], ranges[1], cells[1:]
 
-    def copy(self) -> tuple[NDArray[Any], ...]:
-        """Return the state for `restore`."""
-        return self.labels.copy(), self.area.copy(), self.value.copy(), self.corners.copy()
-
-    def restore(self, state: tuple[NDArray[Any], ...]) -> None:
-        """Go back to a state that `copy` returned."""
-        self.labels, self.area, self.value, self.corners = state
-
     def _outer_rim(self) -> Integers:
         """Return the free cells beside an order."""
         taken = self.labels > 0
@@ -326,10 +319,10 @@ def settle(regions: Regions, *, free_dm2: int, price: float) -> None:
     """Trim what is beyond the free area and not worth its price, then fill up to it."""
     free = min(free_dm2, regions.limits.most_dm2)
     every = np.full(regions.count + 1, price)
-    for _ in range(30):
+    for _ in range(_SETTLING):
         if not regions.drop(every, np.maximum(0, regions.area - free)):
             break
     nothing = np.zeros(regions.count + 1)
-    for _ in range(30):
+    for _ in range(_SETTLING):
         if not regions.add(nothing, np.maximum(0, free - regions.area), ahead=0.0):
             break
