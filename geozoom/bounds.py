@@ -111,9 +111,7 @@ def _samples(lattices: Sequence[Lattice]) -> tuple[list[Lattice], float]:
         high = min(16, lattice.shape[0])
         for top in range(0, lattice.shape[0] - high + 1, high * every):
             cut = np.s_[top : top + high]
-            bands.append(
-                Lattice(value=lattice.value[cut], area_dm2=areas[cut], cell_km=lattice.cell_km)
-            )
+            bands.append(Lattice(value=lattice.value[cut], area_dm2=areas[cut], cell_km=lattice.cell_km))
     covered = sum(band.value.size for band in bands)
     return bands, covered / cells
 

@@ -75,7 +75,10 @@ class _Model:
         for lattice, start in zip(self.lattices, self.first, strict=False):
             index = start + np.arange(lattice.value.size).reshape(lattice.shape)
             quads = zip(
-                *(part.ravel().tolist() for part in (index[:-1, :-1], index[1:, 1:], index[:-1, 1:], index[1:, :-1])),
+                *(
+                    part.ravel().tolist()
+                    for part in (index[:-1, :-1], index[1:, 1:], index[:-1, 1:], index[1:, :-1])
+                ),
                 strict=True,
             )
             for a, b, c, d in quads:
@@ -155,14 +158,14 @@ class _Model:
             holes, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
             for hole in range(2, count + 1):
                 held = np.flatnonzero(holes[1:-1, 1:-1].ravel() == hole) + start
-                around = sorted({cell for own in held.tolist() for cell in self.near[own]} - set(held.tolist()))
+                around = sorted(
+                    {cell for own in held.tolist() for cell in self.near[own]} - set(held.tolist())
+                )
                 for own in held.tolist():
                     self.for_each_order([*around, own], [*[1.0] * len(around), -1.0], len(around) - 1)
             if count == 1 and violations(mask, int(self.area[mine].sum()), self.limits[lattice]):
                 others = [cell for cell in range(self.cells) if cell not in set(mine)]
-                self.for_each_order(
-                    mine + others, [*[1.0] * len(mine), *[-1.0] * len(others)], len(mine) - 1
-                )
+                self.for_each_order(mine + others, [*[1.0] * len(mine), *[-1.0] * len(others)], len(mine) - 1)
         if len(self.rows) == before and self.cost(chosen) > self.budget_cents:
             everything = np.flatnonzero(chosen.ravel()).tolist()
             others = np.flatnonzero(~chosen.ravel()).tolist()

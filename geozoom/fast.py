@@ -110,7 +110,9 @@ def _blocks(
     if any(limit.rectangles for limit in limits):
         return [0]
     cell = float(np.mean([np.mean(lattice.area_dm2) for lattice in lattices]))
-    size = float(np.mean([_size(*pair) for pair in zip(limits, [prices] * len(limits), lattices, strict=True)]))
+    size = float(
+        np.mean([_size(*pair) for pair in zip(limits, [prices] * len(limits), lattices, strict=True)])
+    )
     cells = sum(lattice.value.size for lattice in lattices)
     rate = max(1e-9, float(prices.bills_cents(np.array([int(size)]))[0]) / size)
     bought = min(cells, budget_cents / rate / cell)

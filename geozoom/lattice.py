@@ -88,10 +88,7 @@ def _is_simple(code: int) -> bool:
 
 def _corners_added(code: int) -> int:
     """Return by how much the number of corners grows when the cell joins."""
-    return sum(
-        ((1 + sum(quad)) % 2) - (sum(quad) % 2)
-        for quad in _quads(code)
-    )
+    return sum(((1 + sum(quad)) % 2) - (sum(quad) % 2) for quad in _quads(code))
 
 
 SIMPLE: NDArray[np.bool_] = np.array([_is_simple(code) for code in range(256)])

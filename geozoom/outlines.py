@@ -61,17 +61,14 @@ def outlines(labels: NDArray[np.int32], regions: int) -> Rings:
     # Going right from there would be clockwise on a north-up map, so that rings are read against it.
     first = np.r_[0, np.cumsum(count)[:-1]]
     left = _distance_to(first, following)
-    if (left < 0).any():
-        raise ValueError("a region is not one part without holes")
-    at = np.empty(len(left), dtype=np.int64)
     offsets = np.r_[0, np.cumsum(count)]
-    # Every second corner is on the way of `following`; each one's partner along its row lies just after it.
-    at[:] = -1
-    steps = offsets[corners.region - 1] + (count[corners.region - 1] - 2 * left) % count[corners.region - 1]
-    on_way = left < count[corners.region - 1]
-    at[on_way] = steps[on_way]
-    at[along[on_way]] = steps[on_way] + 1
-    if (np.bincount(at, minlength=len(at)) != 1).any():
+    # Every second corner is on the way; each one's partner along its row comes just after it.
+    on_way = left >= 0
+    around = count[corners.region[on_way] - 1]
+    steps = offsets[corners.region[on_way] - 1] + (around - 2 * left[on_way]) % around
+    at = np.full(len(left), -1)
+    at[on_way], at[along[on_way]] = steps, steps + 1
+    if (np.sort(at) != np.arange(len(at))).any():
         raise ValueError("a region is not one part without holes")
     points = np.empty((len(at), 2), dtype=np.int32)
     points[at, 0], points[at, 1] = corners.col, corners.row
@@ -110,26 +107,22 @@ def _partners(region: NDArray[np.int64], line: NDArray[np.int64], at: NDArray[np
 
 
 def _distance_to(first: NDArray[np.int64], following: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the steps from each node to the chosen one of its cycle; huge on cycles without one.
+    """Return the steps from each node to the chosen one of its cycle; -1 on cycles without one.
 
-    Pointer doubling: after n rounds every pointer has leapt 2ⁿ nodes, or stands at the end.
+    Pointer doubling: after n rounds every pointer has leapt 2ⁿ nodes, or stands at a chosen one.
     """
     leap = following.copy()
     leap[first] = first
     steps = np.ones(len(leap), dtype=np.int64)
     steps[first] = 0
-    while True:
-        further = leap[leap]
-        if (further == leap).all():
-            break
-        steps += steps[leap]
-        leap = further
-        if steps.max() > 4 * len(leap):
-            break
     ends = np.zeros(len(leap), dtype=bool)
     ends[first] = True
-    steps[~ends[leap]] = 2 * len(leap) + 1
-    return steps
+    arrived = 0
+    while arrived < (now := int(ends[leap].sum())):
+        arrived = now
+        steps += steps[leap]
+        leap = leap[leap]
+    return np.where(ends[leap], steps, -1)
 
 
 def _reversed(points: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:

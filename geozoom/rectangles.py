@@ -39,7 +39,9 @@ def sizes(lattice: Lattice, limits: CellLimits, free_dm2: int) -> list[tuple[int
         tall = int(np.clip(units / wide + 1e-9, limits.least_rows, rows))
         # The vendor's smallest area may ask for one line more than the minimum pays for.
         while tall * wide * cell < limits.least_dm2 * (1 + 1e-3) and (tall < rows or wide < cols):
-            tall, wide = (tall + 1, wide) if tall < rows and (tall <= wide or wide >= cols) else (tall, wide + 1)
+            tall, wide = (
+                (tall + 1, wide) if tall < rows and (tall <= wide or wide >= cols) else (tall, wide + 1)
+            )
         small_enough = tall * wide * cell <= limits.most_dm2 * (1 - 1e-3) or tall * wide == 1
         if tall >= limits.least_rows and wide >= limits.least_cols and small_enough:
             found.add((tall, wide))
@@ -74,7 +76,9 @@ def pack_rectangles(
             peak = worth == ndimage.maximum_filter(worth, (tall // 2 + 1, wide // 2 + 1), mode="constant")
             top, left = np.nonzero(peak & (worth > 0))
             places.append(
-                np.column_stack([worth[top, left], top, left, np.full(len(top), tall), np.full(len(top), wide)])
+                np.column_stack(
+                    [worth[top, left], top, left, np.full(len(top), tall), np.full(len(top), wide)]
+                )
             )
         every = np.concatenate(places) if places else np.zeros((0, 5))
         every = every[np.argsort(-every[:, 0], kind="stable")]

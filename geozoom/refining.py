@@ -134,7 +134,9 @@ class Regions:
             inside = self._reachable(cells[good], own[good])
             good, code = good[inside], code[inside]
             joins = _within(own[good], gain[good], area[good], slack)
-            joins &= _within(own[good], gain[good], CORNERS_ADDED[code], self.limits.most_corners - self.corners)
+            joins &= _within(
+                own[good], gain[good], CORNERS_ADDED[code], self.limits.most_corners - self.corners
+            )
             good, code = good[joins], code[joins]
             if most is not None and len(good):
                 best = np.argsort(-gain[good] / area[good], kind="stable")

@@ -14,6 +14,14 @@ from geozoom.outlines import corner_counts
 from geozoom.prices import DM2_PER_KM2
 
 
+_LARGEST_BLOCK = 32
+"""Cells along a block beyond which regions become boxes."""
+_MENDED_BY_ROUNDING = {"too small", "too narrow", "too many vertices", "not convex", "too thin for its box"}
+
+_Piece = tuple[tuple[slice, slice], NDArray[np.bool_]]
+"""A window of the lattice and the cells of it that belong to a region."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShapeRules:
     """The polygons that a vendor takes as an order; None is no limit."""
@@ -74,7 +82,9 @@ def cell_limits(rules: ShapeRules, lattice: Lattice) -> CellLimits:
         return cells if limit is None else min(cells, int(float(limit) / side + 1e-9))
 
     def least(side: float) -> int:
-        return 1 if rules.min_width_km is None else max(1, int(np.ceil(float(rules.min_width_km) / side - 1e-9)))
+        return (
+            1 if rules.min_width_km is None else max(1, int(np.ceil(float(rules.min_width_km) / side - 1e-9)))
+        )
 
     corners = 2**31 if rules.max_vertices is None else rules.max_vertices
     return CellLimits(
@@ -136,7 +146,9 @@ def coarse(mask: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
     """Return every block of block × block cells that a mask touches."""
     rows, cols = mask.shape
     padded = np.pad(mask, ((0, -rows % block), (0, -cols % block)))
-    touched = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).any(axis=(1, 3))
+    touched = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).any(
+        axis=(1, 3)
+    )
     return np.repeat(np.repeat(touched, block, axis=0), block, axis=1)[:rows, :cols]
 
 
@@ -152,6 +164,8 @@ def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLi
         areas: (rows, cols) area of each cell in square decimetres.
         limits: The vendor's rules in cells.
     """
+    if not mask.any():
+        return np.zeros(mask.shape, dtype=np.int32)
     grown = whole(mask)
     block = 1
     while True:
@@ -166,7 +180,9 @@ def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLi
                 top, left = (side.start // block * block for side in box)
                 wide = np.s_[top : box[0].stop + block, left : box[1].stop + block]
                 alone = np.zeros_like(grown[wide])
-                inside = np.s_[box[0].start - top : box[0].stop - top, box[1].start - left : box[1].stop - left]
+                inside = np.s_[
+                    box[0].start - top : box[0].stop - top, box[1].start - left : box[1].stop - left
+                ]
                 alone[inside] = region
                 grown[wide] |= coarse(alone, block)
         before = int(grown.sum())
@@ -189,13 +205,6 @@ def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLi
         elif region.size > 1 and "too small" not in problems:
             waiting.extend(_halves(box, region, mask, limits))
     return labels
-
-
-_LARGEST_BLOCK = 32
-_MENDED_BY_ROUNDING = {"too small", "too narrow", "too many vertices", "not convex", "too thin for its box"}
-
-_Piece = tuple[tuple[slice, slice], NDArray[np.bool_]]
-"""A window of the lattice and the cells of it that belong to a region."""
 
 
 def _broken(grown: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimits) -> list[_Piece]:

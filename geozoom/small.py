@@ -64,7 +64,9 @@ def candidates(
     cells: list[NDArray[np.int64]] = []
     first = 0
     for lattice, limit in zip(lattices, limits, strict=True):
-        found = rectangles(lattice, limit) if limit.rectangles else _beams(lattice, limit, prices, budget_cents)
+        found = (
+            rectangles(lattice, limit) if limit.rectangles else _beams(lattice, limit, prices, budget_cents)
+        )
         cells.extend(own + first for own in found)
         first += lattice.value.size
     value = np.concatenate([np.zeros(0), *(lattice.value.ravel() for lattice in lattices)]).astype(np.float64)
@@ -102,7 +104,10 @@ def _beams(
     areas = {place: int(lattice.areas.flat[cell]) for place, cell in places.items()}
     smallest = min(areas.values())
     largest = 0
-    while largest < len(places) and int(prices.bills_cents(np.array([smallest * (largest + 1)]))[0]) <= budget_cents:
+    while (
+        largest < len(places)
+        and int(prices.bills_cents(np.array([smallest * (largest + 1)]))[0]) <= budget_cents
+    ):
         largest += 1
     seen: set[int] = set()
     for seed in places:
@@ -138,8 +143,11 @@ def _wider(
             if grown not in found:
                 ahead = options[0 if rank else min(1, len(options) - 1)][0]
                 onward = max(
-                    (values[cell] for cell in (place - 1, place + 1, place - step, place + step)
-                     if inside >> cell & 1 and not grown >> cell & 1),
+                    (
+                        values[cell]
+                        for cell in (place - 1, place + 1, place - step, place + step)
+                        if inside >> cell & 1 and not grown >> cell & 1
+                    ),
                     default=0.0,
                 )
                 found[grown] = (value + gain + _AHEAD * max(ahead, onward), value + gain, corners + more)
