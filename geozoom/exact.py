@@ -247,7 +247,7 @@ def _best_rectangles(
     lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
 ) -> list[NDArray[np.int64]]:
     """Return the best packing of all rectangles."""
-    cells = []
+    cells: list[NDArray[np.int64]] = []
     first = 0
     for lattice, limit in zip(lattices, limits, strict=True):
         cells.extend(own + first for own in rectangles(lattice, limit))

@@ -122,7 +122,6 @@ def _blocks(
     work = max(_WORK, _WORK_SHARE * cells)
     while units / block**2 > 2 and bought / block**2 * (1 + units / block**2 / 60) > work:
         block *= 2
-    corners = min(limit.most_corners for limit in limits)
     tried = {block}
     # Growth by single cells uses up about a corner a cell; where they are short, begin coarser, too.
     if 0.8 * units / block**2 > min(limit.most_corners for limit in limits):

@@ -106,11 +106,11 @@ def choose_orders(
     if budget_cents is None:
         regions = [_all_wanted(*pair, prices, threshold) for pair in zip(lattices, limits, strict=True)]
         draft = Draft(regions=regions)
-        return _choice(lattices, draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
+        return _choice(draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
     if solver == "exact":
         orders = solve_exactly(lattices, limits, prices, budget_cents)
         draft = _draft_of(lattices, limits, orders)
-        return _choice(lattices, draft, prices, bound=draft.value, budget_cents=budget_cents)
+        return _choice(draft, prices, bound=draft.value, budget_cents=budget_cents)
     most = int(rules.max_km2 * DM2_PER_KM2) if rules.max_km2 is not None else 10_000 * DM2_PER_KM2
     bound = upper_bound(lattices, prices, budget_cents, most)
     best = _small(lattices, limits, prices, budget_cents)
@@ -120,7 +120,7 @@ def choose_orders(
                 best = draft
     if best is None:
         best = _draft_of(lattices, limits, [])
-    return _choice(lattices, best, prices, bound=bound, budget_cents=budget_cents)
+    return _choice(best, prices, bound=bound, budget_cents=budget_cents)
 
 
 def _small(
@@ -185,9 +185,7 @@ def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList, thresho
     return best[1]
 
 
-def _choice(
-    lattices: Sequence[Lattice], draft: Draft, prices: PriceList, *, bound: float, budget_cents: int
-) -> OrderChoice:
+def _choice(draft: Draft, prices: PriceList, *, bound: float, budget_cents: int) -> OrderChoice:
     """Put a plan into columns."""
     owner, cells, counts, points, lengths = [], [], [], [], []
     for index, regions in enumerate(draft.regions):

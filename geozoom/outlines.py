@@ -128,4 +128,4 @@ def _distance_to(first: NDArray[np.int64], following: NDArray[np.int64]) -> NDAr
 def _reversed(points: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
     """Turn every ring around."""
     ring = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return points[offsets[ring] + offsets[ring + 1] - 1 - np.arange(len(points))]
+    return np.asarray(points[offsets[ring] + offsets[ring + 1] - 1 - np.arange(len(points))])

@@ -27,7 +27,6 @@ _SETTLING = 8
 """Sweeps at most that trim and that fill up."""
 _FULL = 0.97
 """Share of the corners allowed that orders are steered to, where corners are short."""
-_BITS = (1 << np.arange(8)).astype(np.int64)
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -57,7 +56,7 @@ class Regions:
         self.area = np.zeros(count + 1, dtype=np.int64)
         # bincount adds in float64, which holds areas exactly up to 2⁵³ dm².
         self.area[:] = np.bincount(own, self.lattice.areas[rows, cols], minlength=count + 1)
-        self.value = np.bincount(own, self.lattice.value[rows, cols], minlength=count + 1)
+        self.value = np.bincount(own, self.lattice.value[rows, cols], minlength=count + 1).astype(np.float64)
         self.corners = np.r_[0, corner_counts(inner, count)]
         self.first, self.last = self._reaches(own, rows, cols, count)
 
@@ -125,7 +124,7 @@ class Regions:
                 with np.errstate(invalid="ignore"):
                     gain = gain + ahead * np.maximum(0, onward.max(axis=1) - least * area)
             good = np.flatnonzero(gain > 0 if corner is None else gain + _MOST_CORNERS * corner[own] > 0)
-            code = (flat[cells[good, None] + _steps(wide)] == own[good, None]) @ _BITS
+            code = _codes(flat, cells[good], own[good], wide)
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
             if corner is not None:
                 gain[good] -= corner[own[good]] * CORNERS_ADDED[code]
@@ -167,7 +166,7 @@ class Regions:
             gain = threshold[own] * area - value
             hope = gain if corner is None else gain + _MOST_CORNERS * corner[own]
             good = np.flatnonzero((hope > 0) & (slack[own] > 0))
-            code = (flat[cells[good, None] + _steps(wide)] == own[good, None]) @ _BITS
+            code = _codes(flat, cells[good], own[good], wide)
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
             if corner is not None:
                 gain[good] += corner[own[good]] * CORNERS_ADDED[code]
@@ -260,6 +259,16 @@ def _steps(wide: int) -> Integers:
     return np.array([down * wide + across for down, across in RING])
 
 
+def _codes(
+    flat: NDArray[np.int32], cells: Integers, own: NDArray[np.int32], wide: int
+) -> NDArray[np.uint8]:
+    """Return the code of each cell's neighbours that belong to an order."""
+    code = np.zeros(len(cells), dtype=np.uint8)
+    for bit, step in enumerate(_steps(wide).tolist()):
+        code |= (flat[cells + step] == own).view(np.uint8) << np.uint8(bit)
+    return code
+
+
 def _phases(cells: Integers, wide: int) -> list[Integers]:
     """Split cells by the parities of their row and column: moves of one part do not see each other."""
     row, col = np.divmod(cells, wide)
@@ -275,11 +284,13 @@ def _within(
     Amounts below zero give nothing back, as the moves that they belong to may be refused elsewhere.
     """
     amount = np.maximum(amount, 0).astype(np.int64)
-    used = np.bincount(own, amount, minlength=len(slack))
-    tight = np.flatnonzero((used > slack)[own])
-    made = np.ones(len(own), dtype=bool)
+    made = amount <= slack[own]
+    used = np.bincount(own[made], amount[made], minlength=len(slack))
+    tight = np.flatnonzero((used > slack)[own] & made & (amount > 0))
     if len(tight):
-        ranked = tight[np.lexsort((-gain[tight], own[tight]))]
+        # By order, then by gain: one sort of a sum is quicker than two sorts.
+        best = max(float(gain[tight].max()), 1e-300)
+        ranked = tight[np.argsort(own[tight] - 0.99 * np.maximum(0, gain[tight]) / best, kind="stable")]
         reached = np.cumsum(amount[ranked])
         starts = np.r_[True, np.diff(own[ranked]) > 0]
         before = (reached - amount[ranked])[starts][np.cumsum(starts) - 1]

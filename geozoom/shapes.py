@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -12,7 +13,6 @@ from scipy import ndimage
 from geozoom.lattice import Lattice, is_whole
 from geozoom.outlines import corner_counts
 from geozoom.prices import DM2_PER_KM2
-
 
 _LARGEST_BLOCK = 32
 """Cells along a block beyond which regions become boxes."""
@@ -82,13 +82,11 @@ def cell_limits(rules: ShapeRules, lattice: Lattice) -> CellLimits:
         return cells if limit is None else min(cells, int(float(limit) / side + 1e-9))
 
     def least(side: float) -> int:
-        return (
-            1 if rules.min_width_km is None else max(1, int(np.ceil(float(rules.min_width_km) / side - 1e-9)))
-        )
+        return 1 if rules.min_width_km is None else max(1, math.ceil(float(rules.min_width_km) / side - 1e-9))
 
     corners = 2**31 if rules.max_vertices is None else rules.max_vertices
     return CellLimits(
-        least_dm2=0 if rules.min_km2 is None else int(np.ceil(rules.min_km2 * DM2_PER_KM2)),
+        least_dm2=0 if rules.min_km2 is None else math.ceil(rules.min_km2 * DM2_PER_KM2),
         most_dm2=2**62 if rules.max_km2 is None else int(rules.max_km2 * DM2_PER_KM2),
         least_rows=least(height),
         least_cols=least(width),
@@ -222,7 +220,7 @@ def _broken(grown: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimi
 def _all_boxes(grown: NDArray[np.bool_]) -> bool:
     regions, _ = ndimage.label(grown)
     boxes = ndimage.find_objects(regions)
-    return sum(grown[box].size for box in boxes) == int(grown.sum())
+    return sum(int(grown[box].size) for box in boxes) == int(grown.sum())
 
 
 def _halves(

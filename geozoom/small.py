@@ -73,7 +73,7 @@ def candidates(
     area = np.concatenate([np.zeros(0, np.int64), *(lattice.areas.ravel() for lattice in lattices)])
     worth = np.array([value[own].sum() for own in cells])
     bills = prices.bills_cents(np.array([int(area[own].sum()) for own in cells], dtype=np.int64))
-    kept = np.flatnonzero((bills <= budget_cents) & (worth > 0)) if len(cells) else np.zeros(0, np.int64)
+    kept = np.flatnonzero((bills <= budget_cents) & (worth > 0)) if cells else np.zeros(0, np.int64)
     return Candidates(
         cells=[cells[index] for index in kept.tolist()], value=worth[kept], cost_cents=bills[kept]
     )
@@ -116,7 +116,7 @@ def _beams(
             seen.update(level)
             level = _wider(level, step, inside, values)
     for region in seen:
-        at = [place for place in _bits(region)]
+        at = list(_bits(region))
         if _taken(region, at, step, areas, limits):
             yield np.array(sorted(places[place] for place in at), dtype=np.int64)
 

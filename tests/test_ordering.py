@@ -42,7 +42,7 @@ def lattice_of(value: NDArray[Any], area_dm2: int = CELL_DM2) -> Lattice:
 def small_case(seed: int) -> tuple[Lattice, PriceList, int]:
     """Clusters of value with gaps between them on 9 to 36 cells; minimums of 3 to 8 cells, 1 to 3 of them."""
     rng = np.random.default_rng(seed)
-    shape = rng.integers(3, 7, 2)
+    shape = tuple(rng.integers(3, 7, 2).tolist())
     rows, cols = np.indices(shape)
     value = np.zeros(shape)
     for _ in range(rng.integers(1, 4)):

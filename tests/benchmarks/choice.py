@@ -111,7 +111,8 @@ def once(side: int, cell_km: float, seed: int, setting: tuple[str, float, int], 
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     line = (
-        f"{side}² cells, minimum {minimum} km², budget {share:.1%}, {vertices} vertices: {seconds:.1f} s, {peak:.2f} GiB, "
+        f"{side}² cells, minimum {minimum} km², budget {share:.1%}, {vertices} vertices: "
+        f"{seconds:.1f} s, {peak:.2f} GiB, "
         f"{len(found)} orders, {found.total_cents / budget:.2%} spent, gap {found.gap:.1%}"
     )
     if compare:
@@ -140,7 +141,7 @@ def main() -> None:
         for setting in range(len(SETTINGS)):
             for seed in range(options.seeds):
                 command = [sys.executable, __file__, "--only", str(side), str(seed), str(setting)]
-                subprocess.run(command, check=True)  # noqa: S603
+                subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
