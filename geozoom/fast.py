@@ -27,7 +27,7 @@ _SWEEPS = 12
 _SWEPT = 2e6
 _FEWEST_SWEEPS = 5
 """Sweeps, fewer where orders cover more than so many cells, but not below the last."""
-_EASING = (1.5, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0, 0.0)
+_EASING = (1.2, 0.9, 0.6, 0.3, 0.0, 0.0)
 """Shares of the usual density that cells must have, in turn, to be bought with what is left."""
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""

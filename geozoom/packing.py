@@ -161,11 +161,11 @@ def _grow_all(
     views = [np.lib.stride_tricks.sliding_window_view(array, (side, side)) for array in (wide, value, area)]
     for start in range(0, len(seeds[0]), at_once):
         row, col = (part[start : start + at_once] for part in seeds)
-        scores, worth, extent = (view[row, col].reshape(len(row), -1) for view in views)
-        scores = scores.reshape(-1, side, side)
+        scores, worth, extent = (view[row, col] for view in views)
         scores[:, [0, -1]] = -np.inf
         scores[:, :, [0, -1]] = -np.inf
-        mine, total, covered = _grow(scores.reshape(len(row), -1), worth, extent, side, size, most_corners)
+        flat = (array.reshape(len(row), -1) for array in (scores, worth, extent))
+        mine, total, covered = _grow(*flat, side, size, most_corners)
         member.append(mine.reshape(-1, side, side)[:, 1:-1, 1:-1])
         values.append(total)
         areas.append(covered)

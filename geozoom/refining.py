@@ -25,6 +25,8 @@ _MOST_CORNERS = 4
 """A single cell changes the number of corners by no more."""
 _SETTLING = 8
 """Sweeps at most that trim and that fill up."""
+_MARGIN = 4
+"""Moves that are looked at for every one that there is money for."""
 _FULL = 0.97
 """Share of the corners allowed that orders are steered to, where corners are short."""
 
@@ -48,6 +50,7 @@ class Regions:
     """(K + 1, 2) first and last row and column that an order may reach."""
 
     def __post_init__(self) -> None:
+        self._padded = np.pad(self.lattice.value, 1).reshape(-1)
         inner = self.inner
         count = int(inner.max(initial=0))
         cells = np.flatnonzero(inner)
@@ -124,6 +127,11 @@ class Regions:
                 with np.errstate(invalid="ignore"):
                     gain = gain + ahead * np.maximum(0, onward.max(axis=1) - least * area)
             good = np.flatnonzero(gain > 0 if corner is None else gain + _MOST_CORNERS * corner[own] > 0)
+            if most is not None:
+                # Many more than can be had need no closer look.
+                enough = _MARGIN * (most // max(1, int(area.min(initial=1))) + 16)
+                if len(good) > enough:
+                    good = good[np.argpartition(-gain[good], enough)[:enough]]
             code = _codes(flat, cells[good], own[good], wide)
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
             if corner is not None:
@@ -231,16 +239,14 @@ class Regions:
         return np.flatnonzero(rim)
 
     def _areas(self, cells: Integers) -> Integers:
+        if self.lattice.area_dm2.size == 1:
+            return np.full(len(cells), self.lattice.area_dm2.flat[0], dtype=np.int64)
         row, col = np.divmod(cells, self.labels.shape[1])
         return np.asarray(self.lattice.areas[row - 1, col - 1])
 
     def _values(self, cells: Integers) -> Floats:
         """Return the values of cells of the padded lattice; the border is worth nothing."""
-        row, col = np.divmod(cells, self.labels.shape[1])
-        rows, cols = self.lattice.shape
-        on = (row > 0) & (row <= rows) & (col > 0) & (col <= cols)
-        found = self.lattice.value[np.clip(row - 1, 0, rows - 1), np.clip(col - 1, 0, cols - 1)]
-        return np.where(on, found, 0).astype(np.float64)
+        return self._padded[cells].astype(np.float64)
 
     def _reachable(self, cells: Integers, own: NDArray[np.int32]) -> NDArray[np.bool_]:
         at = np.stack(np.divmod(cells, self.labels.shape[1]), axis=-1) - 1
