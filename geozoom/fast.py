@@ -17,15 +17,16 @@ from geozoom.lattice import Lattice
 from geozoom.packing import in_blocks, pack
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.rectangles import pack_rectangles
-from geozoom.refining import Regions, refine, settle
+from geozoom.refining import refine, settle
+from geozoom.regions import Regions
 from geozoom.shapes import CellLimits, ShapeRules, cell_limits
 
-_WORK = 3e5
+_WORK = 4e5
 _WORK_SHARE = 0.05
 """Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
 _SWEEPS = 12
 _SWEPT = 2e6
-_FEWEST_SWEEPS = 5
+_FEWEST_SWEEPS = 4
 """Sweeps, fewer where orders cover more than so many cells, but not below the last."""
 _EASING = (1.2, 0.9, 0.6, 0.3, 0.0, 0.0)
 """Shares of the usual density that cells must have, in turn, to be bought with what is left."""

@@ -21,7 +21,8 @@ from geozoom.fast import Draft, drafts, free_area_dm2
 from geozoom.lattice import Lattice
 from geozoom.outlines import Rings, outlines
 from geozoom.prices import DM2_PER_KM2, PriceList
-from geozoom.refining import Regions, settle
+from geozoom.refining import settle
+from geozoom.regions import Regions
 from geozoom.shapes import CellLimits, ShapeRules, acceptable, cell_limits
 from geozoom.small import MOST_CELLS, best_packing, candidates
 

@@ -164,8 +164,15 @@ def _grow_all(
         scores, worth, extent = (view[row, col] for view in views)
         scores[:, [0, -1]] = -np.inf
         scores[:, :, [0, -1]] = -np.inf
-        flat = (array.reshape(len(row), -1) for array in (scores, worth, extent))
-        mine, total, covered = _grow(*flat, side, size, most_corners)
+        count = len(row)
+        mine, total, covered = _grow(
+            scores.reshape(count, -1),
+            worth.reshape(count, -1),
+            extent.reshape(count, -1),
+            side,
+            size,
+            most_corners,
+        )
         member.append(mine.reshape(-1, side, side)[:, 1:-1, 1:-1])
         values.append(total)
         areas.append(covered)
