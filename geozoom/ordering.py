@@ -24,7 +24,7 @@ from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.refining import settle
 from geozoom.regions import Regions
 from geozoom.shapes import CellLimits, ShapeRules, acceptable, cell_limits
-from geozoom.small import MOST_CELLS, best_packing, candidates
+from geozoom.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
 
 Solver = Literal["fast", "exact"]
 _PATIENCE_S = 20.0
@@ -129,7 +129,10 @@ def _small(
 ) -> Draft | None:
     """Return the best packing of candidates where there are few cells, or None."""
     cells = sum(lattice.value.size for lattice in lattices)
-    if not 0 < cells <= MOST_CELLS:
+    first = int(prices.bills_cents(np.array([1], dtype=np.int64))[0])
+    # One order alone needs no packing.
+    most = MOST_CELLS_OF_ONE if budget_cents < 2 * first else MOST_CELLS
+    if not 0 < cells <= most:
         return None
     pool = candidates(lattices, limits, prices, budget_cents)
     best = best_packing(pool, cells, budget_cents, seconds=_PATIENCE_S)

@@ -1,8 +1,8 @@
 """Orders on a lattice that gain and lose cells, all of them at once.
 
 Every cell on an order's rim may leave it and every cell beside it may join, as long as the order stays whole.
-Cells of one parity of row and column do not see each other in their 3 × 3
-neighbourhoods, so that a quarter of all moves happens at once. Pure NumPy, no I/O.
+Cells of one parity of row and column do not see each other in their 3 × 3 neighbourhoods, so that a quarter
+of all moves happens at once. Pure NumPy, no I/O.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from geozoom.shapes import CellLimits
 
 MOST_CELLS = 64
 """Beyond this many cells packing and refining many orders at once does as well."""
+MOST_CELLS_OF_ONE = 144
+"""The same where the budget pays for one order only."""
 _BEAM = 8
 """Candidates that are kept of each seed and size."""
 _AHEAD = 0.5
