@@ -16,7 +16,7 @@ model = geozoom.load_model()  # the one that ships with geozoom
 card = model.card
 print(f"{card.name}: scenes of {card.scene_m:g} m, LR {card.lr_gsd_m:g} m, HR {card.hr_gsd_m:.2f} m")
 
-plan = geozoom.plan([HERE / "berkeley" / "lr_emulated.tif"], budget=5, model=model)
+plan = geozoom.plan([HERE / "berkeley" / "lr_emulated.tif"], budget=10, model=model)
 print(f"{len(plan)} of {plan.candidates} patches for {plan.cost} {plan.prices.currency}")
 for order in plan.orders:
     print(f"  order {order.id}: {order.area_km2} km² wanted, {order.billed_km2} km² billed, {order.cost}")

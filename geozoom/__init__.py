@@ -15,21 +15,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geozoom.budget import Budget
+    from geozoom.card import ModelCard
     from geozoom.classification import ClassifiedScenes, classify
+    from geozoom.curve import Curve, trace
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
-    from geozoom.model import ModelCard, PatchDrop, load_model
+    from geozoom.model import PatchDrop, load_model
     from geozoom.orders import Order, Plan
-    from geozoom.planner import load_price_list, plan
+    from geozoom.planner import Candidates, plan, prepare
+    from geozoom.pricelists import load_price_list
     from geozoom.prices import PriceList
     from geozoom.rasters import ReadOptions
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Budget": "budget",
+    "Candidates": "planner",
     "ClassifiedScenes": "classification",
+    "Curve": "curve",
     "GeozoomError": "errors",
-    "ModelCard": "model",
+    "ModelCard": "card",
     "Order": "orders",
     "PatchDrop": "model",
     "PatchGrid": "grid",
@@ -38,12 +45,17 @@ _HOME = {
     "ReadOptions": "rasters",
     "classify": "classification",
     "load_model": "model",
-    "load_price_list": "planner",
+    "load_price_list": "pricelists",
     "plan": "planner",
+    "prepare": "planner",
+    "trace": "curve",
 }
 
 __all__ = [
+    "Budget",
+    "Candidates",
     "ClassifiedScenes",
+    "Curve",
     "GeozoomError",
     "ModelCard",
     "Order",
@@ -57,6 +69,8 @@ __all__ = [
     "load_model",
     "load_price_list",
     "plan",
+    "prepare",
+    "trace",
 ]
 
 

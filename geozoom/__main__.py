@@ -1,5 +1,5 @@
 """python -m geozoom."""
 
-from geozoom.cli import main
+from geozoom.cli import run
 
-main(prog_name="geozoom")
+run()

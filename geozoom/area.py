@@ -1,4 +1,4 @@
-"""An area of interest: which patches of a tile's lattice lie in it."""
+"""Areas of the user's, to plan in or owned already: which patches lie in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geozoom.vectors import PixelSpace, polygons_of, read_vectors
 
 
 @dataclass(frozen=True, kw_only=True)
-class AreaOfInterest:
+class Area:
     """Polygons in longitude and latitude; a patch lies in them where its centre does."""
 
     geometry: BaseGeometry
@@ -29,9 +29,7 @@ class AreaOfInterest:
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
     ) -> NDArray[np.bool_]:
         """Return which patches of a part of the lattice lie in the area, (rows · cols, P)."""
-        if tile.path not in self._on_tiles:
-            self._on_tiles[tile.path] = PixelSpace(tile).area(self.geometry)
-        on_tile = self._on_tiles[tile.path]
+        on_tile = self._on(tile)
         inside = np.zeros((rows * grid.rows, cols * grid.cols), dtype=np.uint8)
         strip = shapely.box(
             left * scene_px, first * scene_px, (left + cols) * scene_px, (first + rows) * scene_px
@@ -44,15 +42,33 @@ class AreaOfInterest:
         cut = inside.reshape(rows, grid.rows, cols, grid.cols).transpose(0, 2, 1, 3)
         return cut.reshape(rows * cols, grid.patches).astype(bool)
 
+    def patches_in(self, tile: Tile, grid: PatchGrid, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which patches of windows (N, 4) on a tile's pixels lie in the area, (N, P)."""
+        left, top, width, height = (side[:, None] for side in windows.T)
+        row, col = grid.row_col(np.arange(grid.patches))
+        on_tile = self._on(tile)
+        shapely.prepare(on_tile)
+        x = left + width * ((col + 0.5) / grid.cols)
+        y = top + height * ((row + 0.5) / grid.rows)
+        return np.asarray(shapely.contains_xy(on_tile, x, y))
 
-def read_area(path: Path | str) -> AreaOfInterest:
-    """Read an area of interest from polygons in any vector format.
+    def _on(self, tile: Tile) -> BaseGeometry:
+        """Return what of the area lies around a tile, in its pixels."""
+        if tile.path not in self._on_tiles:
+            self._on_tiles[tile.path] = PixelSpace(tile).area(self.geometry)
+        return self._on_tiles[tile.path]
+
+
+def read_area(*paths: Path | str) -> Area:
+    """Read an area from the polygons of files of any vector format.
 
     Raises:
-        VectorError: The file cannot be used.
+        VectorError: A file cannot be used.
     """
-    frame = read_vectors(path, ("Polygon", "MultiPolygon"))
-    geometry = polygons_of(shapely.make_valid(frame.geometry.to_numpy()))
-    if geometry.is_empty:
-        raise VectorError(f"{path}: its polygons have no area; correct them")
-    return AreaOfInterest(geometry=geometry)
+    parts = []
+    for path in paths:
+        frame = read_vectors(path, ("Polygon", "MultiPolygon"))
+        parts.append(polygons_of(shapely.make_valid(frame.geometry.to_numpy())))
+        if parts[-1].is_empty:
+            raise VectorError(f"{path}: its polygons have no area; correct them")
+    return Area(geometry=shapely.union_all(parts))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geozoom.card import ModelCard
 from geozoom.errors import OrdersError
 from geozoom.footprints import to_lonlat
-from geozoom.model import ModelCard
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
 

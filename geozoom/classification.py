@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from geozoom import __version__
 from geozoom.bought import check_place, read_orders, scene_masks
+from geozoom.card import ModelCard
 from geozoom.deliveries import DeliveryIndex, open_deliveries
 from geozoom.errors import TileError
 from geozoom.features import Column, FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
-from geozoom.model import ModelCard, PatchDrop, load_model
+from geozoom.model import PatchDrop, load_model
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
 from geozoom.scoring import Progress

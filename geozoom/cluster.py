@@ -11,7 +11,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from geozoom.area import AreaOfInterest
+from geozoom.area import Area
 from geozoom.errors import ClusterError, GeozoomError, first_line
 from geozoom.inference import PolicyRunner
 from geozoom.model import PatchDrop
@@ -44,6 +44,8 @@ class ScoredTile:
     """(M,) patch ids."""
     probability: NDArray[np.float32]
     """(M,) s_p."""
+    had: NDArray[np.float32]
+    """(N,) sum of s_p over the patches of each scene that are owned already."""
     skipped: Skipped
     """Scenes left out."""
     zero_pixels: int
@@ -58,7 +60,8 @@ def score_on(
     threshold: float,
     *,
     overlap: OverlapRule = "latest",
-    area: AreaOfInterest | None = None,
+    area: Area | None = None,
+    owned: Area | None = None,
     progress: Progress | None = None,
 ) -> Scored:
     """Run the policy over every scene of every tile on a cluster; what `score` finds, feature for feature.
@@ -73,6 +76,7 @@ def score_on(
         threshold: Candidates have a probability above it.
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
+        owned: Where they are owned already; None for nowhere.
         progress: Called after every tile.
 
     Raises:
@@ -81,13 +85,13 @@ def score_on(
     """
     card = model.card
     order = ranked(tiles, overlap)
-    gathered = Gathered(tiles)
+    gathered = Gathered(tiles, card)
     claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
     total = count_scenes(tiles, card)
     with _connected(address) as client:
         shared = client.scatter(model, broadcast=True)
         waiting = [
-            client.submit(score_tile, tiles[index], shared, limits, threshold, area, pure=False)
+            client.submit(score_tile, tiles[index], shared, limits, threshold, area, owned, pure=False)
             for index in order
         ]
         for place, index in enumerate(order):
@@ -102,11 +106,16 @@ def score_on(
             bought = np.zeros_like(found.present)
             bought[kept] = present
             left = bought[found.scene, found.patch]
-            scene = found.scene[left]
             overlapped = Skipped(overlap=len(found.row) - len(kept))
             gathered.count(index, len(kept), found.skipped + overlapped, found.zero_pixels)
             gathered.add(
-                index, found.row[scene], found.col[scene], found.patch[left], found.probability[left]
+                index,
+                found.row,
+                found.col,
+                found.scene[left],
+                found.patch[left],
+                found.probability[left],
+                found.had,
             )
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
@@ -114,7 +123,12 @@ def score_on(
 
 
 def score_tile(
-    tile: Tile, model: PatchDrop, limits: SceneLimits, threshold: float, area: AreaOfInterest | None
+    tile: Tile,
+    model: PatchDrop,
+    limits: SceneLimits,
+    threshold: float,
+    area: Area | None,
+    owned: Area | None,
 ) -> ScoredTile | GeozoomError:
     """Run the policy over every scene of one tile: the work of one task.
 
@@ -123,22 +137,27 @@ def score_tile(
         error of GDAL that caused it, which cannot.
     """
     try:
-        return _scored(tile, model, limits, threshold, area)
+        return _scored(tile, model, limits, threshold, area, owned)
     except GeozoomError as error:
         return type(error)(str(error))
 
 
 def _scored(
-    tile: Tile, model: PatchDrop, limits: SceneLimits, threshold: float, area: AreaOfInterest | None
+    tile: Tile,
+    model: PatchDrop,
+    limits: SceneLimits,
+    threshold: float,
+    area: Area | None,
+    owned: Area | None,
 ) -> ScoredTile:
     card = model.card
     runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    rows, cols, presents, scenes, patches, probabilities = [], [], [], [], [], []
+    rows, cols, presents, scenes, patches, probabilities, had = [], [], [], [], [], [], []
     skipped, zeros, seen = Skipped(), 0, 0
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         for block in read_scenes(
-            tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
+            tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area, owned=owned
         ):
             s = runner.probabilities(block.images)
             scene, patch = np.nonzero(block.present & (s > threshold))
@@ -148,6 +167,7 @@ def _scored(
             scenes.append((scene + seen).astype(np.int32))
             patches.append(patch.astype(np.uint8))
             probabilities.append(s[scene, patch])
+            had.append((s * block.owned).sum(axis=1))
             seen += len(block.row)
             skipped, zeros = skipped + block.skipped, zeros + block.zero_pixels
     return ScoredTile(
@@ -157,6 +177,7 @@ def _scored(
         scene=np.concatenate(scenes),
         patch=np.concatenate(patches),
         probability=np.concatenate(probabilities),
+        had=np.concatenate(had),
         skipped=skipped,
         zero_pixels=zeros,
     )

@@ -25,6 +25,10 @@ class PriceListError(GeozoomError):
     """A price list is missing or does not say what it must."""
 
 
+class BudgetError(GeozoomError):
+    """A budget is not a positive amount, or in another currency than the prices."""
+
+
 class VectorError(GeozoomError):
     """An area of interest or a file of sites cannot be used."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom import __version__
+from geozoom.benefit import value_unit
+from geozoom.card import ModelCard
 from geozoom.features import Column, FeatureTable
-from geozoom.model import ModelCard
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.scenes import Skipped
 from geozoom.tiles import Tile
@@ -29,7 +30,7 @@ class Order:
     id: int
     """Counted from 1 in the plan."""
     tile: str
-    """The LR tile that it lies on."""
+    """The LR tile that it lies on, or the first and how many more."""
     patches: int
     """Number of patches."""
     area_km2: Decimal
@@ -39,7 +40,7 @@ class Order:
     cost: Decimal
     """The bill, in the price list's currency."""
     value: float
-    """Sum of the patches' probabilities."""
+    """What the patches add, in the plan's `value_unit`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class Plan(FeatureTable):
     scene_col: NDArray[np.int64]
     patch: NDArray[np.int64]
     probability: NDArray[np.float64]
+    patch_value: NDArray[np.float64]
+    """(N,) what each patch adds to its scene after the better ones, in `value_unit`."""
     area_dm2: NDArray[np.int64]
     """(N,) geodesic areas in square decimetres."""
     order: NDArray[np.int64]
@@ -113,15 +116,20 @@ class Plan(FeatureTable):
             found.append(
                 Order(
                     id=number,
-                    tile=self.tiles[int(self.tile[mine[0]])].name,
+                    tile=self._names(mine),
                     patches=len(mine),
                     area_km2=Decimal(area) / DM2_PER_KM2,
                     billed_km2=self.prices.billed_km2(area),
                     cost=self.prices.bill(area),
-                    value=float(self.probability[mine].sum()),
+                    value=float(self.patch_value[mine].sum()),
                 )
             )
         return found
+
+    def _names(self, mine: NDArray[np.int64]) -> str:
+        on = np.unique(self.tile[mine])
+        first = self.tiles[int(on[0])].name
+        return first if len(on) == 1 else f"{first} and {len(on) - 1} more"
 
     @property
     def cost(self) -> Decimal:
@@ -130,8 +138,13 @@ class Plan(FeatureTable):
 
     @property
     def value(self) -> float:
-        """Sum of the probabilities of the patches to buy."""
-        return float(self.probability.sum())
+        """The benefit of what is bought, in `value_unit`."""
+        return float(self.patch_value.sum())
+
+    @property
+    def value_unit(self) -> str:
+        """What `value` counts."""
+        return value_unit(self.card.benefit)
 
     def summary(self) -> dict[str, Any]:
         """Return the totals and everything needed to make the plan again, as plain values."""
@@ -149,12 +162,13 @@ class Plan(FeatureTable):
                 "budget_left": None if self.budget is None else float(self.budget - self.cost),
                 "value": round(self.value, 6),
                 "value_bound": round(self.bound, 6),
-                "value_unit": "sum of patch probabilities",
+                "value_unit": self.value_unit,
                 "scenes": self.scenes,
                 "scenes_skipped_nodata": self.scenes_skipped.nodata,
                 "scenes_skipped_cloud": self.scenes_skipped.cloud,
                 "scenes_skipped_overlap": self.scenes_skipped.overlap,
                 "scenes_skipped_outside": self.scenes_skipped.outside,
+                "scenes_skipped_owned": self.scenes_skipped.owned,
                 "sites_off_tiles": self.scenes_skipped.off_tiles,
                 "candidate_patches": self.candidates,
                 "next_tile": self.next_tile,
@@ -162,16 +176,7 @@ class Plan(FeatureTable):
             },
             "threshold": self.threshold,
             "scenes": "lattice" if self.site is None else "sites",
-            "price_list": {
-                "name": self.prices.name,
-                "currency": self.prices.currency,
-                "rate_per_km2": float(self.prices.rate_per_km2),
-                "minimum_km2": float(self.prices.minimum_km2),
-                "order_side_km": float(self.prices.order_side_km),
-                "source": self.prices.source,
-                "effective_date": self.prices.effective_date.isoformat(),
-                "trust": self.prices.trust,
-            },
+            "price_list": self.prices.facts() | {"order_side_km": float(self.prices.order_side_km)},
             "model": {
                 "name": self.card.name,
                 "data": self.card.data,
@@ -181,6 +186,7 @@ class Plan(FeatureTable):
                 "lr_gsd_m": self.card.lr_gsd_m,
                 "hr_gsd_m": self.card.hr_gsd_m,
                 "scene_m": self.card.scene_m,
+                "benefit": None if self.card.benefit is None else asdict(self.card.benefit),
                 "code_version": self.card.code_version,
             },
             "tiles": [
@@ -227,6 +233,7 @@ class Plan(FeatureTable):
             "row": row,
             "col": col,
             "probability": self.probability.round(6),
+            "value": self.patch_value.round(9),
             "area_km2": self.area_dm2 / DM2_PER_KM2,
             "cost_share": self._cost_shares(),
             "order": self._order_ids(),

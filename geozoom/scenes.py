@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from geozoom.rasters import Display
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:
-    from geozoom.area import AreaOfInterest
+    from geozoom.area import Area
 
 ROWS_AT_ONCE_PX = 512
 """Height of what is read at once, so that a tiled raster's blocks are decoded once."""
@@ -47,6 +47,8 @@ class Skipped:
     """Another tile that shows the same place is planned instead."""
     outside: int = 0
     """No patch of them lies in the area of interest."""
+    owned: int = 0
+    """All of them is owned already."""
     off_tiles: int = 0
     """Sites that lie on no tile."""
 
@@ -66,6 +68,7 @@ class Skipped:
                 (self.cloud, "for clouds"),
                 (self.overlap, "since another tile shows them"),
                 (self.outside, "outside the area of interest"),
+                (self.owned, "owned already"),
                 (self.off_tiles, "on no tile"),
             )
             if count
@@ -84,11 +87,27 @@ class SceneBlock:
     images: NDArray[np.float32]
     """(N, 3, scene_px, scene_px) RGB in 0..1; missing pixels hold the scene's mean colour."""
     present: NDArray[np.bool_]
-    """(N, P) True for patches of which at least half lies on valid pixels."""
+    """(N, P) True for patches that can be bought: at least half lies on valid pixels."""
+    owned: NDArray[np.bool_]
+    """(N, P) True for patches that are owned already; they cannot be bought."""
     skipped: Skipped
     """Scenes left out."""
     zero_pixels: int
     """Valid pixels of which all digital numbers are 0."""
+
+    def only(self, kept: NDArray[np.int64], left_out: Skipped) -> SceneBlock:
+        """Return some of the scenes, by their places in `row`, and count the others."""
+        if len(kept) == len(self.row):
+            return self
+        columns = {name: getattr(self, name)[kept] for name in ("row", "col", "images", "present", "owned")}
+        return replace(self, skipped=self.skipped + left_out, **columns)
+
+    def without(self, owned: NDArray[np.bool_]) -> SceneBlock:
+        """Return the scenes of which something is left to buy, given the patches (N, P) that are owned already."""
+        present = self.present & ~owned
+        kept = np.flatnonzero(present.any(axis=1) | ~owned.any(axis=1))
+        block = replace(self, present=present, owned=owned)
+        return block.only(kept, Skipped(owned=len(self.row) - len(kept)))
 
 
 def lattice_shape(tile: Tile, scene_px: int) -> tuple[int, int]:
@@ -103,7 +122,8 @@ def read_scenes(
     grid: PatchGrid,
     display: Display,
     limits: SceneLimits,
-    area: AreaOfInterest | None = None,
+    area: Area | None = None,
+    owned: Area | None = None,
 ) -> Iterator[SceneBlock]:
     """Read all scenes of a tile, strip by strip, and wide strips in parts.
 
@@ -114,6 +134,7 @@ def read_scenes(
         display: Reflectance to display RGB.
         limits: Which scenes are left out.
         area: Where patches may be bought; None for all of the tile.
+        owned: Where they are owned already; None for nowhere.
 
     Raises:
         TileError: The raster or its cloud mask cannot be read to its end.
@@ -157,15 +178,15 @@ def read_scenes(
                 clear = clouded <= limits.max_cloud * holds.sum(axis=(1, 2))
             asked = np.ones_like(enough) if wanted is None else wanted.any(axis=1)
             kept = np.flatnonzero(asked & enough & clear)
+            whole = valid.all() and len(kept) == len(images)
             lattice_row, lattice_col = np.divmod(kept, wide)
             present = patch_shares(_cut(inside, count, wide, scene_px)[kept], grid) >= 0.5
-            yield SceneBlock(
+            block = SceneBlock(
                 row=lattice_row + first,
                 col=lattice_col + left,
-                images=images
-                if valid.all() and len(kept) == len(images)
-                else fill_missing(images[kept], holds[kept]),
+                images=images if whole else fill_missing(images[kept], holds[kept]),
                 present=present if wanted is None else present & wanted[kept],
+                owned=np.zeros_like(present),
                 skipped=Skipped(
                     nodata=int(np.count_nonzero(asked & ~enough)),
                     cloud=int(np.count_nonzero(asked & enough & ~clear)),
@@ -173,6 +194,10 @@ def read_scenes(
                 ),
                 zero_pixels=pixels.zeros,
             )
+            if owned is not None:
+                had = owned.patches(tile, grid, scene_px, first, count, left, wide)
+                block = block.without(had[kept])
+            yield block
 
 
 def nothing(scene_px: int, grid: PatchGrid, skipped: Skipped) -> SceneBlock:
@@ -183,6 +208,7 @@ def nothing(scene_px: int, grid: PatchGrid, skipped: Skipped) -> SceneBlock:
         col=none,
         images=np.empty((0, 3, scene_px, scene_px), dtype=np.float32),
         present=np.empty((0, grid.patches), dtype=bool),
+        owned=np.empty((0, grid.patches), dtype=bool),
         skipped=skipped,
         zero_pixels=0,
     )

@@ -11,10 +11,11 @@ import rasterio
 from numpy.typing import NDArray
 
 from geozoom.ahead import read_ahead
-from geozoom.area import AreaOfInterest
+from geozoom.area import Area
+from geozoom.card import ModelCard
 from geozoom.errors import TileError
 from geozoom.inference import PolicyRunner
-from geozoom.model import ModelCard, PatchDrop
+from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
@@ -33,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """The patches that the policy would buy, in columns of one length N: 17 bytes each."""
+    """The patches that the policy would buy, in columns of one length N: 21 bytes each."""
 
     tile: NDArray[np.int32]
     """Index of the tile."""
@@ -45,6 +46,8 @@ class Patches:
     """Patch id in the scene."""
     probability: NDArray[np.float32]
     """s_p, the policy's probability."""
+    value: NDArray[np.float32]
+    """What the patch adds to its scene after the better ones, in the unit of the model's benefit."""
 
     def __len__(self) -> int:
         return len(self.patch)
@@ -74,7 +77,8 @@ def score(
     threshold: float,
     *,
     overlap: OverlapRule = "latest",
-    area: AreaOfInterest | None = None,
+    area: Area | None = None,
+    owned: Area | None = None,
     sites: SitesOnTiles | None = None,
     progress: Progress | None = None,
 ) -> Scored:
@@ -87,6 +91,7 @@ def score(
         threshold: Candidates have a probability above it.
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
+        owned: Where they are owned already; None for nowhere.
         sites: The scenes, in place of a lattice; None lays one.
         progress: Called after every batch.
 
@@ -97,19 +102,25 @@ def score(
     runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
-    gathered = Gathered(tiles)
+    gathered = Gathered(tiles, card)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
         order = ranked(tiles, overlap)
         if sites is not None:
             yield from sites.blocks(
-                order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits
+                order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, owned=owned
             )
             return
         claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
         for index in order:
             for block in read_scenes(
-                tiles[index], scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area
+                tiles[index],
+                scene_px=card.lr_px,
+                grid=card.grid,
+                display=display,
+                limits=limits,
+                area=area,
+                owned=owned,
             ):
                 yield index, block if claims is None else _once(claims, index, block)
 
@@ -119,7 +130,8 @@ def score(
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
                 scene, patch = np.nonzero(block.present & (s > threshold))
-                gathered.add(index, block.row[scene], block.col[scene], patch, s[scene, patch])
+                had = (s * block.owned).sum(axis=1)
+                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
     return gathered.result()
@@ -133,8 +145,9 @@ def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
 class Gathered:
     """What scoring has found so far."""
 
-    def __init__(self, tiles: Sequence[Tile]) -> None:
+    def __init__(self, tiles: Sequence[Tile], card: ModelCard) -> None:
         self._tiles = tiles
+        self._card = card
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._with_zeros: dict[str, None] = {}
         self.scenes = 0
@@ -152,17 +165,38 @@ class Gathered:
         tile: int,
         row: NDArray[Any],
         col: NDArray[Any],
+        scene: NDArray[Any],
         patch: NDArray[Any],
         probability: NDArray[np.float32],
+        had: NDArray[np.float32],
     ) -> None:
-        """Add candidates of a tile, in columns (n,)."""
+        """Add candidates of a tile.
+
+        Args:
+            tile: Index of the tile.
+            row: (N,) lattice rows of scenes.
+            col: (N,) lattice columns.
+            scene: (M,) the scene of each candidate, as its place in `row`.
+            patch: (M,) patch ids.
+            probability: (M,) s_p.
+            had: (N,) sum of s_p over the patches of each scene that are owned already.
+        """
+        value = probability
+        if self._card.benefit is not None:
+            scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
+            scores[scene, patch] = probability
+            value = self._card.benefit.marginals(scores, had)[scene, patch]
+            # Where HR is worth nothing, nothing is a candidate.
+            worth = value > 0
+            scene, patch, probability, value = scene[worth], patch[worth], probability[worth], value[worth]
         self._columns.append(
             (
-                np.full(len(row), tile, dtype=np.int32),
-                row.astype(np.int32),
-                col.astype(np.int32),
+                np.full(len(scene), tile, dtype=np.int32),
+                row[scene].astype(np.int32),
+                col[scene].astype(np.int32),
                 patch.astype(np.uint8),
                 probability,
+                value,
             )
         )
 
@@ -191,13 +225,5 @@ class Gathered:
 def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:
     """Leave out what a tile ranked higher has planned already, and claim the rest."""
     kept, present = claims.leave(tile, block.row, block.col, block.present)
-    if len(kept) == len(block.row):
-        return replace(block, present=present)
-    return replace(
-        block,
-        row=block.row[kept],
-        col=block.col[kept],
-        images=block.images[kept],
-        present=present,
-        skipped=block.skipped + Skipped(overlap=len(block.row) - len(kept)),
-    )
+    left = block.only(kept, Skipped(overlap=len(block.row) - len(kept)))
+    return replace(left, present=present)

@@ -1,10 +1,10 @@
 """The choice under a budget: which patches of which orders, and how far from the best at most.
 
 Every order is billed on its own with a minimum, so that patches cannot be priced one by one. For each
-order the options are "its best n patches"; picking one option per order under the budget is a
-multiple-choice knapsack. The increments along each order's upper convex hull of (cost, value), taken
-by value per cost, are optimal for the relaxed problem: its value bounds every plan's from above.
-Pure NumPy, no I/O.
+order the options are "its best n patches", less those that cost more than a larger n (a cheaper tier may
+be worth reaching); picking one option per order under the budget is a multiple-choice knapsack. The
+increments along each order's upper convex hull of (cost, value), taken by value per cost, are optimal for
+the relaxed problem: its value bounds every plan's from above. Pure NumPy, no I/O.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    """The options of one order: costs and values of its best 0, 1, … n patches."""
+    """The options of one order: costs and values of its best `counts` patches, none of them ever falling."""
 
     members: NDArray[np.int64]
+    """All patches of the order, best first."""
+    counts: NDArray[np.int64]
     costs: NDArray[np.int64]
     values: NDArray[np.float64]
 
@@ -77,8 +79,8 @@ def choose(
     left = budget_cents - sum(int(options[key].costs[n]) for key, n in taken.items())
     left = _spend_the_rest(options, taken, left)
     chosen = np.zeros(len(order), dtype=bool)
-    for key, count in taken.items():
-        chosen[options[key].members[:count]] = True
+    for key, option in taken.items():
+        chosen[options[key].members[: options[key].counts[option]]] = True
     missed = _best_missed(options, taken, left)
     return Choice(
         chosen=chosen,
@@ -103,11 +105,13 @@ def _options(
     starts = np.flatnonzero(np.diff(order[ranked])) + 1
     found = {}
     for members in np.split(ranked, starts):
-        areas = np.r_[0, np.cumsum(area_dm2[members])]
+        costs = prices.bills_cents(np.r_[0, np.cumsum(area_dm2[members])])
+        counts = np.flatnonzero(costs <= np.minimum.accumulate(costs[::-1])[::-1])
         found[int(order[members[0]])] = _Options(
             members=members,
-            costs=prices.bills_cents(areas),
-            values=np.r_[0.0, np.cumsum(value[members])],
+            counts=counts,
+            costs=costs[counts],
+            values=np.r_[0.0, np.cumsum(value[members])][counts],
         )
     return found
 

@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geozoom.area import Area
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid, span_weights
 from geozoom.rasters import Display
@@ -176,6 +177,7 @@ def read_sites_on(
                 col=np.zeros(len(kept), dtype=np.int64),
                 images=fill_missing(np.clip(images[kept], 0, 1), holds[kept]),
                 present=present[kept],
+                owned=np.zeros((len(kept), grid.patches), dtype=bool),
                 skipped=Skipped(),
                 zero_pixels=zeros,
             )
@@ -204,6 +206,7 @@ class SitesOnTiles:
         grid: PatchGrid,
         display: Display,
         limits: SceneLimits,
+        owned: Area | None = None,
     ) -> Iterator[tuple[int, SceneBlock]]:
         """Yield each site once, with its tile: the first of `order` that holds it whole and can be used.
 
@@ -231,7 +234,11 @@ class SitesOnTiles:
                     waiting[block.row] = False
                     cloudy[missing], cloudy[clouds] = False, True
                     self.windows[block.row] = windows[block.row]
-                    yield number, block
+                    if owned is None:
+                        yield number, block
+                    else:
+                        had = owned.patches_in(self._tiles[number], grid, windows[block.row])
+                        yield number, block.without(had)
         off = len(self.off_tiles)
         clouded = int(np.count_nonzero(waiting & cloudy))
         skipped = Skipped(nodata=int(waiting.sum()) - clouded - off, cloud=clouded, off_tiles=off)

@@ -14,7 +14,8 @@ from affine import Affine
 from PIL import Image
 from rasterio.enums import ColorInterp
 
-from geozoom.model import ModelCard, PatchDrop
+from geozoom.card import ModelCard
+from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

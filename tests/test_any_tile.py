@@ -18,7 +18,7 @@ from pyproj import Transformer
 from rasterio.enums import ColorInterp
 from rasterio.transform import AffineTransformer
 
-from geozoom.planner import footprints
+from geozoom.placement import footprints
 from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneLimits, read_scenes
 from geozoom.scoring import Patches
@@ -120,6 +120,7 @@ def all_patches(tile: Tile) -> tuple[Patches, np.ndarray, np.ndarray]:
         scene_col=np.repeat(block.col, 16).astype(np.int32),
         patch=np.tile(np.arange(16, dtype=np.uint8), count),
         probability=np.ones(16 * count, np.float32),
+        value=np.ones(16 * count, np.float32),
     )
     return patches, block.images, block.present
 

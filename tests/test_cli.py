@@ -15,7 +15,8 @@ from tests.conftest import EXAMPLES
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from geozoom.cli import main;"
-        "assert CliRunner().invoke(main, ['--help']).exit_code == 0;"
+        "helps = [['--help'], ['prices', '--help'], ['prices', 'show', '--help']];"
+        "assert all(CliRunner().invoke(main, each).exit_code == 0 for each in helps);"
         "heavy = {'torch', 'torchvision', 'rasterio', 'geopandas', 'matplotlib', 'numpy', 'rich', 'scipy'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -31,9 +32,12 @@ def test_training_on_a_folder_imports_neither_rasterio_nor_geopandas() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("command", ["plan", "classify", "draw", "train"])
+@pytest.mark.parametrize(
+    "command",
+    ["inspect", "plan", "classify", "draw", "prices", "prices list", "prices show", "prices check", "train"],
+)
 def test_every_command_explains_itself(command: str) -> None:
-    result = CliRunner().invoke(main, [command, "--help"])
+    result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
 

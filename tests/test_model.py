@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from geozoom.card import ModelCard
 from geozoom.errors import ModelError
-from geozoom.model import ModelCard, PatchDrop, load_model, mix_streams
+from geozoom.model import PatchDrop, load_model, mix_streams
 from tests.conftest import small_card, small_model
 
 

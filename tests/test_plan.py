@@ -27,10 +27,19 @@ name = "dear and small"
 currency = "EUR"
 rate_per_km2 = "900.00"
 minimum_km2 = "0.01"
-order_side_km = "0.2"
+billing = "per-order"
 source = "made for tests"
 effective_date = "2026-01-31"
-trust = "none"
+trust = "illustrative"
+note = "of no vendor"
+
+[[uplifts]]
+name = "rush"
+percent = "100"
+
+[shape]
+max_width_km = "0.2"
+max_height_km = "0.2"
 """
 
 
@@ -99,6 +108,50 @@ def test_a_plan_is_valid_geojson_whose_figures_add_up(
         "8-bit display RGB",
         "scale and offset tags",
     ]
+
+
+def test_uplifts_are_billed_on_every_order_and_recorded(
+    tiles: Path, model_file: Path, prices: Path, tmp_path: Path
+) -> None:
+    arguments = ("plan", tiles, "--model", model_file, "--prices", prices, "--json", "-q")
+    plain = json.loads(run(*arguments, "-o", tmp_path / "plain.geojson").stdout)
+    dear = json.loads(run(*arguments, "-o", tmp_path / "dear.geojson", "--uplift", "rush").stdout)
+    assert len(plain["orders"]) > 2
+    for one, twice in zip(plain["orders"], dear["orders"], strict=True):
+        assert twice["cost"] == pytest.approx(2 * one["cost"], abs=0.011)
+    assert [each["applies"] for each in dear["price_list"]["uplifts"]] == [True]
+    result = run(*arguments, "-o", tmp_path / "none.geojson", "--uplift", "hurry")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: dear and small: has no uplift 'hurry'; it has 'rush'\n"
+
+
+def test_a_list_that_ships_is_found_by_its_name_and_is_the_default(
+    tiles: Path, model_file: Path, tmp_path: Path
+) -> None:
+    named = run(
+        *("plan", tiles, "--model", model_file, "--prices", "up42-skysat", "-o", tmp_path / "a.geojson")
+    )
+    assert (
+        "prices: up42-skysat, 7.00 EUR per km², at least 25 km² an order; UP42 documentation" in named.stderr
+    )
+    assert "(undated, trust: published)" in named.stderr
+    assert "note on the prices: Only the minimum charge is documented" in named.stderr
+    assert "warning: price list up42-skysat: its source is undated" in named.stderr
+    default = run("plan", tiles, "--model", model_file, "-o", tmp_path / "b.geojson")
+    assert "prices: skywatch-archive-50cm, 10.00 USD per km², at least 1 km² an order" in default.stderr
+    assert "(2026-07-04, trust: unverified)" in default.stderr
+
+
+def test_where_all_orders_are_billed_together_the_minimum_is_paid_once(
+    tiles: Path, model: PatchDrop, tmp_path: Path
+) -> None:
+    path = tmp_path / "union.toml"
+    path.write_text(PRICES.replace("per-order", "union").replace('"0.01"', '"0.5"'))
+    plan = geozoom.plan([tiles], model=model, prices=path)
+    assert plan.cost == plan.prices.bill_all([int(area) for area in plan.area_dm2]) == Decimal("450.00")
+    assert [order.tile for order in plan.orders] == ["north.tif and 1 more"]
+    assert sum(plan.columns()["cost_share"]) == pytest.approx(450)
+    assert geozoom.plan([tiles], model=model, prices=path, budget=449).cost == 0
 
 
 def test_without_a_budget_every_patch_above_one_half_is_bought(

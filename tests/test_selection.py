@@ -14,10 +14,19 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from geozoom.prices import PriceList
 from geozoom.selection import Choice, choose, upper_hull
-from tests.test_prices import price_list
+from tests.test_prices import price_list, tiers
 
 PRICES = price_list(Decimal(2000), Decimal("0.004"))
 """A patch of 400 m² costs 80 cents, and an order at least 8.00: that of ten patches."""
+
+CHEAPER_BY_THE_DOZEN = price_list(
+    None,
+    Decimal("0.004"),
+    tiers=tiers((0, 2000), ("0.0048", 1200), ("0.008", 1000)),
+    tiers_apply="whole",
+    minimum_value=Decimal(2),
+)
+"""From twelve patches on all of them cost less, so that more may cost less than fewer."""
 
 
 def case(seed: int, orders: int, size: int) -> dict[str, NDArray[Any]]:
@@ -64,16 +73,22 @@ def bill(columns: dict[str, NDArray[Any]], choice: Choice, prices: PriceList) ->
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 30), st.integers(1, 30_000))
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 8),
+    st.integers(1, 30),
+    st.integers(1, 30_000),
+    st.sampled_from([PRICES, CHEAPER_BY_THE_DOZEN]),
+)
 def test_no_plan_exceeds_its_budget_and_none_beats_its_bound(
-    seed: int, orders: int, size: int, budget_cents: int
+    seed: int, orders: int, size: int, budget_cents: int, prices: PriceList
 ) -> None:
     columns = case(seed, orders, size)
-    choice = choose(**columns, prices=PRICES, budget_cents=budget_cents)
-    spent = bill(columns, choice, PRICES)
+    choice = choose(**columns, prices=prices, budget_cents=budget_cents)
+    spent = bill(columns, choice, prices)
     assert spent * 100 == choice.cost_cents <= budget_cents
     assert choice.value == pytest.approx(columns["value"][choice.chosen].sum())
-    best = optimum(columns, PRICES, budget_cents)
+    best = optimum(columns, prices, budget_cents)
     assert choice.value <= best + 1e-6
     assert best <= choice.bound + 1e-6
 
@@ -105,6 +120,20 @@ def test_patches_under_the_minimum_come_free() -> None:
     choice = choose(**columns, prices=PRICES, budget_cents=800)
     assert choice.chosen.all()
     assert choice.cost_cents == 800
+
+
+def test_more_patches_are_bought_where_that_costs_less() -> None:
+    columns = {
+        "order": np.zeros(25, dtype=np.int64),
+        "value": np.linspace(0.9, 0.6, 25),
+        "area_dm2": np.full(25, 40_000),
+    }
+    # Ten patches cost 800 cents, eleven 880, twelve 576.
+    choice = choose(**columns, prices=CHEAPER_BY_THE_DOZEN, budget_cents=580)
+    assert choice.chosen.sum() == 12
+    assert choice.cost_cents == 576
+    choice = choose(**columns, prices=CHEAPER_BY_THE_DOZEN, budget_cents=575)
+    assert not choice.chosen.any()
 
 
 def test_a_budget_below_every_minimum_buys_nothing_and_says_what_is_lacking() -> None:

@@ -108,7 +108,7 @@ def test_a_point_on_the_lattice_is_the_lattices_scene(write_raster: WriteRaster,
     np.testing.assert_allclose(plan.corners, lattice.corners[same], atol=1e-12)
     np.testing.assert_array_equal(plan.probability, lattice.probability[same])
     np.testing.assert_array_equal(plan.area_dm2, lattice.area_dm2[same])
-    assert plan.columns()["scene"] == ["1"] * 16
+    assert list(plan.columns()["scene"]) == ["1"] * 16
 
 
 def test_a_box_is_seen_whole_with_context_and_resampled_by_area(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from geozoom import __version__
+from geozoom.benefit import Benefit
+from geozoom.card import ModelCard
 from geozoom.errors import RunError
-from geozoom.model import ModelCard, PatchDrop
+from geozoom.files import write_text
+from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from training import STAGES
+from training.calibrate import fit_benefit, forecast, measure_gains
 from training.datasets import SceneData, Split, read_folder
 from training.engine import Engine, Stage
 from training.evaluate import (
@@ -103,7 +108,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
     with engine.autocast():
         rows = _results(request, engine, bench, train_split, test)
-    _finish(request, data, model, rows)
+        benefit = _calibrate(request, bench, test)
+    _finish(request, data, model, rows, benefit)
     return rows
 
 
@@ -313,8 +319,18 @@ def _results(
     return rows
 
 
-def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
+def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> Benefit:
+    """Fit what a patch is worth on the validation split, and hold it against the test split in benefit.json."""
+    benefit = fit_benefit(measure_gains(bench.model, bench.val))
+    content = {"benefit": asdict(benefit), "test": forecast(benefit, measure_gains(bench.model, test))}
+    write_text(request.out / "benefit.json", json.dumps(content, indent=2) + "\n")
+    return benefit
+
+
+def _finish(
+    request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row], benefit: Benefit
+) -> None:
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
+    model.card = replace(model.card, benefit=benefit, metrics={"test_scenes": len(data.test), "table": table})
     model.save(request.out / "model.safetensors", half=True)

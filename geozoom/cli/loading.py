@@ -15,8 +15,7 @@ def libraries() -> Iterator[None]:
 
     Ctrl-C is held back, and raises KeyboardInterrupt after it: extension modules run Python while they are
     imported, and some of them end the process, or leave it with the signal's exit code, when that is
-    interrupted. What is loaded stays, so it is not worth collecting, now or when the process ends: that
-    would take a third of the start.
+    interrupted. The collector would look in vain through what is loaded: it stays.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -25,7 +24,6 @@ def libraries() -> Iterator[None]:
             yield
     finally:
         if collecting:
-            gc.freeze()
             gc.enable()
 
 

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,25 +17,35 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geozoom.budget import Budget
     from geozoom.rasters import ReadOptions
     from geozoom.scoring import Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Money(click.ParamType):  # type: ignore[type-arg]
-    """A positive amount of money, exact."""
+class Budgets(click.ParamType):  # type: ignore[type-arg]
+    """One positive amount of money or several, exact, with or without a currency: 5000 or 1000,5000 EUR."""
 
-    name = "amount"
+    name = "amount[,amount...]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        """Return the amount, or fail with what is wrong with it."""
-        from geozoom.prices import to_cents
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Budget, ...]:
+        """Return the budgets, lowest first, or fail with what is wrong with one of them."""
+        from geozoom.budget import Budget
+        from geozoom.errors import BudgetError
 
         try:
-            return Decimal(to_cents(value)).scaleb(-2)
-        except ValueError as error:
+            given = [Budget.of(part) for part in str(value).split(",")]
+        except BudgetError as error:
             self.fail(str(error), param, ctx)
+        currencies = {each.currency for each in given if each.currency is not None}
+        if len(currencies) > 1:
+            self.fail(f"amounts in {' and '.join(sorted(currencies))}; give one currency", param, ctx)
+        # A currency named once holds for the whole list.
+        currency = next(iter(currencies), None)
+        return tuple(Budget(cents, currency) for cents in sorted({each.cents for each in given}))
 
 
 class Bands(click.ParamType):  # type: ignore[type-arg]
@@ -65,9 +75,25 @@ def model_option(command: _F) -> _F:
     )(command)
 
 
+def uplift_option(command: _F) -> _F:
+    """Add --uplift."""
+    return click.option(
+        "--uplift",
+        "uplifts",
+        metavar="NAME",
+        multiple=True,
+        help="Bill this uplift of the price list too; repeatable.",
+    )(command)
+
+
+def overwrite_option(command: _F) -> _F:
+    """Add --overwrite."""
+    return click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(command)
+
+
 def output_option(command: _F) -> _F:
     """Add -o and --overwrite."""
-    command = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(command)
+    command = overwrite_option(command)
     return click.option(
         "-o",
         "--output",
@@ -211,6 +237,11 @@ def _hush_undecodable_remarks() -> None:
             show(kind, error, traceback)
 
     sys.unraisablehook, sys.excepthook = unraisable, shown
+
+
+def today() -> date:
+    """Return the day that price lists are held against."""
+    return datetime.now(tz=UTC).date()
 
 
 def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import loading, options, planning
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geozoom.budget import Budget
     from geozoom.orders import Plan
 
 SHOWN_ORDERS = 20
@@ -21,106 +22,57 @@ SHOWN_ORDERS = 20
 
 
 @click.command("plan")
-@click.argument("tiles", nargs=-1, required=True)
-@click.option("--budget", type=options.Money(), help="What may be spent, in the price list's currency.")
+@click.option(
+    "--budget",
+    "budgets",
+    type=options.Budgets(),
+    help="What may be spent, in the price list's currency. Several, as in 1000,5000, make a plan each, in a file "
+    "named after its budget.",
+)
 @options.output_option
-@options.model_option
-@click.option(
-    "--prices",
-    type=click.Path(path_type=Path),
-    help="Price list (TOML); an illustrative one if absent.",
-)
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Buy only patches with a probability above this.",
-)
-@options.scene_options
-@click.option(
-    "--overlap",
-    type=click.Choice(["latest", "clearest", "first", "all"]),
-    default="latest",
-    show_default=True,
-    help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
-    "first by name, or all of them.",
-)
-@click.option("--aoi", metavar="FILE", help="Plan only patches whose centre lies in these polygons.")
-@click.option(
-    "--sites",
-    metavar="FILE",
-    help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
-)
-@click.option(
-    "--dask",
-    metavar="ADDRESS",
-    help="Scheduler of a running Dask cluster, as tcp://host:8786; its workers read the tiles by the same paths.",
-)
-@options.raster_options("", "TILES")
-@click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633.")
+@planning.planning_options
 @options.human_options
 def command(
-    tiles: tuple[str, ...],
-    budget: Decimal | None,
+    budgets: tuple[Budget, ...] | None,
     output: Path,
     overwrite: bool,
-    model: Path | None,
-    prices: Path | None,
-    threshold: float,
-    max_nodata: float,
-    max_cloud: float,
-    cloud_mask: str | None,
-    overlap: Literal["latest", "clearest", "first", "all"],
-    aoi: str | None,
-    sites: str | None,
-    dask: str | None,
-    bands: tuple[int, int, int] | None,
-    scale: float | None,
-    offset: float | None,
-    nodata: float | None,
-    assume_crs: str | None,
     quiet: bool,
     as_json: bool,
+    **given: Any,
 ) -> None:
     """Choose the high-resolution patches that are worth buying.
 
     TILES are low-resolution rasters: files, folders, /vsi... paths or URLs.
     """
-    if aoi is not None and sites is not None:
-        raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
-    if dask is not None and sites is not None:
-        raise click.UsageError("--sites are planned in one process: leave --dask out")
+    planning.check(given)
+    wanted: tuple[Budget | None, ...] = budgets or (None,)
+    if len(wanted) > 1 and str(output) == "-":
+        raise click.UsageError("several budgets make several files: give -o FILE")
     with loading.libraries():
         options.check_json(as_json, output)
-        read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
-        options.check_features_output(output, overwrite=overwrite)
+        outputs = [output if len(wanted) == 1 else _named_after(output, budget) for budget in wanted]
+        for path in outputs:
+            options.check_features_output(path, overwrite=overwrite)
         console = options.stderr_console(quiet)
-        from geozoom.planner import plan
-        from geozoom.scenes import SceneLimits
-
-    with options.progress_bar(console, "scenes") as progress:
-        chosen = plan(
-            tiles,
-            budget=budget,
-            model=model,
-            prices=prices,
-            threshold=threshold,
-            limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
-            overlap=overlap,
-            area=aoi,
-            sites=sites,
-            options=read_options,
-            dask=dask,
-            progress=progress,
-        )
-    chosen.write(output, overwrite=overwrite)
-    if not quiet:
-        _show(chosen, console)
-    if as_json:
+        import geozoom.planner  # noqa: F401
+    candidates = planning.find_candidates(given, console)
+    summaries = []
+    for budget, path in zip(wanted, outputs, strict=True):
+        chosen = candidates.choose(budget)
+        chosen.write(path, overwrite=overwrite)
+        if not quiet:
+            _show(chosen, console)
         # Times are no part of the plan: the same inputs give the same file.
         seconds = {"scenes": round(chosen.seconds_scenes, 3), "choice": round(chosen.seconds_choice, 3)}
-        click.echo(json.dumps(chosen.summary() | {"seconds": seconds}, ensure_ascii=False))
+        summaries.append(chosen.summary() | {"seconds": seconds} if as_json else {})
+    if as_json:
+        click.echo(json.dumps(summaries[0] if len(summaries) == 1 else summaries, ensure_ascii=False))
+
+
+def _named_after(output: Path, budget: Budget | None) -> Path:
+    """Return orders-5000.geojson for orders.geojson and a budget of 5000."""
+    amount = "all" if budget is None else f"{budget.amount:f}".removesuffix(".00")
+    return output.with_name(f"{output.stem}-{amount}{output.suffix}")
 
 
 def _show(plan: Plan, console: Console) -> None:
@@ -156,11 +108,11 @@ def _show(plan: Plan, console: Console) -> None:
     hidden = len(plan.orders) - SHOWN_ORDERS
     if hidden > 0:
         console.print(f"and {hidden:,} smaller orders; the file holds them all")
-    for line in _remarks(plan):
+    for line in _remarks(plan, options.today()):
         console.print(line, soft_wrap=True)
 
 
-def _remarks(plan: Plan) -> list[str]:
+def _remarks(plan: Plan, today: date) -> list[str]:
     currency = plan.prices.currency
     prices = plan.prices
     lines = [
@@ -169,7 +121,7 @@ def _remarks(plan: Plan) -> list[str]:
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
         f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
-        "benefit: sum of the policy's probabilities"
+        f"benefit: {plan.value_unit}"
         + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
     ]
     if plan.budget is not None:
@@ -180,9 +132,13 @@ def _remarks(plan: Plan) -> list[str]:
             "would buy them"
         )
     lines.append(
-        f"prices: {prices.name}, {prices.rate_per_km2} {currency} per km², at least {prices.minimum_km2} km² an "
-        f"order; {prices.source} ({prices.effective_date}, trust: {prices.trust})"
+        f"prices: {prices.name}, {prices.terms}; {prices.source} ({prices.dated}, trust: {prices.trust})"
     )
+    if prices.note:
+        lines.append(f"note on the prices: {prices.note}")
+    doubt = prices.doubt(today)
+    if doubt is not None:
+        lines.append(f"warning: price list {prices.name}: {doubt}")
     lines.append(f"model: {plan.card.name}, {plan.card.data}")
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"

@@ -27,8 +27,9 @@ from affine import Affine
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from geozoom.card import ModelCard
 from geozoom.inference import PolicyRunner
-from geozoom.model import DEFAULT_MODEL, ModelCard, PatchDrop, load_model
+from geozoom.model import DEFAULT_MODEL, PatchDrop, load_model
 from geozoom.networks import NetworkSpec
 from geozoom.rasters import Display
 

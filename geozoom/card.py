@@ -1,0 +1,129 @@
+"""The model card: all that a checkpoint says of itself, as JSON in its header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from geozoom.benefit import Benefit
+from geozoom.errors import ModelError
+from geozoom.grid import PatchGrid
+from geozoom.networks import NetworkSpec
+
+CARD_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """All that a checkpoint says of itself (house rule: self-describing)."""
+
+    name: str
+    """Name of the run that made it."""
+    classes: tuple[str, ...]
+    """Class names in the order of the classifier's outputs."""
+    grid_rows: int
+    """Patches from top to bottom of a scene."""
+    grid_cols: int
+    """Patches from left to right of a scene."""
+    lr_px: int
+    """Side of the LR image of a scene, in pixels."""
+    hr_px: int
+    """Side of the HR image of a scene, in pixels."""
+    scene_m: float | None
+    """Side of a scene on the ground in metres; None if the training images had no ground scale."""
+    mean: tuple[float, float, float]
+    """Mean of RGB in 0..1, which normalisation subtracts; a masked patch shows this colour."""
+    std: tuple[float, float, float]
+    """Standard deviation of RGB in 0..1, by which normalisation divides."""
+    classifier: NetworkSpec
+    """Architecture of the HR and the LR stream."""
+    policy: NetworkSpec
+    """Architecture of the policy."""
+    stage: str
+    """Last stage of training: "ft2", "ft1", "pt", …"""
+    data: str
+    """Data set, its source and what its LR images are."""
+    data_license: str
+    """Licence of the training data."""
+    notes: str = ""
+    """What a user has to know before trusting the model."""
+    reflectance_white: float = 0.3
+    """Surface reflectance shown as white when a calibrated tile is turned into the RGB the model saw."""
+    reflectance_gamma: float = 1.0
+    """Display gamma applied to reflectance / reflectance_white."""
+    lr_temperature: float = 1.0
+    """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
+    benefit: Benefit | None = None
+    """What patches are worth, fitted on the validation split; None if nothing says so."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """The recipe in full, as it was run."""
+    seed: int = 0
+    """Seed of every random choice in training."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """The results table of the run."""
+    code_version: str = ""
+    """geozoom's version at training time."""
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The patch grid of a scene."""
+        return PatchGrid(rows=self.grid_rows, cols=self.grid_cols)
+
+    @property
+    def lr_gsd_m(self) -> float | None:
+        """Ground sample distance of the LR image in metres, or None without a ground scale."""
+        return None if self.scene_m is None else self.scene_m / self.lr_px
+
+    @property
+    def hr_gsd_m(self) -> float | None:
+        """Ground sample distance of the HR image in metres, or None without a ground scale."""
+        return None if self.scene_m is None else self.scene_m / self.hr_px
+
+    def to_json(self) -> str:
+        """Return the card as JSON text."""
+        return json.dumps({"format": CARD_FORMAT, **asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card back.
+
+        Raises:
+            ModelError: The text is not a card of this format.
+        """
+        try:
+            content = json.loads(text)
+            if content.pop("format") != CARD_FORMAT:
+                raise ModelError(f"its model card is not of format {CARD_FORMAT}; update geozoom")
+            for stream in ("classifier", "policy"):
+                spec = content[stream]
+                widths = None if spec["widths"] is None else tuple(spec["widths"])
+                content[stream] = NetworkSpec(name=spec["name"], widths=widths)
+            for key in ("classes", "mean", "std"):
+                content[key] = tuple(content[key])
+            if content.get("benefit") is not None:
+                told = content["benefit"]
+                content["benefit"] = Benefit(
+                    knots=tuple(told["knots"]), weights=tuple(told["weights"]), scenes=told["scenes"]
+                )
+            card = cls(**content)
+            sound = card._is_sound()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"its model card cannot be read ({error})") from error
+        if not sound:
+            raise ModelError("its model card holds impossible sizes; train the model again")
+        return card
+
+    def _is_sound(self) -> bool:
+        return (
+            self.grid.patches > 0
+            and isinstance(self.lr_px, int)
+            and isinstance(self.hr_px, int)
+            and 0 < self.lr_px <= self.hr_px
+            and self.hr_px % self.grid_rows == self.hr_px % self.grid_cols == 0
+            and (self.scene_m is None or self.scene_m > 0)
+            and len(self.mean) == len(self.std) == 3
+            and min(self.std) > 0
+            and min(self.reflectance_white, self.reflectance_gamma, self.lr_temperature) > 0
+            and len(self.classes) > 1
+        )

@@ -1,0 +1,113 @@
+"""What every command that plans is told, and the candidates that it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from geozoom.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geozoom.planner import Candidates
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.argument("tiles", nargs=-1, required=True),
+    options.model_option,
+    click.option(
+        "--prices",
+        metavar="NAME|FILE",
+        help="Price list: a name of `geozoom prices list`, or a TOML file; the default of them if absent.",
+    ),
+    options.uplift_option,
+    click.option(
+        "--threshold",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="Buy only patches with a probability above this.",
+    ),
+    options.scene_options,
+    click.option(
+        "--overlap",
+        type=click.Choice(["latest", "clearest", "first", "all"]),
+        default="latest",
+        show_default=True,
+        help="Where tiles show the same place, plan the latest, the one with least clouds and missing data, the "
+        "first by name, or all of them.",
+    ),
+    click.option("--aoi", metavar="FILE", help="Plan only patches whose centre lies in these polygons."),
+    click.option(
+        "--owned",
+        metavar="FILE",
+        multiple=True,
+        help="Polygons of what is owned or ordered already, such as an earlier plan; not bought again. Repeatable.",
+    ),
+    click.option(
+        "--sites",
+        metavar="FILE",
+        help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
+    ),
+    click.option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Scheduler of a running Dask cluster, as tcp://host:8786; its workers read the tiles by the same paths.",
+    ),
+    options.raster_options("", "TILES"),
+    click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633."),
+)
+
+
+def planning_options(command: _F) -> _F:
+    """Add the tiles and everything that says how to plan them, except the budget."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check(given: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        click.UsageError: They do not.
+    """
+    if given["aoi"] is not None and given["sites"] is not None:
+        raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
+    if given["dask"] is not None and given["sites"] is not None:
+        raise click.UsageError("--sites are planned in one process: leave --dask out")
+
+
+def find_candidates(given: dict[str, Any], console: Console) -> Candidates:
+    """Run the policy over the tiles, with a bar on a terminal; `given` is what `planning_options` added.
+
+    Raises:
+        GeozoomError: See `geozoom.planner.prepare`.
+        click.UsageError: An offset without a scale.
+    """
+    from geozoom.planner import prepare
+    from geozoom.pricelists import load_price_list
+    from geozoom.scenes import SceneLimits
+
+    read = ("bands", "scale", "offset", "nodata", "assume_crs", "cloud_mask")
+    read_options = options.read_options(**{name: given[name] for name in read})
+    price_list = load_price_list(given["prices"]).with_uplifts(given["uplifts"])
+    with options.progress_bar(console, "scenes") as progress:
+        return prepare(
+            given["tiles"],
+            model=given["model"],
+            prices=price_list,
+            threshold=given["threshold"],
+            limits=SceneLimits(max_nodata=given["max_nodata"], max_cloud=given["max_cloud"]),
+            overlap=given["overlap"],
+            area=given["aoi"],
+            owned=given["owned"],
+            sites=given["sites"],
+            options=read_options,
+            dask=given["dask"],
+            progress=progress,
+        )

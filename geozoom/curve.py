@@ -1,0 +1,175 @@
+"""Benefit and bill against budget: where more money stops helping."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from decimal import ROUND_UP, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geozoom.budget import Budget
+from geozoom.features import check_output
+from geozoom.files import write_text, written_aside
+
+if TYPE_CHECKING:
+    from geozoom.orders import Plan
+    from geozoom.planner import Candidates
+
+TABLE_SUFFIXES = (".csv", ".json")
+PICTURE_SUFFIXES = (".png", ".svg")
+DEFAULT_POINTS = 16
+_FIRST_SHARE = 0.01
+"""Default budgets begin at this share of the price of everything, or at the smallest order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """The best plan for one budget."""
+
+    budget: Decimal
+    cost: Decimal
+    """The bill, at most the budget."""
+    benefit: float
+    """In the curve's unit."""
+    bound: float
+    """No plan of this budget is worth more."""
+    patches: int
+    orders: int
+    billed_km2: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Plans of the same candidates under rising budgets."""
+
+    points: tuple[CurvePoint, ...]
+    unit: str
+    """What benefit counts."""
+    currency: str
+    price_list: str
+    """Name, source and date of the price list."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the points as plain values, money as text with its cents."""
+        found = []
+        for point in self.points:
+            row: dict[str, Any] = asdict(point)
+            row |= {name: f"{row[name]:.2f}" for name in ("budget", "cost")}
+            row |= {name: round(row[name], 6) for name in ("benefit", "bound")}
+            row["billed_km2"] = f"{point.billed_km2:.6f}"
+            found.append(row)
+        return found
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the curve; the suffix says how: .csv, .json, .png or .svg.
+
+        Raises:
+            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or the
+                suffix is not known.
+        """
+        path = Path(path)
+        check_output(path, overwrite=overwrite, suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
+        if path.suffix.lower() == ".csv":
+            text = io.StringIO()
+            writer = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows())
+            write_text(path, text.getvalue())
+        elif path.suffix.lower() == ".json":
+            write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        else:
+            self._draw(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "unit": self.unit,
+            "currency": self.currency,
+            "price_list": self.price_list,
+            "points": self.rows(),
+        }
+
+    def _draw(self, path: Path) -> None:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import StrMethodFormatter
+
+        budgets = [float(point.budget) for point in self.points]
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        panel = figure.subplots()
+        panel.plot(budgets, [point.bound for point in self.points], ":", color="#888888", label="upper bound")
+        panel.plot(
+            [float(point.cost) for point in self.points],
+            [point.benefit for point in self.points],
+            "o-",
+            color="#1f5fa8",
+            markersize=4,
+            label="best plan, at its bill",
+        )
+        panel.set_xlabel(f"bill, {self.currency}")
+        panel.set_ylabel(self.unit)
+        panel.set_ylim(bottom=0)
+        panel.set_xlim(left=0)
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
+        panel.legend(frameon=False, loc="lower right")
+        panel.set_title(self.price_list, fontsize=9, loc="left")
+        with written_aside(path) as aside:
+            figure.savefig(aside, dpi=130)
+
+
+def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Curve:
+    """Plan the same candidates under every budget, lowest first.
+
+    Args:
+        candidates: What `prepare` found.
+        budgets: What may be spent; None takes some amounts up to the price of everything.
+
+    Raises:
+        BudgetError: A budget is in another currency than the prices.
+    """
+    wanted = default_budgets(candidates) if budgets is None else sorted(set(budgets))
+    points: list[CurvePoint] = []
+    for budget in wanted:
+        point = _point(budget.amount, candidates.choose(budget))
+        # A plan for less money is one for more money too.
+        if points and points[-1].benefit > point.benefit:
+            before = asdict(points[-1])
+            point = CurvePoint(**(before | {"budget": budget.amount, "bound": point.bound}))
+        points.append(point)
+    prices = candidates.prices
+    return Curve(
+        points=tuple(points),
+        unit=candidates.value_unit,
+        currency=prices.currency,
+        price_list=f"{prices.name} ({prices.source}, {prices.dated})",
+    )
+
+
+def default_budgets(candidates: Candidates) -> list[Budget]:
+    """Return budgets from the smallest order, or a hundredth of everything, to everything, at equal ratios."""
+    everything = candidates.choose(None).cost
+    if everything <= 0:
+        return []
+    smallest = candidates.prices.bill(int(candidates.area_dm2.min()))
+    first = max(_FIRST_SHARE, min(1.0, float(smallest / everything)))
+    shares = np.geomspace(first, 1, DEFAULT_POINTS)
+    amounts = {(everything * Decimal(share)).quantize(Decimal(1), ROUND_UP) for share in shares.tolist()[:-1]}
+    return sorted(Budget.of(amount) for amount in {amount for amount in amounts if amount > 0} | {everything})
+
+
+def _point(budget: Decimal, plan: Plan) -> CurvePoint:
+    return CurvePoint(
+        budget=budget,
+        cost=plan.cost,
+        benefit=plan.value,
+        bound=plan.bound,
+        patches=len(plan),
+        orders=len(plan.orders),
+        billed_km2=sum((order.billed_km2 for order in plan.orders), Decimal(0)),
+    )

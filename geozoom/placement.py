@@ -1,0 +1,120 @@
+"""Where patches lie: windows on their tiles, areas, footprints, and the squares that go into one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geozoom.card import ModelCard
+from geozoom.footprints import patch_areas_m2, to_lonlat
+from geozoom.grid import lattice_windows
+from geozoom.prices import PriceList
+from geozoom.scenes import lattice_shape
+from geozoom.scoring import Patches
+from geozoom.sites import SitesOnTiles
+from geozoom.tiles import Tile
+
+PATCHES_AT_ONCE = 2**20
+"""Patches of which windows and areas are worked out at once; whole granules of them would fill memory."""
+MOST_SHARED = 0.02
+"""Patches of two sites that share more than this of their ground are one place, and bought once."""
+
+
+def _windows(
+    patches: Patches, rows: NDArray[np.int64], card: ModelCard, sites: SitesOnTiles | None
+) -> NDArray[np.float64]:
+    """Return the window of each patch's scene on its tile, (n, 4), for some rows (n,) of the patches."""
+    if sites is not None:
+        return sites.windows[patches.scene_row[rows]]
+    return lattice_windows(
+        patches.scene_row[rows].astype(np.int64), patches.scene_col[rows].astype(np.int64), card.lr_px
+    )
+
+
+def _by_tile(tiles: Sequence[Tile], patches: Patches) -> Iterator[tuple[Tile, NDArray[np.int64]]]:
+    """Yield rows of the patches of each tile, some at once."""
+    for index, tile in enumerate(tiles):
+        mine = np.flatnonzero(patches.tile == index)
+        for start in range(0, len(mine), PATCHES_AT_ONCE):
+            yield tile, mine[start : start + PATCHES_AT_ONCE]
+
+
+def areas_dm2(
+    tiles: Sequence[Tile], patches: Patches, card: ModelCard, sites: SitesOnTiles | None = None
+) -> NDArray[np.int64]:
+    """Return the area of each patch on WGS84, (N,), in whole square decimetres."""
+    areas = np.empty(len(patches), dtype=np.int64)
+    for tile, rows in _by_tile(tiles, patches):
+        windows = _windows(patches, rows, card, sites)
+        areas[rows] = np.rint(100 * patch_areas_m2(tile, card.grid, windows, patches.patch[rows]))
+    return areas
+
+
+def footprints(
+    tiles: Sequence[Tile], patches: Patches, card: ModelCard, sites: SitesOnTiles | None = None
+) -> NDArray[np.float64]:
+    """Return patch footprints (N, 4, 2): longitude and latitude, counter-clockwise.
+
+    Raises:
+        TileError: A tile's coordinates do not lie in its CRS.
+    """
+    corners = np.empty((len(patches), 4, 2))
+    for tile, rows in _by_tile(tiles, patches):
+        windows = _windows(patches, rows, card, sites)
+        corners[rows] = to_lonlat(tile, card.grid.corners_in(windows, patches.patch[rows].astype(np.int64)))
+    return corners
+
+
+def first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the patches of sites, given their footprints (N, 4, 2), that share no ground with one before."""
+    if (np.ptp(corners[..., 0], axis=1) > 180).any():
+        corners = np.stack([corners[..., 0] % 360, corners[..., 1]], axis=-1)
+    rings = shapely.polygons(corners)
+    later, earlier = shapely.STRtree(rings).query(rings, predicate="intersects")
+    pairs = later > earlier
+    later, earlier = later[pairs], earlier[pairs]
+    shared = shapely.area(shapely.intersection(rings[later], rings[earlier]))
+    same = shared > MOST_SHARED * np.minimum(shapely.area(rings[later]), shapely.area(rings[earlier]))
+    kept = np.ones(len(rings), dtype=bool)
+    for patch, other in sorted(zip(later[same].tolist(), earlier[same].tolist(), strict=True)):
+        kept[patch] &= not kept[other]
+    return np.flatnonzero(kept)
+
+
+def order_ids(
+    tiles: Sequence[Tile],
+    patches: Patches,
+    card: ModelCard,
+    prices: PriceList,
+    sites: SitesOnTiles | None = None,
+) -> NDArray[np.int64]:
+    """Return the order of each patch, (N,), counted from 0 over all tiles.
+
+    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km; where
+    all orders are billed together, there is one.
+    """
+    if prices.billing == "union":
+        return np.zeros(len(patches), dtype=np.int64)
+    ids = np.empty(len(patches), dtype=np.int64)
+    first = 0
+    for index, tile in enumerate(tiles):
+        pixel_m = max((card.lr_gsd_m, card.lr_gsd_m) if tile.resampled and card.lr_gsd_m else tile.gsd_m)
+        mine = patches.tile == index
+        if sites is None:
+            row, col = patches.scene_row[mine], patches.scene_col[mine]
+            side = max(1, int(float(prices.order_side_km) * 1000 // (card.lr_px * pixel_m)))
+            across = -(-lattice_shape(tile, card.lr_px)[1] // side)
+            down = -(-lattice_shape(tile, card.lr_px)[0] // side)
+        else:
+            # A scene that begins in a square may end beyond it: squares are smaller by the largest.
+            windows = sites.windows[patches.scene_row[mine]]
+            largest = windows[:, 2:].max(initial=0.0)
+            side = max(1, int(float(prices.order_side_km) * 1000 // pixel_m - largest))
+            col, row = np.maximum(windows[:, :2], 0).astype(np.int64).T
+            across, down = -(-tile.width // side), -(-tile.height // side)
+        ids[mine] = first + row // side * across + col // side
+        first += across * down
+    return ids

@@ -1,0 +1,162 @@
+"""What one owns already is never bought again, and what it is worth to its scenes is not counted twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from click.testing import CliRunner
+from shapely.geometry import box
+
+import geozoom
+from geozoom.area import read_area
+from geozoom.benefit import Benefit
+from geozoom.cli import main
+from geozoom.orders import Plan
+from tests.conftest import ORIGIN, WriteRaster, small_model
+
+CRS = "EPSG:32633"
+BENEFIT = Benefit(knots=(1.5, 6.0, 16.0), weights=(0.05, 0.02, 0.001), scenes=50)
+
+
+def places(plan: Plan) -> set[tuple[str, int]]:
+    scenes = zip(plan.scene_row.tolist(), plan.scene_col.tolist(), strict=True)
+    return {(f"{row},{col}", patch) for (row, col), patch in zip(scenes, plan.patch.tolist(), strict=True)}
+
+
+def square(path: Path, left: float, top: float, side: float) -> Path:
+    """Write a square of the conftest raster's pixels."""
+    x, y = ORIGIN[0] + 10 * left, ORIGIN[1] - 10 * top
+    frame = geopandas.GeoDataFrame(geometry=[box(x, y - 10 * side, x + 10 * side, y)], crs=CRS)
+    frame.to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_what_an_earlier_plan_ordered_is_not_bought_again(
+    write_raster: WriteRaster, tmp_path: Path, suffix: str
+) -> None:
+    tile, model = write_raster(), small_model(benefit=BENEFIT)
+    everything = geozoom.plan([tile], model=model, threshold=0.0)
+    first = geozoom.plan([tile], model=model, area=square(tmp_path / "west.gpkg", 0, 0, 25))
+    earlier = tmp_path / f"earlier{suffix}"
+    first.write(earlier)
+    second = geozoom.plan([tile], model=model, threshold=0.0, owned=[earlier])
+    assert places(first)
+    assert places(second) == places(everything) - places(first)
+    assert second.value + first.value == pytest.approx(everything.value, rel=1e-5)
+    # Scenes that the first plan had bought the best of are worth less than they were.
+    assert (
+        second.value
+        < sum(
+            value
+            for place, value in zip(
+                zip(everything.scene_row, everything.scene_col, everything.patch, strict=True),
+                everything.patch_value,
+                strict=True,
+            )
+            if (f"{place[0]},{place[1]}", int(place[2])) in places(second)
+        )
+        + 1e-6
+    )
+
+
+def test_scenes_owned_whole_are_counted_and_not_asked_about(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    owned = square(tmp_path / "four.gpkg", 8, 8, 16)
+    plan = geozoom.plan([write_raster()], model=small_model(), threshold=0.0, owned=[owned])
+    assert (plan.scenes, plan.scenes_skipped.owned) == (26, 4)
+    assert plan.summary()["totals"]["scenes_skipped_owned"] == 4
+    assert "4 owned already" in str(plan.scenes_skipped)
+
+
+def test_several_files_are_owned_together(write_raster: WriteRaster, tmp_path: Path) -> None:
+    files = [square(tmp_path / "a.gpkg", 0, 0, 8), square(tmp_path / "b.gpkg", 40, 32, 8)]
+    result = CliRunner().invoke(
+        main,
+        [
+            "plan",
+            str(write_raster()),
+            "--owned",
+            str(files[0]),
+            "--owned",
+            str(files[1]),
+            "-o",
+            "-",
+            "--threshold",
+            "0",
+        ],
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "2 owned already" in result.stderr
+
+
+def test_sites_leave_out_what_is_owned(write_raster: WriteRaster, tmp_path: Path) -> None:
+    model, tile = small_model(benefit=BENEFIT), write_raster()
+    sites = square(tmp_path / "site.gpkg", 10, 10, 8)
+    half = square(tmp_path / "half.gpkg", 10, 10, 4)  # its upper left quarter: 2 × 2 patches
+    whole = geozoom.plan([tile], model=model, threshold=0.0, sites=sites)
+    plan = geozoom.plan([tile], model=model, threshold=0.0, sites=sites, owned=[half])
+    assert places(plan) == {place for place in places(whole) if place[1] not in (0, 1, 4, 5)}
+    had = whole.probability[np.isin(whole.patch, (0, 1, 4, 5))].sum()
+    assert plan.value == pytest.approx(whole.value - float(BENEFIT.gain(had)), rel=1e-5)
+    nothing = geozoom.plan(
+        [tile, write_raster("b.tif")], model=model, sites=square(tmp_path / "s.gpkg", 30, 10, 8)
+    )
+    assert nothing.scenes_skipped.owned == 0
+
+
+def test_a_cluster_leaves_out_the_same(write_raster: WriteRaster, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    files = [write_raster("a.tif"), write_raster("b.tif", seed=1)]
+    model, owned = small_model(benefit=BENEFIT), square(tmp_path / "o.gpkg", 3, 5, 20)
+    alone = geozoom.plan(files, model=model, owned=[owned])
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        spread = geozoom.plan(files, model=model, owned=[owned], dask=cluster.scheduler_address)
+    assert alone.summary() == spread.summary()
+    assert list(alone.features()) == list(spread.features())
+
+
+def test_patches_in_windows_are_those_of_the_lattice(write_raster: WriteRaster, tmp_path: Path) -> None:
+    from geozoom.grid import lattice_windows
+    from geozoom.rasters import ReadOptions
+    from geozoom.tiles import open_tiles
+
+    (tile,), _ = open_tiles([str(write_raster())], ReadOptions(), 10.0, 8)
+    grid = small_model().grid
+    area = read_area(square(tmp_path / "a.gpkg", 3.3, 7.9, 21))
+    rows, cols = np.divmod(np.arange(30), 6)
+    by_window = area.patches_in(tile, grid, lattice_windows(rows, cols, 8))
+    assert np.array_equal(by_window, area.patches(tile, grid, 8, 0, 5, 0, 6))
+    assert by_window.any()
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        ("not a vector file", "cannot be read as vectors"),
+        (geopandas.GeoDataFrame(geometry=[shapely.Point(1, 1)], crs=4326), "must be of type Polygon"),
+        (geopandas.GeoDataFrame(geometry=[box(0, 0, 1, 1)]), "has no CRS"),
+    ],
+)
+def test_owned_areas_that_cannot_be_used_are_refused_in_a_sentence(
+    write_raster: WriteRaster, tmp_path: Path, content: geopandas.GeoDataFrame | str | None, words: str
+) -> None:
+    path = tmp_path / "owned.gpkg"
+    if isinstance(content, str):
+        path.write_text(content)
+    elif content is not None:
+        content.to_file(path)
+    result = CliRunner().invoke(main, ["plan", str(write_raster()), "--owned", str(path)])
+    assert result.exit_code == 1
+    assert str(path) in result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
