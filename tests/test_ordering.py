@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geozoom.errors import SolverError
-from geozoom.lattice import Lattice
-from geozoom.ordering import OrderChoice, choose_orders
+from geozoom.ordering.choice import OrderChoice, choose_orders
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.shapes import cell_limits, violations
 from geozoom.prices import PriceList
-from geozoom.shapes import ShapeRules, cell_limits, violations
+from geozoom.rules import ShapeRules
 from tests.test_prices import price_list
 
 CELL_DM2 = 40_000
@@ -33,6 +35,10 @@ VENDORS = (
 def minimum_of(cells: int) -> PriceList:
     """A price list by which a cell costs 80 cents and an order at least that of some cells."""
     return price_list(Decimal(2000), cells * Decimal("0.0004"))
+
+
+def shaped(prices: PriceList, rules: ShapeRules) -> PriceList:
+    return dataclasses.replace(prices, shape=rules)
 
 
 def lattice_of(value: NDArray[Any], area_dm2: int = CELL_DM2) -> Lattice:
@@ -83,8 +89,8 @@ def check(choice: OrderChoice, lattices: list[Lattice], prices: PriceList, rules
 
 def gap_to_exact(seed: int) -> float:
     lattice, prices, budget = small_case(seed)
-    fast = choose_orders([lattice], prices, ANY, budget)
-    exact = choose_orders([lattice], prices, ANY, budget, solver="exact")
+    fast = choose_orders([lattice], prices, budget)
+    exact = choose_orders([lattice], prices, budget, solver="exact")
     check(fast, [lattice], prices, ANY)
     check(exact, [lattice], prices, ANY)
     assert max(fast.total_cents, exact.total_cents) <= budget
@@ -115,7 +121,7 @@ def test_orders_are_within_the_budget_and_the_bound_and_as_the_vendor_wants_them
     seed: int, budget: int, least: int, rules: ShapeRules
 ) -> None:
     lattices, prices = [tile(seed, 30, 25), tile(seed + 1, 20, 40)], minimum_of(least)
-    choice = choose_orders(lattices, prices, rules, budget)
+    choice = choose_orders(lattices, shaped(prices, rules), budget)
     check(choice, lattices, prices, rules)
     assert choice.total_cents <= budget
     assert choice.total_value <= choice.bound
@@ -128,24 +134,24 @@ def test_on_small_cases_more_money_never_buys_less(
     seed: int, rules: ShapeRules, budget: int, more: int
 ) -> None:
     lattice, prices, _ = small_case(seed)
-    poor = choose_orders([lattice], prices, rules, budget)
-    rich = choose_orders([lattice], prices, rules, budget + more)
+    poor = choose_orders([lattice], shaped(prices, rules), budget)
+    rich = choose_orders([lattice], shaped(prices, rules), budget + more)
     assert poor.total_value <= rich.total_value + 1e-6
 
 
 @pytest.mark.parametrize("rules", [ShapeRules(convex=True), ShapeRules(max_vertices=6)])
 def test_the_exact_solver_keeps_to_the_vendors_shapes(rules: ShapeRules) -> None:
     lattice, prices, budget = small_case(3)
-    exact = choose_orders([lattice], prices, rules, budget, solver="exact")
+    exact = choose_orders([lattice], shaped(prices, rules), budget, solver="exact")
     check(exact, [lattice], prices, rules)
-    fast = choose_orders([lattice], prices, rules, budget)
+    fast = choose_orders([lattice], shaped(prices, rules), budget)
     assert fast.total_value == pytest.approx(exact.total_value, rel=0.01)
 
 
 def test_a_gap_is_bridged_where_that_costs_less_than_a_second_minimum() -> None:
     value = np.zeros((3, 7))
     value[1] = [1, 1, 1, 0, 1, 1, 1]
-    choice = choose_orders([lattice_of(value)], minimum_of(6), ANY, 7 * 80)
+    choice = choose_orders([lattice_of(value)], minimum_of(6), 7 * 80)
     assert len(choice) == 1
     assert choice.total_value == 6
     assert choice.rings.ring(0).tolist() == [[0, 2], [7, 2], [7, 1], [0, 1]]
@@ -154,14 +160,14 @@ def test_a_gap_is_bridged_where_that_costs_less_than_a_second_minimum() -> None:
 def test_under_a_minimum_the_best_neighbours_come_free() -> None:
     value = np.zeros((9, 9))
     value[4, 4], value[4, 5:7], value[3, 4] = 1, 0.2, 0.3
-    choice = choose_orders([lattice_of(value)], minimum_of(4), ANY, 4 * 80)
+    choice = choose_orders([lattice_of(value)], minimum_of(4), 4 * 80)
     assert choice.total_value == pytest.approx(1.7)
     assert choice.total_cents == 4 * 80
 
 
 def test_a_budget_below_every_minimum_buys_nothing() -> None:
     for lattice in (small_case(1)[0], tile(0)):
-        choice = choose_orders([lattice], minimum_of(5), ANY, 399)
+        choice = choose_orders([lattice], minimum_of(5), 399)
         assert len(choice) == 0
         assert choice.total_value == choice.gap == 0
 
@@ -169,11 +175,11 @@ def test_a_budget_below_every_minimum_buys_nothing() -> None:
 def test_nothing_to_choose_from_is_no_error() -> None:
     for lattices in ([], [lattice_of(np.zeros((0, 0)))], [lattice_of(np.zeros((50, 50)))]):
         for budget in (100_000, None):
-            assert len(choose_orders(lattices, minimum_of(5), ANY, budget)) == 0
+            assert len(choose_orders(lattices, minimum_of(5), budget)) == 0
 
 
 def test_the_next_order_says_what_the_budget_lacks_for_it() -> None:
-    choice = choose_orders([tile(0)], minimum_of(30), ANY, 5 * 30 * 80)
+    choice = choose_orders([tile(0)], minimum_of(30), 5 * 30 * 80)
     assert choice.next_cost_cents is not None
     assert choice.next_lacking_cents == choice.next_cost_cents - (12_000 - choice.total_cents)
 
@@ -183,23 +189,25 @@ def test_without_a_budget_all_cells_wanted_are_bought_in_shapes_that_the_vendor_
     rules: ShapeRules,
 ) -> None:
     lattice, prices = tile(1), minimum_of(20)
-    choice = choose_orders([lattice], prices, rules, None, threshold=0.8)
+    wanted = np.where(lattice.value > 0.8, lattice.value, 0)
+    lattice = dataclasses.replace(lattice, value=wanted)
+    choice = choose_orders([lattice], shaped(prices, rules), None)
     check(choice, [lattice], prices, rules)
     bought = np.zeros(lattice.value.size, dtype=bool)
     bought[choice.cells] = True
     if rules.min_km2 is None:
-        assert bought[lattice.value.ravel() > 0.8].all()
+        assert bought[wanted.ravel() > 0].all()
 
 
 def test_the_exact_solver_refuses_what_would_take_hours() -> None:
     with pytest.raises(SolverError, match="use the fast solver"):
-        choose_orders([tile(0)], minimum_of(5), ANY, 100_000, solver="exact")
+        choose_orders([tile(0)], minimum_of(5), 100_000, solver="exact")
 
 
 def test_cells_of_different_areas_are_billed_as_they_are() -> None:
     rng = np.random.default_rng(0)
     areas = rng.integers(39_000, 41_000, (40, 40))
     lattice = Lattice(value=rng.random((40, 40), dtype=np.float32), area_dm2=areas, cell_km=(0.02, 0.02))
-    choice = choose_orders([lattice], minimum_of(20), ANY, 20_000)
+    choice = choose_orders([lattice], minimum_of(20), 20_000)
     check(choice, [lattice], minimum_of(20), ANY)
     assert choice.total_cents <= 20_000

@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
@@ -24,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.lattice import Lattice
-from geozoom.ordering import choose_orders
+from geozoom.ordering.choice import choose_orders
+from geozoom.ordering.lattice import Lattice
 from geozoom.prices import PriceList
+from geozoom.rules import ShapeRules
 from geozoom.selection import choose
-from geozoom.shapes import ShapeRules
 
 SETTINGS = (
     # minimum in km², share of the tile that the budget pays for, most vertices
@@ -61,17 +62,17 @@ def price_list(minimum: str) -> PriceList:
         currency="USD",
         rate_per_km2=Decimal(10),
         minimum_km2=Decimal(minimum),
-        order_side_km=Decimal(5),
+        billing="per-order",
         source="made up",
         effective_date=date(2026, 1, 1),
-        trust="none",
+        trust="illustrative",
     )
 
 
 def naive(lattice: Lattice, prices: PriceList, budget_cents: int) -> float:
     """Return the value of the best cells, bought as connected parts at their real bill."""
     cell = int(lattice.area_dm2.max())
-    count = min(lattice.value.size, int(budget_cents / (float(prices.rate_per_km2) * 100 * cell / 1e8)))
+    count = min(lattice.value.size, int(budget_cents / (float(prices.rate_per_km2 or 0) * 100 * cell / 1e8)))
     level = np.partition(lattice.value.ravel(), -count)[-count]
     return _parts(lattice, lattice.value >= level, prices, budget_cents)
 
@@ -107,7 +108,7 @@ def once(side: int, cell_km: float, seed: int, setting: tuple[str, float, int], 
     lattice, prices = make_field(side, cell_km, seed), price_list(minimum)
     budget = int(side * side * cell_km**2 * share * 1000)
     began = time.perf_counter()
-    found = choose_orders([lattice], prices, ShapeRules(max_vertices=vertices), budget)
+    found = choose_orders([lattice], replace(prices, shape=ShapeRules(max_vertices=vertices)), budget)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     line = (

@@ -1,6 +1,6 @@
 """The exact solver: a MILP for small cases, solved by HiGHS. Pure NumPy and SciPy, no I/O.
 
-Each cell belongs to order k or not. Orders are whole regions (see `geozoom.lattice`): neighbours, corners
+Each cell belongs to order k or not. Orders are whole regions (see `geozoom.ordering.lattice`): neighbours, corners
 and single holes are constraints from the start; parts and larger holes are cut off as they turn up, by the
 cells that separate two parts and by the ring around a hole. Every cut holds for every whole region, so that
 the first solution without parts and holes is the optimum.
@@ -17,10 +17,10 @@ from scipy import ndimage, sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from geozoom.errors import SolverError
-from geozoom.lattice import Lattice
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.shapes import CellLimits, violations
+from geozoom.ordering.small import Candidates, best_packing, rectangles
 from geozoom.prices import PriceList
-from geozoom.shapes import CellLimits, violations
-from geozoom.small import Candidates, best_packing, rectangles
 
 MOST_VARIABLES = 160
 """Cells times orders; more would take hours."""

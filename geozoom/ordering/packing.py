@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.lattice import CORNERS_ADDED, RING, SIMPLE
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE
 
 Floats = NDArray[np.float32]
 

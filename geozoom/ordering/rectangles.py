@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.lattice import Lattice
-from geozoom.shapes import CellLimits
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.shapes import CellLimits
 
 _SHAPES = 9
 """Ratios of height to width that are tried, from flat to upright."""

@@ -42,7 +42,7 @@ def corner_counts(labels: NDArray[np.int32], regions: int) -> NDArray[np.int64]:
 def outlines(labels: NDArray[np.int32], regions: int) -> Rings:
     """Return the outlines of regions 1..K of a label array (rows, cols), in which 0 is none.
 
-    Every region must be whole (see `geozoom.lattice`): then each lattice corner is met once by a ring, and in
+    Every region must be whole (see `geozoom.ordering.lattice`): then each lattice corner is met once by a ring, and in
     every row and every column its corners pair up in their order.
 
     Raises:

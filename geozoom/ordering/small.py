@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from geozoom.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.ordering.shapes import CellLimits
 from geozoom.prices import PriceList
-from geozoom.shapes import CellLimits
 
 MOST_CELLS = 64
 """Beyond this many cells packing and refining many orders at once does as well."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from geozoom.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
-from geozoom.outlines import corner_counts
-from geozoom.shapes import CellLimits
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.ordering.outlines import corner_counts
+from geozoom.ordering.shapes import CellLimits
 
 AHEAD = 0.7
 """Weight of the best cell that joining a cell opens the way to."""

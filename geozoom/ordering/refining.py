@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geozoom.regions import Regions
+from geozoom.ordering.regions import Regions
 
 _CROWD = 2.0
 """How fast the price of a corner follows the share of the corners that an order uses."""

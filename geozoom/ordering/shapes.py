@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.lattice import Lattice, is_whole
-from geozoom.outlines import corner_counts
+from geozoom.ordering.lattice import Lattice, is_whole
+from geozoom.ordering.outlines import corner_counts
 from geozoom.prices import DM2_PER_KM2
+from geozoom.rules import ShapeRules
 
 _LARGEST_BLOCK = 32
 """Cells along a block beyond which regions become boxes."""
@@ -20,32 +21,6 @@ _MENDED_BY_ROUNDING = {"too small", "too narrow", "too many vertices", "not conv
 
 _Piece = tuple[tuple[slice, slice], NDArray[np.bool_]]
 """A window of the lattice and the cells of it that belong to a region."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShapeRules:
-    """The polygons that a vendor takes as an order; None is no limit."""
-
-    min_km2: Decimal | None = None
-    """Smallest area."""
-    max_km2: Decimal | None = None
-    """Largest area."""
-    min_width_km: Decimal | None = None
-    """Smallest extent, across the lattice as along it."""
-    max_width_km: Decimal | None = None
-    """Largest extent along the lattice's rows."""
-    max_height_km: Decimal | None = None
-    """Largest extent along the lattice's columns."""
-    max_vertices: int | None = None
-    """Largest number of vertices."""
-    holes: bool = False
-    """Whether polygons may have holes; orders made here never have any."""
-    max_parts: int = 1
-    """Largest number of polygons in one order; orders made here are always one."""
-    convex: bool = False
-    """Whether polygons must be convex; orders made here are rectangles of the lattice then."""
-    min_box_share: Decimal | None = None
-    """Smallest area, as a share of the polygon's own bounding box."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.bounds import upper_bound
-from geozoom.exact import solve_exactly
-from geozoom.fast import Draft, drafts, free_area_dm2
-from geozoom.lattice import Lattice
-from geozoom.outlines import Rings, outlines
+from geozoom.ordering.bounds import upper_bound
+from geozoom.ordering.exact import solve_exactly
+from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.outlines import Rings, outlines
+from geozoom.ordering.refining import settle
+from geozoom.ordering.regions import Regions
+from geozoom.ordering.shapes import CellLimits, acceptable, cell_limits
+from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
 from geozoom.prices import DM2_PER_KM2, PriceList
-from geozoom.refining import settle
-from geozoom.regions import Regions
-from geozoom.shapes import CellLimits, ShapeRules, acceptable, cell_limits
-from geozoom.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
 
 Solver = Literal["fast", "exact"]
 _PATIENCE_S = 20.0
@@ -80,32 +80,29 @@ class OrderChoice:
 def choose_orders(
     lattices: Sequence[Lattice],
     prices: PriceList,
-    rules: ShapeRules,
     budget_cents: int | None,
     *,
     solver: Solver = "fast",
-    threshold: float = 0.0,
 ) -> OrderChoice:
     """Choose orders that are worth most under a budget.
 
-    Without a budget every cell that is worth more than the threshold is bought, with the others that it
+    Without a budget every cell that is worth something is bought, with the others that it
     takes to make orders of them: gaps are bridged where that costs less than another minimum, and orders
     below their minimum are filled up with the best cells beside them.
 
     Args:
         lattices: The cells of each tile.
-        prices: What an order is billed.
-        rules: The polygons that the vendor takes.
+        prices: What an order is billed, and the polygons that the vendor takes.
         budget_cents: What may be spent, in cents, or None.
         solver: "exact" proves the optimum of small cases.
-        threshold: Least value of a cell wanted, where there is no budget.
 
     Raises:
         SolverError: The case is too large for the exact solver.
     """
+    rules = prices.shape
     limits = [cell_limits(rules, lattice) for lattice in lattices]
     if budget_cents is None:
-        regions = [_all_wanted(*pair, prices, threshold) for pair in zip(lattices, limits, strict=True)]
+        regions = [_all_wanted(*pair, prices) for pair in zip(lattices, limits, strict=True)]
         draft = Draft(regions=regions)
         return _choice(draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
     if solver == "exact":
@@ -116,7 +113,7 @@ def choose_orders(
     bound = upper_bound(lattices, prices, budget_cents, most)
     best = _small(lattices, limits, prices, budget_cents)
     if best is None:
-        for draft in drafts(lattices, prices, rules, budget_cents):
+        for draft in drafts(lattices, prices, budget_cents):
             if best is None or draft.value > best.value:
                 best = draft
     if best is None:
@@ -167,9 +164,9 @@ def _draft_of(
     )
 
 
-def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList, threshold: float) -> Regions:
-    """Return orders that hold all cells worth more than a threshold, at the least cost of several ways."""
-    wanted = lattice.value > threshold
+def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList) -> Regions:
+    """Return orders that hold all cells that are worth something, at the least cost of several ways."""
+    wanted = lattice.value > 0
     size = free_area_dm2(prices, limits.least_dm2)
     best: tuple[int, Regions] | None = None
     for reach in _BRIDGES:

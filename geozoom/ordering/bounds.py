@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from geozoom.lattice import Lattice
+from geozoom.ordering.lattice import Lattice
 from geozoom.prices import PriceList
 
 _STEP = 1e-4

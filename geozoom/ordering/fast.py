@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geozoom.bounds import most_area_dm2
-from geozoom.lattice import Lattice
-from geozoom.packing import in_blocks, pack
+from geozoom.ordering.bounds import most_area_dm2
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.packing import in_blocks, pack
+from geozoom.ordering.rectangles import pack_rectangles
+from geozoom.ordering.refining import refine, settle
+from geozoom.ordering.regions import Regions
+from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.prices import DM2_PER_KM2, PriceList
-from geozoom.rectangles import pack_rectangles
-from geozoom.refining import refine, settle
-from geozoom.regions import Regions
-from geozoom.shapes import CellLimits, ShapeRules, cell_limits
 
 _WORK = 4e5
 _WORK_SHARE = 0.05
@@ -70,18 +70,15 @@ def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
     return most_area_dm2(prices, first, 10_000 * DM2_PER_KM2)
 
 
-def drafts(
-    lattices: Sequence[Lattice], prices: PriceList, rules: ShapeRules, budget_cents: int
-) -> Iterator[Draft]:
+def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
     """Yield plans under a budget, each made in another way.
 
     Args:
         lattices: The cells.
-        prices: What an order is billed.
-        rules: The polygons that the vendor takes.
+        prices: What an order is billed, and the polygons that the vendor takes.
         budget_cents: What may be spent.
     """
-    limits = [cell_limits(rules, lattice) for lattice in lattices]
+    limits = [cell_limits(prices.shape, lattice) for lattice in lattices]
     shares = None
     for block in _blocks(lattices, limits, prices, budget_cents):
         shares = _wanted(lattices, limits, prices, budget_cents) if shares is None else shares
