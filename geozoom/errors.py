@@ -41,6 +41,10 @@ class OrdersError(GeozoomError):
     """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
 
 
+class SolverError(GeozoomError):
+    """A choice is too large for the exact solver."""
+
+
 class OutputError(GeozoomError):
     """An output exists already, or its folder cannot be written."""
 

@@ -1,0 +1,222 @@
+"""The choice of orders that a vendor would take, under its real bill, over all tiles at once.
+
+An order is a region of cells of one lattice: one part, no holes, within the vendor's rules; all of it is
+bought and billed. A plan is a set of orders that do not overlap and whose bills the budget covers; it is
+worth the values of all its cells. Numbers in, numbers out: no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from geozoom.ordering.bounds import upper_bound
+from geozoom.ordering.exact import solve_exactly
+from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.outlines import Rings, outlines
+from geozoom.ordering.refining import settle
+from geozoom.ordering.regions import Regions
+from geozoom.ordering.shapes import CellLimits, acceptable, cell_limits
+from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
+from geozoom.prices import DM2_PER_KM2, PriceList
+
+Solver = Literal["fast", "exact"]
+_PATIENCE_S = 20.0
+"""Seconds that the packing of a small case may take before the way of large ones is taken."""
+_BRIDGES = (0, 1, 2, 3, 5, 8)
+"""Half widths in cells of the gaps that are bridged without a budget; the cheapest is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderChoice:
+    """The orders chosen, in columns of one length K, and what is known of better plans."""
+
+    lattice: NDArray[np.int64]
+    """(K,) the lattice of each order."""
+    cells: NDArray[np.int64]
+    """Flat indices (row-major) into the lattice of each order's cells, one order after the other."""
+    offsets: NDArray[np.int64]
+    """(K + 1,) order k has cells[offsets[k]:offsets[k + 1]]."""
+    rings: Rings
+    """The outline of each order in corners of its lattice."""
+    area_dm2: NDArray[np.int64]
+    """(K,) area in square decimetres."""
+    cost_cents: NDArray[np.int64]
+    """(K,) bill in cents."""
+    value: NDArray[np.float64]
+    """(K,) sum of the values of the cells."""
+    bound: float
+    """No plan under this budget is worth more."""
+    next_cost_cents: int | None
+    """Bill of the best order found that is not bought, or None."""
+    next_lacking_cents: int | None
+    """How much the budget lacks for it."""
+
+    def __len__(self) -> int:
+        return len(self.lattice)
+
+    @property
+    def total_value(self) -> float:
+        """The value of the plan."""
+        return float(self.value.sum())
+
+    @property
+    def total_cents(self) -> int:
+        """The sum of all bills in cents."""
+        return int(self.cost_cents.sum())
+
+    @property
+    def gap(self) -> float:
+        """Share of the bound that the plan may miss at most."""
+        return 0.0 if self.bound <= 0 else max(0.0, 1 - self.total_value / self.bound)
+
+
+def choose_orders(
+    lattices: Sequence[Lattice],
+    prices: PriceList,
+    budget_cents: int | None,
+    *,
+    solver: Solver = "fast",
+) -> OrderChoice:
+    """Choose orders that are worth most under a budget.
+
+    Without a budget every cell that is worth something is bought, with the others that it
+    takes to make orders of them: gaps are bridged where that costs less than another minimum, and orders
+    below their minimum are filled up with the best cells beside them.
+
+    Args:
+        lattices: The cells of each tile.
+        prices: What an order is billed, and the polygons that the vendor takes.
+        budget_cents: What may be spent, in cents, or None.
+        solver: "exact" proves the optimum of small cases.
+
+    Raises:
+        SolverError: The case is too large for the exact solver.
+    """
+    rules = prices.shape
+    limits = [cell_limits(rules, lattice) for lattice in lattices]
+    if budget_cents is None:
+        regions = [_all_wanted(*pair, prices) for pair in zip(lattices, limits, strict=True)]
+        draft = Draft(regions=regions)
+        return _choice(draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
+    if solver == "exact":
+        orders = solve_exactly(lattices, limits, prices, budget_cents)
+        draft = _draft_of(lattices, limits, orders)
+        return _choice(draft, prices, bound=draft.value, budget_cents=budget_cents)
+    most = int(rules.max_km2 * DM2_PER_KM2) if rules.max_km2 is not None else 10_000 * DM2_PER_KM2
+    bound = upper_bound(lattices, prices, budget_cents, most)
+    best = _small(lattices, limits, prices, budget_cents)
+    if best is None:
+        for draft in drafts(lattices, prices, budget_cents):
+            if best is None or draft.value > best.value:
+                best = draft
+    if best is None:
+        best = _draft_of(lattices, limits, [])
+    return _choice(best, prices, bound=bound, budget_cents=budget_cents)
+
+
+def _small(
+    lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
+) -> Draft | None:
+    """Return the best packing of candidates where there are few cells, or None."""
+    cells = sum(lattice.value.size for lattice in lattices)
+    first = int(prices.bills_cents(np.array([1], dtype=np.int64))[0])
+    # One order alone needs no packing.
+    most = MOST_CELLS_OF_ONE if budget_cents < 2 * first else MOST_CELLS
+    if not 0 < cells <= most:
+        return None
+    pool = candidates(lattices, limits, prices, budget_cents)
+    best = best_packing(pool, cells, budget_cents, seconds=_PATIENCE_S)
+    if best is None:
+        return None
+    draft = _draft_of(lattices, limits, [pool.cells[index] for index in best])
+    taken = np.zeros(cells, dtype=bool)
+    for index in best:
+        taken[pool.cells[index]] = True
+    worth = pool.value / np.maximum(pool.cost_cents, 1)
+    for index in np.argsort(-worth, kind="stable").tolist():
+        if not taken[pool.cells[index]].any():
+            draft.missed = (float(worth[index]), int(pool.cost_cents[index]))
+            break
+    return draft
+
+
+def _draft_of(
+    lattices: Sequence[Lattice], limits: Sequence[CellLimits], orders: Sequence[NDArray[np.int64]]
+) -> Draft:
+    """Label orders that are given as cells counted through all lattices."""
+    first = np.cumsum([0, *(lattice.value.size for lattice in lattices)])
+    labels = [np.zeros(lattice.shape, dtype=np.int32) for lattice in lattices]
+    for cells in orders:
+        at = int(np.searchsorted(first, cells[0], side="right")) - 1
+        labels[at].reshape(-1)[cells - first[at]] = labels[at].max() + 1
+    return Draft(
+        regions=[
+            Regions(lattice, limit, np.pad(own, 1))
+            for lattice, limit, own in zip(lattices, limits, labels, strict=True)
+        ]
+    )
+
+
+def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList) -> Regions:
+    """Return orders that hold all cells that are worth something, at the least cost of several ways."""
+    wanted = lattice.value > 0
+    size = free_area_dm2(prices, limits.least_dm2)
+    best: tuple[int, Regions] | None = None
+    for reach in _BRIDGES:
+        mask = wanted
+        if reach:
+            disc = np.ones((2 * reach + 1, 2 * reach + 1), dtype=bool)
+            padded = np.pad(wanted, 2 * reach)
+            mask = ndimage.binary_closing(padded, disc)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+        labels = acceptable(mask, lattice.areas, limits)
+        regions = Regions(lattice, limits, np.pad(labels, 1))
+        cost = int(prices.bills_cents(regions.area[1:]).sum())
+        if best is None or cost < best[0]:
+            best = (cost, regions)
+    assert best is not None
+    if limits.plain:
+        settle(best[1], free_dm2=size, price=0.0)
+    return best[1]
+
+
+def _choice(draft: Draft, prices: PriceList, *, bound: float, budget_cents: int) -> OrderChoice:
+    """Put a plan into columns."""
+    owner, cells, counts, points, lengths = [], [], [], [], []
+    for index, regions in enumerate(draft.regions):
+        inner = np.ascontiguousarray(regions.inner)
+        flat = inner.reshape(-1)
+        held = np.flatnonzero(flat)
+        cells.append(held[np.argsort(flat[held], kind="stable")])
+        counts.append(np.bincount(flat[held], minlength=regions.count + 1)[1:])
+        rings = outlines(inner, regions.count)
+        points.append(rings.points)
+        lengths.append(np.diff(rings.offsets))
+        owner.append(np.full(regions.count, index, dtype=np.int64))
+    none = np.zeros(0, dtype=np.int64)
+    cost = np.concatenate([none, *draft.bills(prices)])
+    left = budget_cents - int(cost.sum())
+    missed = None if draft.missed is None else draft.missed[1]
+    value = np.concatenate([np.zeros(0), *(regions.value[1:] for regions in draft.regions)])
+    return OrderChoice(
+        lattice=np.concatenate([none, *owner]),
+        cells=np.concatenate([none, *cells]),
+        offsets=np.r_[0, np.cumsum(np.concatenate([none, *counts]))].astype(np.int64),
+        rings=Rings(
+            points=np.concatenate([np.zeros((0, 2), np.int32), *points]),
+            offsets=np.r_[0, np.cumsum(np.concatenate([none, *lengths]))].astype(np.int64),
+        ),
+        area_dm2=np.concatenate([none, *(regions.area[1:] for regions in draft.regions)]),
+        cost_cents=cost,
+        value=value,
+        # A plan reaches its bound at most; sums in another order may differ in their last digits.
+        bound=max(bound, float(value.sum())),
+        next_cost_cents=missed,
+        next_lacking_cents=None if missed is None else max(0, missed - left),
+    )
