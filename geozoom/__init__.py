@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
     from geozoom.model import PatchDrop, load_model
-    from geozoom.orders import Order, Plan
+    from geozoom.orders import Plan
     from geozoom.planner import Candidates, plan, prepare
     from geozoom.pricelists import load_price_list
     from geozoom.prices import PriceList
+    from geozoom.purchase import Order
     from geozoom.rasters import ReadOptions
 
 __version__ = "0.1.0"
@@ -37,7 +38,7 @@ _HOME = {
     "Curve": "curve",
     "GeozoomError": "errors",
     "ModelCard": "card",
-    "Order": "orders",
+    "Order": "purchase",
     "PatchDrop": "model",
     "PatchGrid": "grid",
     "Plan": "orders",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,17 @@ class CellGrid:
     @property
     def middle_rows(self) -> NDArray[np.float64]:
         """(rows,) pixel rows of the cells' centres."""
-        return self.top + self.height * (np.arange(self.rows) + 0.5)
+        return np.asarray(self.top + self.height * (np.arange(self.rows) + 0.5), dtype=np.float64)
 
     @property
     def middle_cols(self) -> NDArray[np.float64]:
         """(cols,) pixel columns of the cells' centres."""
-        return self.left + self.width * (np.arange(self.cols) + 0.5)
+        return np.asarray(self.left + self.width * (np.arange(self.cols) + 0.5), dtype=np.float64)
 
-    def corners_px(self, points: NDArray[np.integer]) -> NDArray[np.float64]:
+    def corners_px(self, points: NDArray[np.integer[Any] | np.floating[Any]]) -> NDArray[np.float64]:
         """Return pixel columns and rows (..., 2) of corners, given as columns and rows of corners (..., 2)."""
-        return np.array([self.left, self.top]) + points * np.array([self.width, self.height])
+        corner, side = np.array([self.left, self.top]), np.array([self.width, self.height])
+        return np.asarray(corner + points * side, dtype=np.float64)
 
     def widened(self, rows: int, cols: int) -> CellGrid:
         """Return a grid of at least so many rows and columns around this one."""

@@ -114,7 +114,9 @@ def _lay(
         col = patches.scene_col[mine] * np.int32(grid.cols) + (patches.patch[mine] % grid.cols)
         first, last = (int(row.min()), int(col.min())), (int(row.max()), int(col.max()))
     else:
-        corners = grid.corners_in(sites.windows[patches.scene_row[mine]], patches.patch[mine].astype(np.int64))
+        corners = grid.corners_in(
+            sites.windows[patches.scene_row[mine]], patches.patch[mine].astype(np.int64)
+        )
         low, high = corners.min(axis=1) / (width, height), corners.max(axis=1) / (width, height)
         first = (math.floor(low[:, 1].min()), math.floor(low[:, 0].min()))
         last = (math.ceil(high[:, 1].max()) - 1, math.ceil(high[:, 0].max()) - 1)

@@ -54,4 +54,4 @@ class Mesh:
 def _weights(places: NDArray[np.float64], spaces: int) -> NDArray[np.float64]:
     """Return how much each of spaces + 1 nodes counts at each place (N,) between them, (N, spaces + 1)."""
     distance = np.abs(np.clip(places, 0, spaces)[:, None] - np.arange(spaces + 1))
-    return np.maximum(0.0, 1 - distance)
+    return np.asarray(np.maximum(0.0, 1 - distance), dtype=np.float64)

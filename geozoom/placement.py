@@ -80,4 +80,3 @@ def first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     for patch, other in sorted(zip(later[same].tolist(), earlier[same].tolist(), strict=True)):
         kept[patch] &= not kept[other]
     return np.flatnonzero(kept)
-

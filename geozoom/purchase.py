@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,10 @@ def purchase(
             over = int((sum(areas) - most_area_dm2(prices, budget_cents, _EARTH_DM2)) * _CENTS_PER_DM2) + 1
         may_spend = max(0, may_spend - over)
     drafts.sort(key=lambda draft: draft.rank(prices))
-    while budget_cents is not None and prices.bill_all([draft.area_dm2 for draft in drafts]) * 100 > budget_cents:
+    while (
+        budget_cents is not None
+        and prices.bill_all([draft.area_dm2 for draft in drafts]) * 100 > budget_cents
+    ):
         drafts.pop()
     total = float(values.sum(dtype=np.float64))
     smallest = min((int(lattice.area_dm2.min()) for lattice in lattices), default=1)
@@ -226,8 +230,10 @@ def _billed(drafts: Sequence[_Draft], prices: PriceList) -> tuple[Order, ...]:
     areas = [draft.area_dm2 for draft in drafts]
     if prices.billing == "union":
         cents = int(prices.bill_all(areas) * 100)
-        reached = [cents * part // max(1, sum(areas)) for part in np.cumsum([0, *areas], dtype=object).tolist()]
-        costs = [Decimal(after - before).scaleb(-2) for before, after in zip(reached, reached[1:], strict=False)]
+        reached = [
+            cents * part // max(1, sum(areas)) for part in np.cumsum([0, *areas], dtype=object).tolist()
+        ]
+        costs = [Decimal(after - before).scaleb(-2) for before, after in pairwise(reached)]
         billed = [Decimal(area) / DM2_PER_KM2 for area in areas]
     else:
         costs = [prices.bill(area) for area in areas]

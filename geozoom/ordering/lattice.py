@@ -31,6 +31,8 @@ class Lattice:
     """Area of each cell in square decimetres, in any shape that broadcasts to (rows, cols)."""
     cell_km: tuple[float, float]
     """Height and width of a cell."""
+    closed: NDArray[np.bool_] | None = None
+    """(rows, cols) cells that no order may hold, for example since they are owned already; None if there are none."""
 
     def __post_init__(self) -> None:
         if self.value.ndim != 2:

@@ -22,6 +22,7 @@ from datetime import date
 from decimal import Decimal
 
 import numpy as np
+from geozoom.selection import choose
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -29,7 +30,6 @@ from geozoom.ordering.choice import choose_orders
 from geozoom.ordering.lattice import Lattice
 from geozoom.prices import PriceList
 from geozoom.rules import ShapeRules
-from geozoom.selection import choose
 
 SETTINGS = (
     # minimum in km², share of the tile that the budget pays for, most vertices
