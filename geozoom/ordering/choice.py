@@ -7,7 +7,7 @@ worth the values of all its cells. Numbers in, numbers out: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.bounds import upper_bound
+from geozoom.ordering.bounds import most_area_dm2, upper_bound
 from geozoom.ordering.exact import solve_exactly
 from geozoom.ordering.fast import Draft, drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
-from geozoom.ordering.refining import settle
+from geozoom.ordering.refining import drop_refused, enlarge, settle
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits, acceptable, cell_limits
 from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
@@ -29,6 +29,8 @@ from geozoom.prices import DM2_PER_KM2, PriceList
 Solver = Literal["fast", "exact"]
 _PATIENCE_S = 20.0
 """Seconds that the packing of a small case may take before the way of large ones is taken."""
+_ENOUGH = 1e-4
+"""Share of its bound that a plan may miss and be good enough."""
 _BRIDGES = (0, 1, 2, 3, 5, 8)
 """Half widths in cells of the gaps that are bridged without a budget; the cheapest is kept."""
 
@@ -99,23 +101,24 @@ def choose_orders(
     Raises:
         SolverError: The case is too large for the exact solver.
     """
-    rules = prices.shape
-    limits = [cell_limits(rules, lattice) for lattice in lattices]
+    limits = [cell_limits(prices.shape, lattice) for lattice in lattices]
     if budget_cents is None:
-        regions = [_all_wanted(*pair, prices) for pair in zip(lattices, limits, strict=True)]
-        draft = Draft(regions=regions)
+        draft = _wanted(lattices, limits, prices)
         return _choice(draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
     if solver == "exact":
         orders = solve_exactly(lattices, limits, prices, budget_cents)
         draft = _draft_of(lattices, limits, orders)
         return _choice(draft, prices, bound=draft.value, budget_cents=budget_cents)
-    most = int(rules.max_km2 * DM2_PER_KM2) if rules.max_km2 is not None else 10_000 * DM2_PER_KM2
+    largest = prices.shape.max_km2
+    most = int((10_000 if largest is None else largest) * DM2_PER_KM2)
     bound = upper_bound(lattices, prices, budget_cents, most)
     best = _small(lattices, limits, prices, budget_cents)
     if best is None:
-        for draft in drafts(lattices, prices, budget_cents):
+        for draft in _drafts(lattices, limits, prices, budget_cents):
             if best is None or draft.value > best.value:
                 best = draft
+            if best.value >= (1 - _ENOUGH) * bound:
+                break
     if best is None:
         best = _draft_of(lattices, limits, [])
     return _choice(best, prices, bound=bound, budget_cents=budget_cents)
@@ -164,6 +167,23 @@ def _draft_of(
     )
 
 
+def _drafts(
+    lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
+) -> Iterator[Draft]:
+    """Yield plans under a budget, first the one that buys everything, if it may be within the budget."""
+    wanted = sum(int(lattice.areas[lattice.value > 0].sum()) for lattice in lattices)
+    if wanted <= most_area_dm2(prices, budget_cents, 10**6 * DM2_PER_KM2):
+        everything = _wanted(lattices, limits, prices)
+        if everything.cost(prices) <= budget_cents:
+            yield everything
+    yield from drafts(lattices, prices, budget_cents)
+
+
+def _wanted(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList) -> Draft:
+    """Return orders that hold every cell worth something."""
+    return Draft(regions=[_all_wanted(*pair, prices) for pair in zip(lattices, limits, strict=True)])
+
+
 def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList) -> Regions:
     """Return orders that hold all cells that are worth something, at the least cost of several ways."""
     wanted = lattice.value > 0
@@ -175,8 +195,13 @@ def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList) -> Regi
             disc = np.ones((2 * reach + 1, 2 * reach + 1), dtype=bool)
             padded = np.pad(wanted, 2 * reach)
             mask = ndimage.binary_closing(padded, disc)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
-        labels = acceptable(mask, lattice.areas, limits)
+        if lattice.closed is not None:
+            mask &= ~lattice.closed
+        labels = acceptable(mask, lattice.areas, limits, lattice.closed)
         regions = Regions(lattice, limits, np.pad(labels, 1))
+        if limits.plain:
+            enlarge(regions)
+        drop_refused(regions)
         cost = int(prices.bills_cents(regions.area[1:]).sum())
         if best is None or cost < best[0]:
             best = (cost, regions)

@@ -7,16 +7,18 @@ cells always. Several sizes of block are tried and the best plan is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.ordering.bounds import most_area_dm2
+from geozoom.ordering.covering import cover
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.packing import in_blocks, pack
 from geozoom.ordering.rectangles import pack_rectangles
-from geozoom.ordering.refining import refine, settle
+from geozoom.ordering.refining import drop_refused, enlarge, refine, settle
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.prices import DM2_PER_KM2, PriceList
@@ -33,6 +35,16 @@ _EASING = (1.2, 0.9, 0.6, 0.3, 0.0, 0.0)
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""
 _ROUNDS = 8
+_FEW_ORDERS = 200
+"""Smallest orders that the budget pays for, below which none may cost more than it must, by turns."""
+_RICH = 0.2
+"""Share of the ground wanted from which on a budget that pays for it buys by covering, too."""
+_COVERED = 1024
+"""Cells of the smallest piece that covering makes, where orders may be smaller."""
+_BLOCKS_ALONG = (16, 8, 4)
+"""Blocks along the side of such a piece, by turns."""
+_LARGEST_PIECE = 3
+"""Size of the largest, in smallest ones."""
 
 Integers = NDArray[np.int64]
 
@@ -88,8 +100,29 @@ def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) ->
                 for lattice, limit, wanted in zip(lattices, limits, shares, strict=True)
             ]
         )
-        _improve(draft, limits, prices, budget_cents)
-        yield draft
+        yield _improved(draft, limits, prices, budget_cents)
+    if all(limit.plain for limit in limits):
+        for block, most in _pieces(lattices, limits, prices, budget_cents):
+            regions = cover(lattices, limits, prices, budget_cents, block=block, most_dm2=most)
+            if regions:
+                yield _improved(Draft(regions=regions), limits, prices, budget_cents)
+
+
+def _pieces(
+    lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
+) -> Iterator[tuple[int, int]]:
+    """Yield blocks and largest areas to cover rich ground with, where the budget pays for much of it."""
+    wanted = sum(int(lattice.areas[lattice.value > 0].sum()) for lattice in lattices)
+    if wanted == 0 or most_area_dm2(prices, budget_cents, 10**6 * DM2_PER_KM2) < _RICH * wanted:
+        return
+    cell = float(np.mean([np.mean(lattice.area_dm2) for lattice in lattices]))
+    size = max(
+        _COVERED * cell,
+        *(_size(limit, prices, lattice) for limit, lattice in zip(limits, lattices, strict=True)),
+    )
+    side = (size / cell) ** 0.5
+    for share in _BLOCKS_ALONG:
+        yield max(1, round(side / share)), int(_LARGEST_PIECE * size)
 
 
 def _size(limit: CellLimits, prices: PriceList, lattice: Lattice) -> int:
@@ -122,8 +155,9 @@ def _blocks(
         block *= 2
     tried = {block}
     # Growth by single cells uses up about a corner a cell; where they are short, begin coarser, too.
-    if 0.8 * units / block**2 > min(limit.most_corners for limit in limits):
-        tried.add(2 * block)
+    while 0.8 * units / block**2 > min(limit.most_corners for limit in limits):
+        block *= 2
+        tried.add(block)
     if any(limit.least_rows > 1 or limit.least_cols > 1 or limit.box_share > 0 for limit in limits):
         tried.add(0)
     return sorted(tried)
@@ -137,8 +171,8 @@ def _wanted(
     for index, (lattice, limit) in enumerate(zip(lattices, limits, strict=True)):
         size = _size(limit, prices, lattice)
         side = max(1, round((size / float(np.mean(lattice.area_dm2))) ** 0.5))
-        ground = in_blocks(lattice.value, lattice.areas, side)
-        densities.append((ground.value / ground.area).ravel())
+        ground = in_blocks(lattice, side)
+        densities.append((ground.value / np.maximum(ground.area, 1e-12)).ravel())
         areas.append(ground.area.ravel().astype(np.float64) * DM2_PER_KM2)
         owners.append(np.full(ground.value.size, index))
     size = min(_size(limit, prices, lattice) for limit, lattice in zip(limits, lattices, strict=True))
@@ -163,7 +197,7 @@ def _packed(lattice: Lattice, limit: CellLimits, prices: PriceList, wanted_dm2: 
         labels = pack_rectangles(lattice, limit, free_dm2=size, wanted_dm2=wanted_dm2)
     else:
         found = pack(
-            in_blocks(lattice.value, lattice.areas, block),
+            in_blocks(lattice, block),
             size=size / DM2_PER_KM2,
             wanted=wanted_dm2 / DM2_PER_KM2,
             rounds=_ROUNDS,
@@ -174,21 +208,42 @@ def _packed(lattice: Lattice, limit: CellLimits, prices: PriceList, wanted_dm2: 
     return Regions(lattice, limit, np.pad(labels, 1))
 
 
-def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int) -> None:
+def _improved(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int) -> Draft:
     """Keep what the budget pays for, refine it, and spend what is left."""
     sizes = [
         _size(limit, prices, regions.lattice) for limit, regions in zip(limits, draft.regions, strict=True)
     ]
     growing = all(limit.plain for limit in limits)
-    _drop_refused(draft)
+    if growing:
+        # Blocks end short of the smallest order.
+        for regions, size in zip(draft.regions, sizes, strict=True):
+            settle(regions, free_dm2=size, price=0.0)
+            enlarge(regions)
+    for regions in draft.regions:
+        drop_refused(regions)
     price = _afford(draft, prices, budget_cents)
     if not growing:
-        return
+        return draft
     cells = sum(int(np.count_nonzero(regions.labels)) for regions in draft.regions)
     sweeps = int(np.clip(_SWEEPS * (_SWEPT / max(1, cells)) ** 0.5, _FEWEST_SWEEPS, _SWEEPS))
     for regions, size in zip(draft.regions, sizes, strict=True):
         refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=sweeps)
-    _drop_refused(draft)
+    best = draft
+    if budget_cents < _FEW_ORDERS * int(prices.bills_cents(np.array([min(sizes)]))[0]):
+        # Of few orders, one that costs a little more than the smallest may push another one out.
+        best = deepcopy(draft)
+        for regions, size in zip(best.regions, sizes, strict=True):
+            dearest = float((regions.lattice.value / regions.lattice.area_dm2).max(initial=0))
+            settle(regions, free_dm2=size, price=2 * dearest)
+        _spend_all(best, sizes, prices, budget_cents)
+    _spend_all(draft, sizes, prices, budget_cents)
+    return draft if draft.value >= best.value else best
+
+
+def _spend_all(draft: Draft, sizes: Sequence[int], prices: PriceList, budget_cents: int) -> None:
+    """Keep what the budget pays for, and let it grow with what is left."""
+    for regions in draft.regions:
+        drop_refused(regions)
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
@@ -199,21 +254,6 @@ def _marginal(prices: PriceList, size: int) -> float:
     """Return cents per dm² of an order that grows beyond a size."""
     bills = prices.bills_cents(np.array([size, 2 * size]))
     return float(bills[1] - bills[0]) / size
-
-
-def _drop_refused(draft: Draft) -> None:
-    """Drop orders that the vendor would refuse: too small, too narrow or too thin for their box."""
-    for regions in draft.regions:
-        limits = regions.limits
-        kept = regions.area[1:] >= limits.least_dm2
-        kept &= regions.area[1:] <= limits.most_dm2
-        kept &= regions.corners[1:] <= limits.most_corners
-        tall, wide, cells = regions.extents()
-        kept &= (tall >= limits.least_rows) & (wide >= limits.least_cols)
-        kept &= (tall <= limits.most_rows) & (wide <= limits.most_cols)
-        kept &= cells >= limits.box_share * tall * wide
-        if not kept.all():
-            regions.keep(kept)
 
 
 def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:

@@ -44,6 +44,10 @@ class Lattice:
             raise ValueError("a cell's value is negative or not finite")
         if self.area_dm2.min(initial=1) < 1:
             raise ValueError("a cell's area is below 1 dm²")
+        if self.closed is not None and (
+            self.closed.shape != self.value.shape or self.value[self.closed].any()
+        ):
+            raise ValueError("closed cells do not fit the values, or are worth something")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
 
 Floats = NDArray[np.float32]
 
@@ -49,8 +49,11 @@ class Growth:
     area: NDArray[np.float64]
 
 
-def in_blocks(value: Floats, areas: NDArray[np.int64], block: int) -> Blocks:
-    """Sum a lattice over blocks of block × block cells; those at its ends may be smaller."""
+def in_blocks(lattice: Lattice, block: int) -> Blocks:
+    """Sum a lattice over blocks of block × block cells; those at its ends may be smaller.
+
+    A block with a cell that no order may hold is one that cannot be bought.
+    """
 
     def summed(array: NDArray[np.generic]) -> Floats:
         if block == 1:
@@ -60,7 +63,11 @@ def in_blocks(value: Floats, areas: NDArray[np.int64], block: int) -> Blocks:
         down = np.add.reduceat(array, starts[0], axis=0, dtype=np.float64)
         return np.add.reduceat(down, starts[1], axis=1).astype(np.float32)
 
-    return Blocks(value=summed(value), area=summed(areas) / np.float32(1e8))
+    value, area = summed(lattice.value), summed(lattice.areas) / np.float32(1e8)
+    if lattice.closed is not None:
+        shut = summed(lattice.closed) > 0
+        value, area = np.where(shut, np.float32(0), value), np.where(shut, np.float32(0), area)
+    return Blocks(value=value, area=area)
 
 
 def prospects(blocks: Blocks) -> Floats:

@@ -44,6 +44,8 @@ class Regions:
 
     def __post_init__(self) -> None:
         self._padded = np.pad(self.lattice.value, 1).reshape(-1)
+        closed = self.lattice.closed
+        self._closed = None if closed is None else np.pad(closed, 1)
         inner = self.inner
         count = int(inner.max(initial=0))
         cells = np.flatnonzero(inner)
@@ -212,13 +214,15 @@ class Regions:
         return ranges[0], ranges[1], cells[1:]
 
     def _outer_rim(self) -> Integers:
-        """Return the free cells beside an order."""
+        """Return the free cells beside an order, those left out that none may hold."""
         taken = self.labels > 0
         rim = np.zeros_like(taken)
         rim[1:-1, 1:-1] = taken[:-2, 1:-1] | taken[2:, 1:-1]
         rim[1:-1, 1:-1] |= taken[1:-1, :-2]
         rim[1:-1, 1:-1] |= taken[1:-1, 2:]
         rim &= ~taken
+        if self._closed is not None:
+            rim &= ~self._closed
         return np.flatnonzero(rim)
 
     def _inner_rim(self) -> Integers:

@@ -125,17 +125,24 @@ def coarse(mask: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
     return np.repeat(np.repeat(touched, block, axis=0), block, axis=1)[:rows, :cols]
 
 
-def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLimits) -> NDArray[np.int32]:
+def acceptable(
+    mask: NDArray[np.bool_],
+    areas: NDArray[np.int64],
+    limits: CellLimits,
+    closed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int32]:
     """Return regions that hold a mask and that a vendor takes, as labels 1..K of the cells; 0 is none.
 
     Regions are filled, and rounded off to larger and larger blocks while a rule is broken that this can
     mend, at last to boxes; those that meet become one. What is still refused is split along its longer axis,
-    again and again: a straight cut leaves whole regions. A piece that is too small by then is dropped.
+    again and again: a straight cut leaves whole regions, and opens those around closed cells. A piece that is
+    too small by then is left to grow (`geozoom.ordering.refining.enlarge`).
 
     Args:
         mask: (rows, cols) the cells wanted.
         areas: (rows, cols) area of each cell in square decimetres.
         limits: The vendor's rules in cells.
+        closed: (rows, cols) cells that no region may hold; none of the mask.
     """
     if not mask.any():
         return np.zeros(mask.shape, dtype=np.int32)
@@ -163,6 +170,8 @@ def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLi
         # Boxes that no longer change are as round as they get: what is refused then is split below.
         if block > _LARGEST_BLOCK * 2 and int(grown.sum()) == before and _all_boxes(grown):
             break
+    if closed is not None:
+        grown &= ~closed
     labels = np.zeros(mask.shape, dtype=np.int32)
     regions, count = ndimage.label(grown)
     waiting = [
@@ -172,10 +181,10 @@ def acceptable(mask: NDArray[np.bool_], areas: NDArray[np.int64], limits: CellLi
     while waiting:
         box, region = waiting.pop()
         problems = violations(region, int(areas[box][region].sum()), limits)
-        if not problems:
+        if not problems or (problems == ["too small"] and limits.plain):
             count += 1
             labels[box][region] = count
-        elif region.size > 1 and "too small" not in problems:
+        elif region.size > 1 and ("too small" not in problems or "parts or holes" in problems):
             waiting.extend(_halves(box, region, mask, limits))
     return labels
 
@@ -201,9 +210,15 @@ def _all_boxes(grown: NDArray[np.bool_]) -> bool:
 def _halves(
     box: tuple[slice, slice], region: NDArray[np.bool_], mask: NDArray[np.bool_], limits: CellLimits
 ) -> list[_Piece]:
-    """Cut a region in the middle of its longer axis; keep the pieces that hold cells wanted."""
+    """Cut a region across its longer axis, through a hole or in the middle; keep the pieces that hold cells wanted."""
     axis = 0 if region.shape[0] >= region.shape[1] else 1
     middle = region.shape[axis] // 2
+    around, holes = ndimage.label(np.pad(~region, 1, constant_values=True))
+    if holes > 1:
+        # The ground beyond the region is labelled first.
+        sizes = np.bincount(around.ravel())[2:]
+        at = np.flatnonzero((around[1:-1, 1:-1] == 2 + int(sizes.argmax())).any(axis=1 - axis))
+        middle = (int(at[0]) + int(at[-1]) + 1) // 2
     found: list[_Piece] = []
     for first, last in ((0, middle), (middle, region.shape[axis])):
         cut = (slice(first, last), slice(None)) if axis == 0 else (slice(None), slice(first, last))

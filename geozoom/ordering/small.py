@@ -90,6 +90,8 @@ def rectangles(lattice: Lattice, limits: CellLimits) -> Iterator[NDArray[np.int6
             for top in range(rows - tall + 1):
                 for left in range(cols - wide + 1):
                     cut = np.s_[top : top + tall, left : left + wide]
+                    if lattice.closed is not None and lattice.closed[cut].any():
+                        continue
                     if limits.least_dm2 <= int(lattice.areas[cut].sum()) <= limits.most_dm2:
                         yield index[cut].ravel()
 
@@ -98,9 +100,15 @@ def _beams(
     lattice: Lattice, limits: CellLimits, prices: PriceList, budget_cents: int
 ) -> Iterator[NDArray[np.int64]]:
     """Yield regions grown from every cell, the most valuable ones of each size. Regions are bits of an int."""
-    rows, cols = lattice.shape
+    cols = lattice.shape[1]
     step = cols + 2
-    places = {(row + 1) * step + col + 1: row * cols + col for row in range(rows) for col in range(cols)}
+    shut = np.zeros(lattice.shape, dtype=bool) if lattice.closed is None else lattice.closed
+    places = {
+        (row + 1) * step + col + 1: row * cols + col
+        for row, col in zip(*(axis.tolist() for axis in np.nonzero(~shut)), strict=True)
+    }
+    if not places:
+        return
     inside = sum(1 << place for place in places)
     values = {place: float(lattice.value.flat[cell]) for place, cell in places.items()}
     areas = {place: int(lattice.areas.flat[cell]) for place, cell in places.items()}
