@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geozoom.ordering.bounds import most_area_dm2, upper_bound
+from geozoom.ordering.draft import Draft
 from geozoom.ordering.exact import solve_exactly
-from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.fast import drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
 from geozoom.ordering.refining import drop_refused, enlarge, settle

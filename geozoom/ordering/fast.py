@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.ordering.bounds import most_area_dm2
 from geozoom.ordering.covering import cover
+from geozoom.ordering.draft import Draft
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.packing import in_blocks, pack
 from geozoom.ordering.rectangles import pack_rectangles
@@ -23,7 +23,7 @@ from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.prices import DM2_PER_KM2, PriceList
 
-_WORK = 4e5
+_WORK = 6e6
 _WORK_SHARE = 0.05
 """Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
 _SWEEPS = 12
@@ -37,6 +37,10 @@ _SPARE = 1.3
 _ROUNDS = 8
 _FEW_ORDERS = 200
 """Smallest orders that the budget pays for, below which none may cost more than it must, by turns."""
+_FILLED = 3
+"""Times that money which is left buys on the ground that is left."""
+_LEFT = 0.02
+"""Share of the budget below which it does not."""
 _RICH = 0.2
 """Share of the ground wanted from which on a budget that pays for it buys by covering, too."""
 _COVERED = 1024
@@ -47,28 +51,6 @@ _LARGEST_PIECE = 3
 """Size of the largest, in smallest ones."""
 
 Integers = NDArray[np.int64]
-
-
-@dataclass
-class Draft:
-    """A plan in the making: the orders of each lattice, and the best one left out."""
-
-    regions: list[Regions]
-    missed: tuple[float, int] | None = None
-    """Value per cent and bill in cents of the best order that was left out."""
-
-    def bills(self, prices: PriceList) -> list[Integers]:
-        """Return the bill of every order in cents, lattice by lattice."""
-        return [prices.bills_cents(regions.area[1:]) for regions in self.regions]
-
-    def cost(self, prices: PriceList) -> int:
-        """Return the sum of all bills in cents."""
-        return sum(int(bills.sum()) for bills in self.bills(prices))
-
-    @property
-    def value(self) -> float:
-        """The sum of the values of all cells in orders."""
-        return sum(float(regions.value[1:].sum()) for regions in self.regions)
 
 
 def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
@@ -83,7 +65,27 @@ def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
 
 
 def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
-    """Yield plans under a budget, each made in another way.
+    """Yield plans under a budget, each made in another way; money that is left buys on the ground that is left.
+
+    Args:
+        lattices: The cells.
+        prices: What an order is billed, and the polygons that the vendor takes.
+        budget_cents: What may be spent.
+    """
+    for draft in _one_by_one(lattices, prices, budget_cents):
+        for _ in range(_FILLED):
+            left = budget_cents - draft.cost(prices)
+            if left < max(_LEFT * budget_cents, draft.smallest_bill(prices)):
+                break
+            more = max(_one_by_one(draft.rest(), prices, left), key=lambda each: each.value, default=None)
+            if more is None or more.value <= 0:
+                break
+            draft.join(more)
+        yield draft
+
+
+def _one_by_one(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
+    """Yield plans by packing on blocks of several sizes, and by covering.
 
     Args:
         lattices: The cells.
