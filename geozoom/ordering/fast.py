@@ -7,25 +7,27 @@ cells always. Several sizes of block are tried and the best plan is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.ordering.bounds import most_area_dm2
-from geozoom.ordering.covering import cover
-from geozoom.ordering.draft import Draft
+from geozoom.ordering.covering import coarse
 from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.mending import mend
 from geozoom.ordering.packing import in_blocks, pack
 from geozoom.ordering.rectangles import pack_rectangles
-from geozoom.ordering.refining import drop_refused, enlarge, refine, settle
+from geozoom.ordering.refining import refine, settle
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.prices import DM2_PER_KM2, PriceList
 
-_WORK = 6e6
+_WORK = 4e5
 _WORK_SHARE = 0.05
 """Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
+_LEAST_WHOLE = 0.6
+"""Share of the open ground that blocks must leave; between closed cells, packing is by smaller ones."""
 _SWEEPS = 12
 _SWEPT = 2e6
 _FEWEST_SWEEPS = 4
@@ -35,22 +37,30 @@ _EASING = (1.2, 0.9, 0.6, 0.3, 0.0, 0.0)
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""
 _ROUNDS = 8
-_FEW_ORDERS = 200
-"""Smallest orders that the budget pays for, below which none may cost more than it must, by turns."""
-_FILLED = 3
-"""Times that money which is left buys on the ground that is left."""
-_LEFT = 0.02
-"""Share of the budget below which it does not."""
-_RICH = 0.2
-"""Share of the ground wanted from which on a budget that pays for it buys by covering, too."""
-_COVERED = 1024
-"""Cells of the smallest piece that covering makes, where orders may be smaller."""
-_BLOCKS_ALONG = (16, 8, 4)
-"""Blocks along the side of such a piece, by turns."""
-_LARGEST_PIECE = 3
-"""Size of the largest, in smallest ones."""
 
 Integers = NDArray[np.int64]
+
+
+@dataclass
+class Draft:
+    """A plan in the making: the orders of each lattice, and the best one left out."""
+
+    regions: list[Regions]
+    missed: tuple[float, int] | None = None
+    """Value per cent and bill in cents of the best order that was left out."""
+
+    def bills(self, prices: PriceList) -> list[Integers]:
+        """Return the bill of every order in cents, lattice by lattice."""
+        return [prices.bills_cents(regions.area[1:]) for regions in self.regions]
+
+    def cost(self, prices: PriceList) -> int:
+        """Return the sum of all bills in cents."""
+        return sum(int(bills.sum()) for bills in self.bills(prices))
+
+    @property
+    def value(self) -> float:
+        """The sum of the values of all cells in orders."""
+        return sum(float(regions.value[1:].sum()) for regions in self.regions)
 
 
 def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
@@ -65,27 +75,7 @@ def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
 
 
 def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
-    """Yield plans under a budget, each made in another way; money that is left buys on the ground that is left.
-
-    Args:
-        lattices: The cells.
-        prices: What an order is billed, and the polygons that the vendor takes.
-        budget_cents: What may be spent.
-    """
-    for draft in _one_by_one(lattices, prices, budget_cents):
-        for _ in range(_FILLED):
-            left = budget_cents - draft.cost(prices)
-            if left < max(_LEFT * budget_cents, draft.smallest_bill(prices)):
-                break
-            more = max(_one_by_one(draft.rest(), prices, left), key=lambda each: each.value, default=None)
-            if more is None or more.value <= 0:
-                break
-            draft.join(more)
-        yield draft
-
-
-def _one_by_one(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
-    """Yield plans by packing on blocks of several sizes, and by covering.
+    """Yield plans under a budget, each made in another way.
 
     Args:
         lattices: The cells.
@@ -102,29 +92,8 @@ def _one_by_one(lattices: Sequence[Lattice], prices: PriceList, budget_cents: in
                 for lattice, limit, wanted in zip(lattices, limits, shares, strict=True)
             ]
         )
-        yield _improved(draft, limits, prices, budget_cents)
-    if all(limit.plain for limit in limits):
-        for block, most in _pieces(lattices, limits, prices, budget_cents):
-            regions = cover(lattices, limits, prices, budget_cents, block=block, most_dm2=most)
-            if regions:
-                yield _improved(Draft(regions=regions), limits, prices, budget_cents)
-
-
-def _pieces(
-    lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
-) -> Iterator[tuple[int, int]]:
-    """Yield blocks and largest areas to cover rich ground with, where the budget pays for much of it."""
-    wanted = sum(int(lattice.areas[lattice.value > 0].sum()) for lattice in lattices)
-    if wanted == 0 or most_area_dm2(prices, budget_cents, 10**6 * DM2_PER_KM2) < _RICH * wanted:
-        return
-    cell = float(np.mean([np.mean(lattice.area_dm2) for lattice in lattices]))
-    size = max(
-        _COVERED * cell,
-        *(_size(limit, prices, lattice) for limit, lattice in zip(limits, lattices, strict=True)),
-    )
-    side = (size / cell) ** 0.5
-    for share in _BLOCKS_ALONG:
-        yield max(1, round(side / share)), int(_LARGEST_PIECE * size)
+        _improve(draft, limits, prices, budget_cents)
+        yield draft
 
 
 def _size(limit: CellLimits, prices: PriceList, lattice: Lattice) -> int:
@@ -154,15 +123,26 @@ def _blocks(
     # A seed grows step by step, and at each step it looks at its whole window.
     work = max(_WORK, _WORK_SHARE * cells)
     while units / block**2 > 2 and bought / block**2 * (1 + units / block**2 / 60) > work:
+        if _in_whole_blocks(lattices, 2 * block) < _LEAST_WHOLE:
+            break
         block *= 2
     tried = {block}
     # Growth by single cells uses up about a corner a cell; where they are short, begin coarser, too.
-    while 0.8 * units / block**2 > min(limit.most_corners for limit in limits):
-        block *= 2
-        tried.add(block)
+    if 0.8 * units / block**2 > min(limit.most_corners for limit in limits):
+        tried.add(2 * block)
     if any(limit.least_rows > 1 or limit.least_cols > 1 or limit.box_share > 0 for limit in limits):
         tried.add(0)
     return sorted(tried)
+
+
+def _in_whole_blocks(lattices: Sequence[Lattice], block: int) -> float:
+    """Return the share of the open ground that lies in blocks without a closed cell."""
+    inside = ground = 0
+    for lattice in lattices:
+        if lattice.closed is not None:
+            ground += lattice.closed.size - int(lattice.closed.sum())
+            inside += int((~coarse(lattice.closed, block)).sum())
+    return inside / ground if ground else 1.0
 
 
 def _wanted(
@@ -173,8 +153,9 @@ def _wanted(
     for index, (lattice, limit) in enumerate(zip(lattices, limits, strict=True)):
         size = _size(limit, prices, lattice)
         side = max(1, round((size / float(np.mean(lattice.area_dm2))) ** 0.5))
-        ground = in_blocks(lattice, side)
-        densities.append((ground.value / np.maximum(ground.area, 1e-12)).ravel())
+        # Closed cells are worth nothing, so that ground with many of them is thin.
+        ground = in_blocks(replace(lattice, closed=None), side)
+        densities.append((ground.value / ground.area).ravel())
         areas.append(ground.area.ravel().astype(np.float64) * DM2_PER_KM2)
         owners.append(np.full(ground.value.size, index))
     size = min(_size(limit, prices, lattice) for limit, lattice in zip(limits, lattices, strict=True))
@@ -210,42 +191,21 @@ def _packed(lattice: Lattice, limit: CellLimits, prices: PriceList, wanted_dm2: 
     return Regions(lattice, limit, np.pad(labels, 1))
 
 
-def _improved(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int) -> Draft:
+def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int) -> None:
     """Keep what the budget pays for, refine it, and spend what is left."""
     sizes = [
         _size(limit, prices, regions.lattice) for limit, regions in zip(limits, draft.regions, strict=True)
     ]
     growing = all(limit.plain for limit in limits)
-    if growing:
-        # Blocks end short of the smallest order.
-        for regions, size in zip(draft.regions, sizes, strict=True):
-            settle(regions, free_dm2=size, price=0.0)
-            enlarge(regions)
-    for regions in draft.regions:
-        drop_refused(regions)
+    _mend(draft)
     price = _afford(draft, prices, budget_cents)
     if not growing:
-        return draft
+        return
     cells = sum(int(np.count_nonzero(regions.labels)) for regions in draft.regions)
     sweeps = int(np.clip(_SWEEPS * (_SWEPT / max(1, cells)) ** 0.5, _FEWEST_SWEEPS, _SWEEPS))
     for regions, size in zip(draft.regions, sizes, strict=True):
         refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=sweeps)
-    best = draft
-    if budget_cents < _FEW_ORDERS * int(prices.bills_cents(np.array([min(sizes)]))[0]):
-        # Of few orders, one that costs a little more than the smallest may push another one out.
-        best = deepcopy(draft)
-        for regions, size in zip(best.regions, sizes, strict=True):
-            dearest = float((regions.lattice.value / regions.lattice.area_dm2).max(initial=0))
-            settle(regions, free_dm2=size, price=2 * dearest)
-        _spend_all(best, sizes, prices, budget_cents)
-    _spend_all(draft, sizes, prices, budget_cents)
-    return draft if draft.value >= best.value else best
-
-
-def _spend_all(draft: Draft, sizes: Sequence[int], prices: PriceList, budget_cents: int) -> None:
-    """Keep what the budget pays for, and let it grow with what is left."""
-    for regions in draft.regions:
-        drop_refused(regions)
+    _mend(draft)
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
@@ -256,6 +216,15 @@ def _marginal(prices: PriceList, size: int) -> float:
     """Return cents per dm² of an order that grows beyond a size."""
     bills = prices.bills_cents(np.array([size, 2 * size]))
     return float(bills[1] - bills[0]) / size
+
+
+def _mend(draft: Draft) -> None:
+    """Let orders grow that the vendor would refuse as too small, and drop those that have no room for it."""
+    for regions in draft.regions:
+        mend(regions)
+        refused = regions.refused()
+        if refused.any():
+            regions.keep(~refused)
 
 
 def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.prices import DM2_PER_KM2
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ class Growth:
 def in_blocks(lattice: Lattice, block: int) -> Blocks:
     """Sum a lattice over blocks of block × block cells; those at its ends may be smaller.
 
-    A block with a cell that no order may hold is one that cannot be bought.
+    A block that holds a closed cell cannot be bought.
     """
 
     def summed(array: NDArray[np.generic]) -> Floats:
@@ -63,10 +64,9 @@ def in_blocks(lattice: Lattice, block: int) -> Blocks:
         down = np.add.reduceat(array, starts[0], axis=0, dtype=np.float64)
         return np.add.reduceat(down, starts[1], axis=1).astype(np.float32)
 
-    value, area = summed(lattice.value), summed(lattice.areas) / np.float32(1e8)
+    value, area = summed(lattice.value), summed(lattice.areas) / np.float32(DM2_PER_KM2)
     if lattice.closed is not None:
-        shut = summed(lattice.closed) > 0
-        value, area = np.where(shut, np.float32(0), value), np.where(shut, np.float32(0), area)
+        area[summed(lattice.closed) > 0] = 0
     return Blocks(value=value, area=area)
 
 

@@ -67,8 +67,7 @@ def pack_rectangles(
     count, packed = 0, 0.0
     cell = float(np.mean(lattice.area_dm2))
     for _ in range(rounds):
-        shut = labels > 0 if lattice.closed is None else (labels > 0) | lattice.closed
-        value, taken = _table(np.where(shut, 0, lattice.value)), _table(shut)
+        value, taken = _table(np.where(labels > 0, 0, lattice.value)), _table((labels > 0) | lattice.barred)
         places = []
         for tall, wide in sizes(lattice, limits, free_dm2):
             worth = _sums(value, tall, wide) / max(tall * wide * cell, free_dm2)
@@ -86,7 +85,7 @@ def pack_rectangles(
         before = count
         for top, left, tall, wide in every[:, 1:].astype(np.int64).tolist():
             cut = np.s_[top : top + tall, left : left + wide]
-            if labels[cut].any() or (lattice.closed is not None and lattice.closed[cut].any()):
+            if labels[cut].any():
                 continue
             count += 1
             labels[cut] = count

@@ -13,8 +13,6 @@ _CROWD = 2.0
 """How fast the price of a corner follows the share of the corners that an order uses."""
 _SETTLING = 6
 """Sweeps at most that trim and that fill up."""
-_GROWING = 400
-"""Sweeps at most in which an order grows to the vendor's smallest."""
 _FULL = 0.97
 """Share of the corners allowed that orders are steered to, where corners are short."""
 
@@ -39,8 +37,7 @@ def refine(regions: Regions, *, free_dm2: int, price: float, sweeps: int) -> Non
     for sweep in range(sweeps):
         priced = corner if corner.any() else None
         regions.add(threshold, most - regions.area, corner=priced)
-        # What is below the vendor's smallest order may not find its way back.
-        regions.drop(threshold, np.maximum(0, regions.area - regions.limits.least_dm2), corner=priced)
+        regions.drop(threshold, regions.area, corner=priced)
         crowded = regions.corners / (regions.limits.most_corners * _FULL) - 1
         corner = np.clip(corner + _CROWD * usual * np.clip(crowded, -0.2, 0.2), 0, usual)
         excess = (regions.area - free) / max(free, 1)
@@ -50,47 +47,14 @@ def refine(regions: Regions, *, free_dm2: int, price: float, sweeps: int) -> Non
     settle(regions, free_dm2=free_dm2, price=price)
 
 
-def enlarge(regions: Regions) -> None:
-    """Let orders that the vendor would find too small grow until they are not, over worthless ground too."""
-    least = regions.limits.least_dm2
-    cell = int(np.max(regions.lattice.area_dm2))
-    if least == 0 or regions.count == 0:
-        return
-    # Any ground will do, but the better comes first.
-    anything = np.full(regions.count + 1, -1.0)
-    for _ in range(_GROWING):
-        lacking = np.maximum(0, least - regions.area)
-        # A cell more than is lacking: areas are not multiples of each other.
-        if not lacking[1:].any() or not regions.add(
-            anything, np.where(lacking > 0, lacking + cell, 0), ahead=0.0
-        ):
-            break
-
-
 def settle(regions: Regions, *, free_dm2: int, price: float) -> None:
     """Trim what is beyond the free area and not worth its price, then fill up to it."""
     free = min(free_dm2, regions.limits.most_dm2)
     every = np.full(regions.count + 1, price)
-    # The last cell to go may be larger than what is left beyond.
-    least = max(free - int(np.max(regions.lattice.area_dm2)), regions.limits.least_dm2)
     for _ in range(_SETTLING):
-        if not regions.drop(every, np.where(regions.area > free, regions.area - least, 0)):
+        if not regions.drop(every, np.maximum(0, regions.area - free)):
             break
     nothing = np.zeros(regions.count + 1)
     for _ in range(_SETTLING):
         if not regions.add(nothing, np.maximum(0, free - regions.area), ahead=0.0):
             break
-
-
-def drop_refused(regions: Regions) -> None:
-    """Drop orders that the vendor would refuse: too small, too narrow or too thin for their box."""
-    limits = regions.limits
-    kept = regions.area[1:] >= limits.least_dm2
-    kept &= regions.area[1:] <= limits.most_dm2
-    kept &= regions.corners[1:] <= limits.most_corners
-    tall, wide, cells = regions.extents()
-    kept &= (tall >= limits.least_rows) & (wide >= limits.least_cols)
-    kept &= (tall <= limits.most_rows) & (wide <= limits.most_cols)
-    kept &= cells >= limits.box_share * tall * wide
-    if not kept.all():
-        regions.keep(kept)

@@ -90,9 +90,8 @@ def rectangles(lattice: Lattice, limits: CellLimits) -> Iterator[NDArray[np.int6
             for top in range(rows - tall + 1):
                 for left in range(cols - wide + 1):
                     cut = np.s_[top : top + tall, left : left + wide]
-                    if lattice.closed is not None and lattice.closed[cut].any():
-                        continue
-                    if limits.least_dm2 <= int(lattice.areas[cut].sum()) <= limits.most_dm2:
+                    open_ = not lattice.barred[cut].any()
+                    if open_ and limits.least_dm2 <= int(lattice.areas[cut].sum()) <= limits.most_dm2:
                         yield index[cut].ravel()
 
 
@@ -100,12 +99,14 @@ def _beams(
     lattice: Lattice, limits: CellLimits, prices: PriceList, budget_cents: int
 ) -> Iterator[NDArray[np.int64]]:
     """Yield regions grown from every cell, the most valuable ones of each size. Regions are bits of an int."""
-    cols = lattice.shape[1]
+    rows, cols = lattice.shape
     step = cols + 2
-    shut = np.zeros(lattice.shape, dtype=bool) if lattice.closed is None else lattice.closed
+    barred = lattice.barred
     places = {
         (row + 1) * step + col + 1: row * cols + col
-        for row, col in zip(*(axis.tolist() for axis in np.nonzero(~shut)), strict=True)
+        for row in range(rows)
+        for col in range(cols)
+        if not barred[row, col]
     }
     if not places:
         return
