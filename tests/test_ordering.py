@@ -77,6 +77,7 @@ def check(choice: OrderChoice, lattices: list[Lattice], prices: PriceList, rules
         mask = np.zeros(lattice.shape, dtype=bool)
         mask.reshape(-1)[cells] = True
         area = int(lattice.areas[mask].sum())
+        assert not (mask & lattice.barred).any()
         assert violations(mask, area, cell_limits(rules, lattice)) == []
         assert choice.area_dm2[index] == area
         assert choice.cost_cents[index] == int(prices.bill(area) * 100)
@@ -195,8 +196,8 @@ def test_without_a_budget_all_cells_wanted_are_bought_in_shapes_that_the_vendor_
     check(choice, [lattice], prices, rules)
     bought = np.zeros(lattice.value.size, dtype=bool)
     bought[choice.cells] = True
-    if rules.min_km2 is None:
-        assert bought[wanted.ravel() > 0].all()
+    assert choice.left_out == 0
+    assert bought[wanted.ravel() > 0].all()
 
 
 def test_the_exact_solver_refuses_what_would_take_hours() -> None:

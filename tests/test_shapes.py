@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geozoom.errors import PriceListError
+from geozoom.ordering.covering import whole
 from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice, is_whole
 from geozoom.ordering.outlines import corner_counts, outlines
-from geozoom.ordering.shapes import acceptable, cell_limits, violations, whole
+from geozoom.ordering.shapes import cell_limits, violations
 from geozoom.rules import ShapeRules
 
 CELL_DM2 = 40_000
@@ -125,22 +126,6 @@ def test_filling_adds_cells_alone_and_leaves_whole_parts(seed: int) -> None:
     assert filled[mask].all()
     labels, count = ndimage.label(filled)
     assert all(is_whole(labels == number) for number in range(1, count + 1))
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.integers(0, 10**6), rules())
-def test_no_violations_remain_whatever_is_wanted_and_whatever_the_vendor_says(
-    seed: int, vendor: ShapeRules
-) -> None:
-    mask = random_mask(seed)
-    lattice = lattice_of(mask)
-    limits = cell_limits(vendor, lattice)
-    labels = acceptable(mask, lattice.areas, limits)
-    for number in range(1, labels.max(initial=0) + 1):
-        region = labels == number
-        assert violations(region, int(region.sum()) * CELL_DM2, limits) == []
-    if vendor.min_km2 is None and vendor.min_width_km is None and vendor.min_box_share is None:
-        assert (labels > 0)[mask].all()
 
 
 def test_every_rule_that_is_broken_is_named() -> None:

@@ -4,5 +4,15 @@ from geozoom.ordering.bounds import most_area_dm2
 from geozoom.ordering.choice import OrderChoice, Solver, choose_orders
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings
+from geozoom.ordering.shapes import cell_limits, violations
 
-__all__ = ["Lattice", "OrderChoice", "Rings", "Solver", "choose_orders", "most_area_dm2"]
+__all__ = [
+    "Lattice",
+    "OrderChoice",
+    "Rings",
+    "Solver",
+    "cell_limits",
+    "choose_orders",
+    "most_area_dm2",
+    "violations",
+]

@@ -71,7 +71,7 @@ def upper_bound(lattices: Sequence[Lattice], prices: PriceList, budget_cents: in
         most_dm2: Largest area of an order.
     """
     total = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
-    everything = sum(int(lattice.areas.sum(dtype=np.int64)) for lattice in lattices)
+    everything = sum(_open_area(lattice) for lattice in lattices)
     smallest = min((int(lattice.area_dm2.min()) for lattice in lattices if lattice.value.size), default=0)
     most = most_area_dm2(prices, budget_cents, min(most_dm2, everything))
     if most < smallest or smallest == 0:
@@ -98,6 +98,11 @@ def upper_bound(lattices: Sequence[Lattice], prices: PriceList, budget_cents: in
     return min(total, found * (1 + 1e-6))
 
 
+def _open_area(lattice: Lattice) -> int:
+    area = int(lattice.areas.sum(dtype=np.int64))
+    return area if lattice.closed is None else area - int(lattice.areas[lattice.closed].sum(dtype=np.int64))
+
+
 def _samples(lattices: Sequence[Lattice]) -> tuple[list[Lattice], float]:
     """Return some bands of every lattice and the share of the area that they cover."""
     cells = sum(lattice.value.size for lattice in lattices)
@@ -110,7 +115,10 @@ def _samples(lattices: Sequence[Lattice]) -> tuple[list[Lattice], float]:
         high = min(16, lattice.shape[0])
         for top in range(0, lattice.shape[0] - high + 1, high * every):
             cut = np.s_[top : top + high]
-            bands.append(Lattice(value=lattice.value[cut], area_dm2=areas[cut], cell_km=lattice.cell_km))
+            closed = None if lattice.closed is None else lattice.closed[cut]
+            bands.append(
+                Lattice(value=lattice.value[cut], area_dm2=areas[cut], cell_km=lattice.cell_km, closed=closed)
+            )
     covered = sum(band.value.size for band in bands)
     return bands, covered / cells
 
@@ -132,7 +140,9 @@ def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
     worth = np.bincount(own, net.reshape(-1)[held], minlength=count + 1)
     area = np.bincount(own, np.asarray(lattice.areas[np.divmod(held, net.shape[1])]), minlength=count + 1)
     alone = -price * np.maximum(0, first_bill - area)
-    poor = np.pad(np.where(net > 0, -np.inf, net / 4).astype(net.dtype), 1, constant_values=-np.inf)
+    # A closed cell leads to nothing.
+    shut = net > 0 if lattice.closed is None else (net > 0) | lattice.closed
+    poor = np.pad(np.where(shut, -np.inf, net / 4).astype(net.dtype), 1, constant_values=-np.inf)
     beside = np.maximum(poor[:-2, 1:-1], poor[2:, 1:-1])
     np.maximum(beside, poor[1:-1, :-2], out=beside)
     np.maximum(beside, poor[1:-1, 2:], out=beside)

@@ -8,29 +8,27 @@ worth the values of all its cells. Numbers in, numbers out: no I/O.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from geozoom.ordering.atlas import apart, sheets
 from geozoom.ordering.bounds import upper_bound
 from geozoom.ordering.exact import solve_exactly
 from geozoom.ordering.fast import Draft, drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
-from geozoom.ordering.refining import settle
 from geozoom.ordering.regions import Regions
-from geozoom.ordering.shapes import CellLimits, acceptable, cell_limits
+from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
+from geozoom.ordering.wanted import all_wanted, left_out
 from geozoom.prices import DM2_PER_KM2, PriceList
 
 Solver = Literal["fast", "exact"]
 _PATIENCE_S = 20.0
 """Seconds that the packing of a small case may take before the way of large ones is taken."""
-_BRIDGES = (0, 1, 2, 3, 5, 8)
-"""Half widths in cells of the gaps that are bridged without a budget; the cheapest is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +55,8 @@ class OrderChoice:
     """Bill of the best order found that is not bought, or None."""
     next_lacking_cents: int | None
     """How much the budget lacks for it."""
+    left_out: int = 0
+    """Without a budget: cells that are wanted and that no order could hold, for want of room around them."""
 
     def __len__(self) -> int:
         return len(self.lattice)
@@ -88,7 +88,7 @@ def choose_orders(
 
     Without a budget every cell that is worth something is bought, with the others that it
     takes to make orders of them: gaps are bridged where that costs less than another minimum, and orders
-    below their minimum are filled up with the best cells beside them.
+    that the vendor would refuse as too small, too narrow or too thin grow over the cells around them.
 
     Args:
         lattices: The cells of each tile.
@@ -99,12 +99,46 @@ def choose_orders(
     Raises:
         SolverError: The case is too large for the exact solver.
     """
+    cells = sum(lattice.value.size for lattice in lattices)
+    if solver == "exact" or len(lattices) < 2 or cells <= MOST_CELLS_OF_ONE:
+        return _chosen(lattices, prices, budget_cents, solver)
+    laid = sheets(lattices, prices.shape)
+    choice = _chosen([sheet.lattice for sheet in laid], prices, budget_cents, solver)
+    places = apart(
+        laid,
+        lattices,
+        sheet=choice.lattice,
+        cells=choice.cells,
+        offsets=choice.offsets,
+        rings=choice.rings,
+    )
+    return replace(
+        choice,
+        lattice=places.lattice,
+        cells=places.cells,
+        offsets=places.offsets,
+        rings=places.rings,
+        area_dm2=choice.area_dm2[places.ranked],
+        cost_cents=choice.cost_cents[places.ranked],
+        value=choice.value[places.ranked],
+    )
+
+
+def _chosen(
+    lattices: Sequence[Lattice], prices: PriceList, budget_cents: int | None, solver: Solver
+) -> OrderChoice:
+    """Choose orders on lattices that are few."""
     rules = prices.shape
     limits = [cell_limits(rules, lattice) for lattice in lattices]
     if budget_cents is None:
-        regions = [_all_wanted(*pair, prices) for pair in zip(lattices, limits, strict=True)]
+        regions = [
+            all_wanted(lattice, limit, prices, free_area_dm2(prices, limit.least_dm2))
+            for lattice, limit in zip(lattices, limits, strict=True)
+        ]
         draft = Draft(regions=regions)
-        return _choice(draft, prices, bound=draft.value, budget_cents=draft.cost(prices))
+        everything = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
+        choice = _choice(draft, prices, bound=everything, budget_cents=draft.cost(prices))
+        return replace(choice, left_out=sum(map(left_out, regions)))
     if solver == "exact":
         orders = solve_exactly(lattices, limits, prices, budget_cents)
         draft = _draft_of(lattices, limits, orders)
@@ -162,28 +196,6 @@ def _draft_of(
             for lattice, limit, own in zip(lattices, limits, labels, strict=True)
         ]
     )
-
-
-def _all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList) -> Regions:
-    """Return orders that hold all cells that are worth something, at the least cost of several ways."""
-    wanted = lattice.value > 0
-    size = free_area_dm2(prices, limits.least_dm2)
-    best: tuple[int, Regions] | None = None
-    for reach in _BRIDGES:
-        mask = wanted
-        if reach:
-            disc = np.ones((2 * reach + 1, 2 * reach + 1), dtype=bool)
-            padded = np.pad(wanted, 2 * reach)
-            mask = ndimage.binary_closing(padded, disc)[2 * reach : -2 * reach, 2 * reach : -2 * reach]
-        labels = acceptable(mask, lattice.areas, limits)
-        regions = Regions(lattice, limits, np.pad(labels, 1))
-        cost = int(prices.bills_cents(regions.area[1:]).sum())
-        if best is None or cost < best[0]:
-            best = (cost, regions)
-    assert best is not None
-    if limits.plain:
-        settle(best[1], free_dm2=size, price=0.0)
-    return best[1]
 
 
 def _choice(draft: Draft, prices: PriceList, *, bound: float, budget_cents: int) -> OrderChoice:

@@ -44,6 +44,7 @@ class _Model:
     def __post_init__(self) -> None:
         self.value = np.concatenate([each.value.ravel() for each in self.lattices]).astype(np.float64)
         self.area = np.concatenate([each.areas.ravel() for each in self.lattices]).astype(np.int64)
+        self.closed = np.concatenate([each.barred.ravel() for each in self.lattices])
         self.cells = len(self.value)
         self.first = np.cumsum([0, *(each.value.size for each in self.lattices)]).tolist()
         self.near: list[list[int]] = [[] for _ in range(self.cells)]
@@ -128,10 +129,12 @@ class _Model:
         )
         goal = np.zeros(self.columns)
         goal[: self.orders * self.cells] = np.tile(-self.value, self.orders)
+        most = np.ones(self.columns)
+        most[: self.orders * self.cells] = np.tile(~self.closed, self.orders)
         result = milp(
             goal,
             integrality=np.ones(self.columns),
-            bounds=Bounds(0, 1),
+            bounds=Bounds(0, most),
             constraints=LinearConstraint(matrix, -np.inf, np.array([most for _, _, most in self.rows])),
             options={"mip_rel_gap": 1e-7},
         )

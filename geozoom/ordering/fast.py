@@ -7,13 +7,15 @@ cells always. Several sizes of block are tried and the best plan is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.ordering.bounds import most_area_dm2
+from geozoom.ordering.covering import coarse
 from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.mending import mend
 from geozoom.ordering.packing import in_blocks, pack
 from geozoom.ordering.rectangles import pack_rectangles
 from geozoom.ordering.refining import refine, settle
@@ -24,6 +26,8 @@ from geozoom.prices import DM2_PER_KM2, PriceList
 _WORK = 4e5
 _WORK_SHARE = 0.05
 """Blocks that are bought, about, where packing is still quick: so many, or this share of all cells."""
+_LEAST_WHOLE = 0.6
+"""Share of the open ground that blocks must leave; between closed cells, packing is by smaller ones."""
 _SWEEPS = 12
 _SWEPT = 2e6
 _FEWEST_SWEEPS = 4
@@ -119,6 +123,8 @@ def _blocks(
     # A seed grows step by step, and at each step it looks at its whole window.
     work = max(_WORK, _WORK_SHARE * cells)
     while units / block**2 > 2 and bought / block**2 * (1 + units / block**2 / 60) > work:
+        if _in_whole_blocks(lattices, 2 * block) < _LEAST_WHOLE:
+            break
         block *= 2
     tried = {block}
     # Growth by single cells uses up about a corner a cell; where they are short, begin coarser, too.
@@ -129,6 +135,16 @@ def _blocks(
     return sorted(tried)
 
 
+def _in_whole_blocks(lattices: Sequence[Lattice], block: int) -> float:
+    """Return the share of the open ground that lies in blocks without a closed cell."""
+    inside = ground = 0
+    for lattice in lattices:
+        if lattice.closed is not None:
+            ground += lattice.closed.size - int(lattice.closed.sum())
+            inside += int((~coarse(lattice.closed, block)).sum())
+    return inside / ground if ground else 1.0
+
+
 def _wanted(
     lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
 ) -> list[float]:
@@ -137,7 +153,8 @@ def _wanted(
     for index, (lattice, limit) in enumerate(zip(lattices, limits, strict=True)):
         size = _size(limit, prices, lattice)
         side = max(1, round((size / float(np.mean(lattice.area_dm2))) ** 0.5))
-        ground = in_blocks(lattice.value, lattice.areas, side)
+        # Closed cells are worth nothing, so that ground with many of them is thin.
+        ground = in_blocks(replace(lattice, closed=None), side)
         densities.append((ground.value / ground.area).ravel())
         areas.append(ground.area.ravel().astype(np.float64) * DM2_PER_KM2)
         owners.append(np.full(ground.value.size, index))
@@ -163,7 +180,7 @@ def _packed(lattice: Lattice, limit: CellLimits, prices: PriceList, wanted_dm2: 
         labels = pack_rectangles(lattice, limit, free_dm2=size, wanted_dm2=wanted_dm2)
     else:
         found = pack(
-            in_blocks(lattice.value, lattice.areas, block),
+            in_blocks(lattice, block),
             size=size / DM2_PER_KM2,
             wanted=wanted_dm2 / DM2_PER_KM2,
             rounds=_ROUNDS,
@@ -180,7 +197,7 @@ def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budg
         _size(limit, prices, regions.lattice) for limit, regions in zip(limits, draft.regions, strict=True)
     ]
     growing = all(limit.plain for limit in limits)
-    _drop_refused(draft)
+    _mend(draft)
     price = _afford(draft, prices, budget_cents)
     if not growing:
         return
@@ -188,7 +205,7 @@ def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budg
     sweeps = int(np.clip(_SWEEPS * (_SWEPT / max(1, cells)) ** 0.5, _FEWEST_SWEEPS, _SWEEPS))
     for regions, size in zip(draft.regions, sizes, strict=True):
         refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=sweeps)
-    _drop_refused(draft)
+    _mend(draft)
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
@@ -201,19 +218,13 @@ def _marginal(prices: PriceList, size: int) -> float:
     return float(bills[1] - bills[0]) / size
 
 
-def _drop_refused(draft: Draft) -> None:
-    """Drop orders that the vendor would refuse: too small, too narrow or too thin for their box."""
+def _mend(draft: Draft) -> None:
+    """Let orders grow that the vendor would refuse as too small, and drop those that have no room for it."""
     for regions in draft.regions:
-        limits = regions.limits
-        kept = regions.area[1:] >= limits.least_dm2
-        kept &= regions.area[1:] <= limits.most_dm2
-        kept &= regions.corners[1:] <= limits.most_corners
-        tall, wide, cells = regions.extents()
-        kept &= (tall >= limits.least_rows) & (wide >= limits.least_cols)
-        kept &= (tall <= limits.most_rows) & (wide <= limits.most_cols)
-        kept &= cells >= limits.box_share * tall * wide
-        if not kept.all():
-            regions.keep(kept)
+        mend(regions)
+        refused = regions.refused()
+        if refused.any():
+            regions.keep(~refused)
 
 
 def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:

@@ -22,7 +22,8 @@ class Lattice:
     """The cells of one tile.
 
     Raises:
-        ValueError: Values are negative or not finite, areas are below 1, or the shapes differ.
+        ValueError: Values are negative or not finite, areas are below 1, the shapes differ, or a closed cell is
+            worth something.
     """
 
     value: NDArray[np.float32]
@@ -31,6 +32,8 @@ class Lattice:
     """Area of each cell in square decimetres, in any shape that broadcasts to (rows, cols)."""
     cell_km: tuple[float, float]
     """Height and width of a cell."""
+    closed: NDArray[np.bool_] | None = None
+    """(rows, cols) ground that no order may hold, as it is owned already; None is none."""
 
     def __post_init__(self) -> None:
         if self.value.ndim != 2:
@@ -42,6 +45,10 @@ class Lattice:
             raise ValueError("a cell's value is negative or not finite")
         if self.area_dm2.min(initial=1) < 1:
             raise ValueError("a cell's area is below 1 dm²")
+        if self.closed is not None and self.closed.shape != self.value.shape:
+            raise ValueError(f"closed cells {self.closed.shape} do not fit the values {self.value.shape}")
+        if self.closed is not None and self.value[self.closed].any():
+            raise ValueError("a closed cell is worth something")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -53,6 +60,11 @@ class Lattice:
     def areas(self) -> NDArray[np.int64]:
         """(rows, cols) area of each cell, read-only."""
         return np.broadcast_to(self.area_dm2, self.value.shape)
+
+    @property
+    def barred(self) -> NDArray[np.bool_]:
+        """(rows, cols) the closed cells, read-only."""
+        return np.broadcast_to(np.False_, self.value.shape) if self.closed is None else self.closed
 
 
 def _quads(code: int) -> list[tuple[bool, bool, bool]]:

@@ -39,6 +39,28 @@ def corner_counts(labels: NDArray[np.int32], regions: int) -> NDArray[np.int64]:
     return np.bincount(_corners(labels).region, minlength=regions + 1)[1:].astype(np.int64)
 
 
+def are_whole(labels: NDArray[np.int32], regions: int) -> NDArray[np.bool_]:
+    """Tell which regions 1..K of a label array are whole, given that each is one part, (K,).
+
+    The corners that turn outwards are four more than those that turn inwards, and none is met twice.
+    """
+    padded = np.pad(labels, 1)
+    quads = np.stack(
+        [quad.ravel() for quad in (padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:])]
+    )
+    quads = quads[:, (quads != quads[0]).any(axis=0)]
+    turns, met_twice = np.zeros(regions + 1, dtype=np.int64), np.zeros(regions + 1, dtype=np.int64)
+    for which, cells in enumerate(quads):
+        own = quads == cells
+        held = own.sum(axis=0)
+        first = (cells > 0) & ~own[:which].any(axis=0)
+        turns += np.bincount(cells[first & (held == 1)], minlength=regions + 1)
+        turns -= np.bincount(cells[first & (held == 3)], minlength=regions + 1)
+        meets = first & (held == 2) & (own[0] == own[3])
+        met_twice += np.bincount(cells[meets], minlength=regions + 1)
+    return np.asarray(((turns == 4) & (met_twice == 0))[1:])
+
+
 def outlines(labels: NDArray[np.int32], regions: int) -> Rings:
     """Return the outlines of regions 1..K of a label array (rows, cols), in which 0 is none.
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.prices import DM2_PER_KM2
 
 Floats = NDArray[np.float32]
 
@@ -49,8 +50,11 @@ class Growth:
     area: NDArray[np.float64]
 
 
-def in_blocks(value: Floats, areas: NDArray[np.int64], block: int) -> Blocks:
-    """Sum a lattice over blocks of block × block cells; those at its ends may be smaller."""
+def in_blocks(lattice: Lattice, block: int) -> Blocks:
+    """Sum a lattice over blocks of block × block cells; those at its ends may be smaller.
+
+    A block that holds a closed cell cannot be bought.
+    """
 
     def summed(array: NDArray[np.generic]) -> Floats:
         if block == 1:
@@ -60,7 +64,10 @@ def in_blocks(value: Floats, areas: NDArray[np.int64], block: int) -> Blocks:
         down = np.add.reduceat(array, starts[0], axis=0, dtype=np.float64)
         return np.add.reduceat(down, starts[1], axis=1).astype(np.float32)
 
-    return Blocks(value=summed(value), area=summed(areas) / np.float32(1e8))
+    value, area = summed(lattice.value), summed(lattice.areas) / np.float32(DM2_PER_KM2)
+    if lattice.closed is not None:
+        area[summed(lattice.closed) > 0] = 0
+    return Blocks(value=value, area=area)
 
 
 def prospects(blocks: Blocks) -> Floats:

@@ -67,7 +67,7 @@ def pack_rectangles(
     count, packed = 0, 0.0
     cell = float(np.mean(lattice.area_dm2))
     for _ in range(rounds):
-        value, taken = _table(np.where(labels > 0, 0, lattice.value)), _table(labels > 0)
+        value, taken = _table(np.where(labels > 0, 0, lattice.value)), _table((labels > 0) | lattice.barred)
         places = []
         for tall, wide in sizes(lattice, limits, free_dm2):
             worth = _sums(value, tall, wide) / max(tall * wide * cell, free_dm2)

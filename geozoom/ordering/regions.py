@@ -44,11 +44,21 @@ class Regions:
 
     def __post_init__(self) -> None:
         self._padded = np.pad(self.lattice.value, 1).reshape(-1)
+        closed = self.lattice.closed
+        self._open = None if closed is None else np.pad(~closed, 1)
+        self.recount()
+
+    def recount(self) -> None:
+        """Number the orders anew and work out all columns from the labels."""
         inner = self.inner
-        count = int(inner.max(initial=0))
         cells = np.flatnonzero(inner)
         rows, cols = np.divmod(cells, inner.shape[1])
         own = inner[rows, cols]
+        present = np.bincount(own) > 0
+        count = int(present.sum())
+        if count < len(present) - 1:
+            own = np.cumsum(present, dtype=np.int32)[own]
+            inner[rows, cols] = own
         self.area = np.zeros(count + 1, dtype=np.int64)
         # bincount adds in float64, which holds areas exactly up to 2⁵³ dm².
         self.area[:] = np.bincount(own, self.lattice.areas[rows, cols], minlength=count + 1)
@@ -197,6 +207,19 @@ class Regions:
         self.area, self.value, self.corners = self.area[stay], self.value[stay], self.corners[stay]
         self.first, self.last = self.first[stay], self.last[stay]
 
+    def refused(self) -> NDArray[np.bool_]:
+        """Tell which orders the vendor would not take as they are, (K,)."""
+        limits = self.limits
+        area, corners = self.area[1:], self.corners[1:]
+        tall, wide, cells = self.extents()
+        taken = (limits.least_dm2 <= area) & (area <= limits.most_dm2) & (corners <= limits.most_corners)
+        taken &= (limits.least_rows <= tall) & (tall <= limits.most_rows)
+        taken &= (limits.least_cols <= wide) & (wide <= limits.most_cols)
+        taken &= cells >= limits.box_share * tall * wide
+        if limits.rectangles:
+            taken &= cells == tall * wide
+        return ~taken
+
     def extents(self) -> tuple[Integers, Integers, Integers]:
         """Return the height and the width of every order's box and its number of cells, each (K,)."""
         at = np.flatnonzero(self.inner)
@@ -219,6 +242,8 @@ class Regions:
         rim[1:-1, 1:-1] |= taken[1:-1, :-2]
         rim[1:-1, 1:-1] |= taken[1:-1, 2:]
         rim &= ~taken
+        if self._open is not None:
+            rim &= self._open
         return np.flatnonzero(rim)
 
     def _inner_rim(self) -> Integers:

@@ -90,7 +90,8 @@ def rectangles(lattice: Lattice, limits: CellLimits) -> Iterator[NDArray[np.int6
             for top in range(rows - tall + 1):
                 for left in range(cols - wide + 1):
                     cut = np.s_[top : top + tall, left : left + wide]
-                    if limits.least_dm2 <= int(lattice.areas[cut].sum()) <= limits.most_dm2:
+                    open_ = not lattice.barred[cut].any()
+                    if open_ and limits.least_dm2 <= int(lattice.areas[cut].sum()) <= limits.most_dm2:
                         yield index[cut].ravel()
 
 
@@ -100,7 +101,15 @@ def _beams(
     """Yield regions grown from every cell, the most valuable ones of each size. Regions are bits of an int."""
     rows, cols = lattice.shape
     step = cols + 2
-    places = {(row + 1) * step + col + 1: row * cols + col for row in range(rows) for col in range(cols)}
+    barred = lattice.barred
+    places = {
+        (row + 1) * step + col + 1: row * cols + col
+        for row in range(rows)
+        for col in range(cols)
+        if not barred[row, col]
+    }
+    if not places:
+        return
     inside = sum(1 << place for place in places)
     values = {place: float(lattice.value.flat[cell]) for place, cell in places.items()}
     areas = {place: int(lattice.areas.flat[cell]) for place, cell in places.items()}
