@@ -21,7 +21,7 @@ from tests.products import write_safe
 
 def rings(plan: Plan, tile: str) -> shapely.Geometry:
     names = np.array([each.name for each in plan.tiles])
-    return shapely.union_all(shapely.polygons(plan.corners[names[plan.tile] == tile]))
+    return shapely.union_all(shapely.polygons(plan.corners[names[plan.patches.tile] == tile]))
 
 
 def grid(east_px: float, north_px: float = 0.0) -> Affine:
@@ -31,7 +31,7 @@ def grid(east_px: float, north_px: float = 0.0) -> Affine:
 def test_two_dates_of_one_place_are_planned_once(write_raster: WriteRaster) -> None:
     files = [write_raster("a.tif"), write_raster("b.tif", seed=1)]
     plan = geozoom.plan(files, model=small_model(), threshold=0.0)
-    assert {plan.tiles[index].name for index in plan.tile.tolist()} == {"a.tif"}
+    assert {plan.tiles[index].name for index in plan.patches.tile.tolist()} == {"a.tif"}
     assert (plan.scenes, plan.scenes_skipped.overlap) == (30, 30)
     both = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="all")
     assert (both.scenes, both.scenes_skipped.overlap, len(both)) == (60, 0, 2 * len(plan))
@@ -59,11 +59,11 @@ def test_where_the_first_tile_misses_data_the_second_is_planned(write_raster: Wr
     pixels[:, :, :24] = 0
     files = [write_raster("a.tif", pixels=pixels, nodata=0), write_raster("b.tif")]
     plan = geozoom.plan(files, model=small_model(), threshold=0.0)
-    assert set(plan.scene_col[plan.tile == 0].tolist()) == {3, 4, 5}
-    assert set(plan.scene_col[plan.tile == 1].tolist()) == {0, 1, 2}
+    assert set(plan.patches.scene_col[plan.patches.tile == 0].tolist()) == {3, 4, 5}
+    assert set(plan.patches.scene_col[plan.patches.tile == 1].tolist()) == {0, 1, 2}
     assert (plan.scenes_skipped.nodata, plan.scenes_skipped.overlap) == (15, 15)
     clearest = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="clearest")
-    assert set(clearest.tile.tolist()) == {1}
+    assert set(clearest.patches.tile.tolist()) == {1}
 
 
 def test_overlaps_are_found_across_utm_zones(write_raster: WriteRaster) -> None:

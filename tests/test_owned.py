@@ -23,8 +23,10 @@ BENEFIT = Benefit(knots=(1.5, 6.0, 16.0), weights=(0.05, 0.02, 0.001), scenes=50
 
 
 def places(plan: Plan) -> set[tuple[str, int]]:
-    scenes = zip(plan.scene_row.tolist(), plan.scene_col.tolist(), strict=True)
-    return {(f"{row},{col}", patch) for (row, col), patch in zip(scenes, plan.patch.tolist(), strict=True)}
+    scenes = zip(plan.patches.scene_row.tolist(), plan.patches.scene_col.tolist(), strict=True)
+    return {
+        (f"{row},{col}", patch) for (row, col), patch in zip(scenes, plan.patches.patch.tolist(), strict=True)
+    }
 
 
 def square(path: Path, left: float, top: float, side: float) -> Path:
@@ -54,8 +56,13 @@ def test_what_an_earlier_plan_ordered_is_not_bought_again(
         < sum(
             value
             for place, value in zip(
-                zip(everything.scene_row, everything.scene_col, everything.patch, strict=True),
-                everything.patch_value,
+                zip(
+                    everything.patches.scene_row,
+                    everything.patches.scene_col,
+                    everything.patches.patch,
+                    strict=True,
+                ),
+                everything.patches.value,
                 strict=True,
             )
             if (f"{place[0]},{place[1]}", int(place[2])) in places(second)
@@ -102,7 +109,7 @@ def test_sites_leave_out_what_is_owned(write_raster: WriteRaster, tmp_path: Path
     whole = geozoom.plan([tile], model=model, threshold=0.0, sites=sites)
     plan = geozoom.plan([tile], model=model, threshold=0.0, sites=sites, owned=[half])
     assert places(plan) == {place for place in places(whole) if place[1] not in (0, 1, 4, 5)}
-    had = whole.probability[np.isin(whole.patch, (0, 1, 4, 5))].sum()
+    had = whole.patches.probability[np.isin(whole.patches.patch, (0, 1, 4, 5))].sum()
     assert plan.value == pytest.approx(whole.value - float(BENEFIT.gain(had)), rel=1e-5)
     nothing = geozoom.plan(
         [tile, write_raster("b.tif")], model=model, sites=square(tmp_path / "s.gpkg", 30, 10, 8)

@@ -61,7 +61,7 @@ def test_an_area_clips_the_lattice_to_patches_whose_centre_lies_in_it(
     expected = shapely.contains(polygon, centres)
     assert 0 < len(plan) == expected.sum()
     np.testing.assert_allclose(plan.corners, whole.corners[expected], atol=1e-12)
-    np.testing.assert_array_equal(plan.probability, whole.probability[expected])
+    np.testing.assert_array_equal(plan.patches.probability, whole.patches.probability[expected])
     assert plan.scenes + plan.scenes_skipped.outside == whole.scenes
     assert plan.summary()["totals"]["scenes_skipped_outside"] > 0
 
@@ -104,9 +104,9 @@ def test_a_point_on_the_lattice_is_the_lattices_scene(write_raster: WriteRaster,
     lattice = geozoom.plan([tile], model=small_model(), threshold=0.0)
     sites = write(tmp_path / "s.gpkg", [Point(at(20, 12))])
     plan = geozoom.plan([tile], model=small_model(), threshold=0.0, sites=sites)
-    same = (lattice.scene_row == 1) & (lattice.scene_col == 2)
+    same = (lattice.patches.scene_row == 1) & (lattice.patches.scene_col == 2)
     np.testing.assert_allclose(plan.corners, lattice.corners[same], atol=1e-12)
-    np.testing.assert_array_equal(plan.probability, lattice.probability[same])
+    np.testing.assert_array_equal(plan.patches.probability, lattice.patches.probability[same])
     np.testing.assert_array_equal(plan.area_dm2, lattice.area_dm2[same])
     assert list(plan.columns()["scene"]) == ["1"] * 16
 
@@ -155,7 +155,8 @@ def test_a_site_is_planned_on_the_tile_that_holds_it_whole_and_shows_it(
     plan = geozoom.plan([first, second], model=small_model(), threshold=0.0, sites=sites)
     assert plan.site is not None
     on = {
-        site: plan.tiles[tile].name for site, tile in zip(plan.site.tolist(), plan.tile.tolist(), strict=True)
+        site: plan.tiles[tile].name
+        for site, tile in zip(plan.site.tolist(), plan.patches.tile.tolist(), strict=True)
     }
     # 2 is missing on a; 4 overhangs b's right edge
     assert on == {"1": "a.tif", "2": "b.tif", "3": "a.tif", "4": "b.tif"}

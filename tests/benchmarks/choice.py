@@ -22,7 +22,6 @@ from datetime import date
 from decimal import Decimal
 
 import numpy as np
-from geozoom.selection import choose
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -86,22 +85,6 @@ def _parts(lattice: Lattice, mask: NDArray[np.bool_], prices: PriceList, budget_
     return float(value[ranked][np.cumsum(bills[ranked]) <= budget_cents].sum())
 
 
-def squares(lattice: Lattice, prices: PriceList, budget_cents: int) -> tuple[float, float]:
-    """Return the value of today's choice in squares, as planned and with every part billed on its own."""
-    rows, cols = np.indices(lattice.shape, dtype=np.int32).reshape(2, -1)
-    side = int(float(prices.order_side_km) / lattice.cell_km[0])
-    order = (rows // side).astype(np.int64) * 100_000 + cols // side
-    value = lattice.value.ravel().astype(np.float64)
-    found = choose(
-        order=order,
-        value=value,
-        area_dm2=np.ascontiguousarray(lattice.areas).ravel(),
-        prices=prices,
-        budget_cents=budget_cents,
-    )
-    return found.value, _parts(lattice, found.chosen.reshape(lattice.shape), prices, budget_cents)
-
-
 def once(side: int, cell_km: float, seed: int, setting: tuple[str, float, int], *, compare: bool) -> None:
     """Run one setting and print a line."""
     minimum, share, vertices = setting
@@ -118,12 +101,7 @@ def once(side: int, cell_km: float, seed: int, setting: tuple[str, float, int], 
     )
     if compare:
         plain = naive(lattice, prices, budget)
-        planned, billed = squares(lattice, prices, budget)
-        ours = found.total_value
-        line += (
-            f"; value against naive ×{ours / max(plain, 1e-9):.2f}, squares as planned ×{ours / planned:.2f}, "
-            f"squares as billed ×{ours / max(billed, 1e-9):.2f}"
-        )
+        line += f"; value against naive ×{found.total_value / max(plain, 1e-9):.2f}"
     print(line, flush=True)
 
 
