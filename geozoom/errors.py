@@ -41,6 +41,14 @@ class OrdersError(GeozoomError):
     """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
 
 
+class ExportError(GeozoomError):
+    """An order is none that the vendor takes, or cannot be written as it wants it."""
+
+
+class DetailsError(GeozoomError):
+    """A request body needs what was not said, or cannot hold what was."""
+
+
 class OutputError(GeozoomError):
     """An output exists already, or its folder cannot be written."""
 

@@ -1,0 +1,341 @@
+"""geozoom export."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from geozoom.cli import loading, options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from geozoom.exports.request import Details, Endpoint, Kind
+    from geozoom.orderfile import OrderPolygons
+
+VENDORS = ("stapi", "up42", "planet", "airbus", "skyfi")
+DOCUMENTS = ("wkt", "kml")
+FLAGS = {
+    "product": "--product",
+    "start": "--from",
+    "end": "--until",
+    "max_cloud": "--max-cloud",
+    "max_incidence": "--max-incidence",
+    "images": "--image",
+    "item_type": "--item-type",
+    "bundle": "--bundle",
+    "mission": "--mission",
+    "program": "--program",
+    "contract": "--contract",
+    "params": "--param",
+}
+"""What `Details` calls it → the option that says it."""
+SHOWN_ORDERS = 20
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """A day, 2026-05-31, or a moment in UTC, 2026-05-31T12:00:00Z."""
+
+    name = "date"
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends  # a day that ends a period is part of it
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment in UTC, or fail with what is wrong with it."""
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no date, as in 2026-05-31 or 2026-05-31T12:00:00Z", param, ctx)
+        if len(str(value)) <= len("2026-05-31"):
+            whole = moment.replace(tzinfo=UTC)
+            return whole + timedelta(days=1, seconds=-1) if self._ends else whole
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} names no time zone; end it in Z for UTC", param, ctx)
+        return moment.astimezone(UTC)
+
+
+class OrderImage(click.ParamType):  # type: ignore[type-arg]
+    """The id of an archive image for all orders, or for one of them as in 3=ID."""
+
+    name = "[order=]id"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, str]:
+        """Return the order's number (0 stands for all) and the id."""
+        number, equals, image = str(value).partition("=")
+        if equals and number.isascii() and number.isdigit():
+            if not int(number) or not image:
+                self.fail(f"{value!r}: orders are counted from 1, as in 3=ID", param, ctx)
+            return int(number), image
+        if not value:
+            self.fail("is empty; give the vendor's id of the image", param, ctx)
+        return 0, str(value)
+
+
+class Parameter(click.ParamType):  # type: ignore[type-arg]
+    """A further parameter of the product, NAME=VALUE; a value that is JSON is taken as JSON."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Return name and value."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        try:
+            return name, json.loads(text)
+        except ValueError:
+            return name, text
+
+
+@click.command("export")
+@click.argument("orders", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--to", "vendor", type=click.Choice(VENDORS + DOCUMENTS), required=True, help="Vendor or format."
+)
+@click.option(
+    "--estimate/--order",
+    "estimate",
+    default=None,
+    help="Bodies that ask for an estimate (the default), or that place the orders when you send them.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("-"),
+    help="Folder for a .json file per order, or file for WKT and KML; - (the default) for JSON lines, WKT or KML on "
+    "stdout.",
+)
+@options.overwrite_option
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
+@click.option("--name", help="What the vendor shows orders as; the plan's file name if absent.")
+@click.option(
+    "--product", help="Id of the product: STAPI product, UP42 data product, Planet tasking product."
+)
+@click.option("--from", "start", type=Moment(), help="First day, or moment, of new imagery.")
+@click.option("--until", "end", type=Moment(ends=True), help="Last day, or moment, of new imagery.")
+@click.option("--max-cloud", type=click.FloatRange(0, 1), help="Share of an image that may be clouded.")
+@click.option(
+    "--max-incidence",
+    type=click.FloatRange(0, 90),
+    help="Largest angle from the vertical in degrees (Airbus).",
+)
+@click.option(
+    "--image",
+    "--archive-id",
+    "images",
+    type=OrderImage(),
+    multiple=True,
+    help="Archive image that orders are cut from (UP42, Planet, SkyFi); ORDER=ID for one order. Repeatable.",
+)
+@click.option("--item-type", help="Planet's type of the images, as in SkySatCollect.")
+@click.option("--bundle", help="Planet's product bundle, as in analytic.")
+@click.option("--mission", type=click.Choice(("PLEIADESNEO", "PLEIADES", "SPOT")), help="Airbus' satellites.")
+@click.option(
+    "--program",
+    type=click.Choice(("ONEPLAN", "ONEDAY", "ONENOW", "ONENOWATTEMPTS", "ONENOWWEATHER")),
+    help="Airbus' kind of tasking.",
+)
+@click.option("--contract", help="Id of your contract (Airbus Pléiades Neo, Planet tasking).")
+@click.option(
+    "--param",
+    "params",
+    type=Parameter(),
+    multiple=True,
+    help="Further parameter that the product wants (UP42, STAPI orders). Repeatable.",
+)
+def command(
+    orders: Path,
+    vendor: str,
+    estimate: bool | None,
+    output: Path,
+    overwrite: bool,
+    quiet: bool,
+    name: str | None,
+    images: tuple[tuple[int, str], ...],
+    params: tuple[tuple[str, Any], ...],
+    **given: Any,
+) -> None:
+    """Write a plan's orders as a vendor's request bodies, or as WKT or KML. Nothing is sent.
+
+    ORDERS is the plan as GeoJSON or GeoPackage; - reads GeoJSON from stdin.
+    """
+    if given["start"] is not None and given["end"] is not None and given["start"] >= given["end"]:
+        raise click.UsageError("--from is not before --until")
+    with loading.libraries():
+        from geozoom.exports.request import Details
+
+        console = options.stderr_console(quiet)
+    by_order: dict[int, tuple[str, ...]] = {}
+    for order, image in images:
+        by_order[order] = (*by_order.get(order, ()), image)
+    details = Details(name=name or "", images=by_order, params=dict(params), **given)
+    if vendor in DOCUMENTS:
+        if estimate is not None or details.given:
+            used = ["--estimate/--order"] if estimate is not None else [FLAGS[key] for key in details.given]
+            raise click.UsageError(f"{', '.join(sorted(used))}: means nothing with --to {vendor}")
+        _write_document(orders, vendor, output, name, console, overwrite=overwrite)
+        return
+    endpoint = _endpoint(vendor, "order" if estimate is False else "estimate", details)
+    _write_bodies(orders, vendor, endpoint, details, output, console, overwrite=overwrite)
+
+
+def _endpoint(vendor: str, kind: Kind, details: Details) -> Endpoint:
+    """Return where the bodies go that can be made of what was said.
+
+    Raises:
+        click.UsageError: Something is missing, or means nothing there.
+    """
+    from geozoom.exports import endpoints
+
+    there = endpoints(vendor, kind)
+    if not there:
+        other = "--order" if kind == "estimate" else "--estimate"
+        raise click.UsageError(
+            f"--to {vendor} has no bodies of this kind: no endpoint for an {kind} is documented; give {other}"
+        )
+    best = min(there, key=lambda each: len(each.missing(details)) + len(each.foreign(details)))
+    if best.missing(details):
+        ways = ", or ".join(f"{_flags(each.needs)} for {each.what}" for each in there)
+        raise click.UsageError(f"--to {vendor} needs {ways}")
+    if best.foreign(details):
+        raise click.UsageError(
+            f"{_flags(best.foreign(details))} cannot be said in {best.what} with --to {vendor}; leave it out"
+        )
+    return best
+
+
+def _flags(names: Sequence[str]) -> str:
+    flags = [FLAGS[name] for name in names]
+    return flags[0] if len(flags) == 1 else f"{', '.join(flags[:-1])} and {flags[-1]}"
+
+
+def _write_document(
+    orders: Path, format_: str, output: Path, name: str | None, console: Console, *, overwrite: bool
+) -> None:
+    from geozoom.exports import DOCUMENTS, check
+    from geozoom.features import check_output
+    from geozoom.files import write_text
+    from geozoom.orderfile import read_order_polygons
+
+    to_stdout = str(output) == "-"
+    if not to_stdout:
+        check_output(output, overwrite=overwrite, suffixes=(f".{format_}",))
+    plan = read_order_polygons(orders)
+    check(plan)
+    text = DOCUMENTS[format_](plan.orders, name or plan.name)
+    if to_stdout:
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+    _show(plan, console, None)
+
+
+def _write_bodies(
+    orders: Path,
+    vendor: str,
+    endpoint: Endpoint,
+    details: Details,
+    output: Path,
+    console: Console,
+    *,
+    overwrite: bool,
+) -> None:
+    from dataclasses import replace
+
+    from geozoom.errors import DetailsError
+    from geozoom.exports import check
+    from geozoom.exports.bodies import body_names, check_folder, write_folder
+    from geozoom.orderfile import read_order_polygons
+
+    to_stdout = str(output) == "-"
+    if not to_stdout:
+        check_folder(output, overwrite=overwrite)
+    plan = read_order_polygons(orders)
+    details = replace(details, name=details.name or plan.name)
+    check(plan, endpoint.rules(details), endpoint.vendor)
+    unknown = sorted(set(details.images).difference({0}, (order.id for order in plan.orders)))
+    if unknown:
+        raise click.UsageError(f"--image {unknown[0]}=...: the plan has no order {unknown[0]}")
+    try:
+        bodies = [endpoint.body(order, details) for order in plan.orders]
+    except DetailsError as error:
+        raise click.UsageError(f"{error}") from error
+    if to_stdout:
+        for body in bodies:
+            click.echo(json.dumps(body, ensure_ascii=False))
+    else:
+        names = body_names(plan, vendor, endpoint.kind)
+        write_folder(output, dict(zip(names, bodies, strict=True)))
+    _show(plan, console, endpoint.vendor)
+    console.print(
+        f"{len(bodies):,} bodies for {endpoint.what}, each for POST "
+        f"{endpoint.post.replace('{product}', details.product or '')}",
+        soft_wrap=True,
+    )
+    console.print("nothing was sent")
+    if endpoint.kind == "order":
+        console.print(f"warning: {endpoint.vendor} bills what you send there", soft_wrap=True)
+
+
+def _show(plan: OrderPolygons, console: Console, vendor: str | None) -> None:
+    """Print what each order costs by the plan."""
+    from rich.table import Table
+
+    table = Table(title="Orders, billed as the plan says", title_justify="left", show_footer=True)
+    billed, cost = sum(order.billed_km2 for order in plan.orders), sum(order.cost for order in plan.orders)
+    for heading, footer in (
+        ("order", "total"),
+        ("tile", ""),
+        ("patches", f"{sum(order.patches for order in plan.orders):,}"),
+        ("vertices", ""),
+        ("km²", f"{sum(order.area_km2 for order in plan.orders):.4f}"),
+        ("km² billed", f"{billed:.4f}"),
+        (f"cost {plan.currency}".strip(), f"{cost:,.2f}"),
+    ):
+        justify = "left" if heading == "tile" else "right"
+        table.add_column(heading, footer=footer, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for order in plan.orders[:SHOWN_ORDERS]:
+        table.add_row(
+            str(order.id),
+            order.tile,
+            f"{order.patches:,}",
+            str(len(order.ring) - 1),
+            f"{order.area_km2:.4f}",
+            f"{order.billed_km2:.4f}",
+            f"{order.cost:,.2f}",
+        )
+    console.print(table)
+    hidden = len(plan.orders) - SHOWN_ORDERS
+    if hidden > 0:
+        console.print(f"and {hidden:,} more orders")
+    for line in _remarks(plan, vendor):
+        console.print(line, soft_wrap=True)
+
+
+def _remarks(plan: OrderPolygons, vendor: str | None) -> list[str]:
+    lines = []
+    if plan.prices is None:
+        lines.append("prices: a GeoPackage does not hold the price list; the plan as GeoJSON does")
+    else:
+        of = plan.prices.get("vendor") or "no named vendor"
+        lines.append(f"prices: {plan.prices['name']}, of {of}")
+        if vendor not in (None, "STAPI", of):
+            lines.append(f"warning: the plan was billed by a price list of {of}, not of {vendor}")
+    lines += [
+        f"warning: order {order.id}: by the plan's own price list its vendor refuses it: {why}"
+        for order in plan.orders
+        for why in order.violations
+    ]
+    return lines
