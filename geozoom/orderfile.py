@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from geozoom.figures import CENT
 
 _FORMAT = 2
 _LAYER = "orders"
+_NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
+"""What reading raises where the content is not as plans have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +96,13 @@ def read_order_polygons(path: Path) -> OrderPolygons:
         orders = tuple(_order(path, row) for row in rows)
     except OrdersError:
         raise
-    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+    except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not a plan that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); "
             "plan again"
         ) from error
+    if len({order.id for order in orders}) < len(orders):
+        raise OrdersError(f"{path}: two orders have the same number; plan again")
     if not orders:
         raise OrdersError(
             f"{path}: the plan buys nothing, so there is nothing to export; plan with more budget"
@@ -142,13 +147,18 @@ def _geopackage(path: Path) -> tuple[list[dict[str, Any]], None]:
 
 def _order(path: Path, row: Mapping[str, Any]) -> OrderPolygon:
     number = int(row["order"])
+    if number < 1:
+        raise ValueError(f"an order with the number {number}")
+    cost = Decimal(str(row["cost"])).quantize(CENT)
+    if not all(math.isfinite(figure) for figure in (row["area_km2"], row["billed_km2"], row["value"], cost)):
+        raise ValueError(f"a figure of order {number} is not finite")
     return OrderPolygon(
         id=number,
         tile=str(row["tile"]),
         patches=int(row["patches"]),
         area_km2=float(row["area_km2"]),
         billed_km2=float(row["billed_km2"]),
-        cost=Decimal(str(row["cost"])).quantize(CENT),
+        cost=cost,
         value=float(row["value"]),
         violations=_phrases(row.get("violations")),
         ring=_ring(path, number, row["geometry"]),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
@@ -21,7 +22,8 @@ from stapi_pydantic import OpportunityPayload, OrderParameters, OrderPayload
 
 from geozoom.cli import main
 from geozoom.errors import OrdersError
-from geozoom.orderfile import read_order_polygons
+from geozoom.exports import kml, wkt
+from geozoom.orderfile import OrderPolygon, read_order_polygons
 from geozoom.pricelists import load_price_list
 from geozoom.refusals import area_km2, extent_km, is_convex, refusals
 from geozoom.rules import ShapeRules
@@ -30,6 +32,7 @@ SQUARE = [(13.4, 52.5), (13.41, 52.5), (13.41, 52.51), (13.4, 52.51)]
 ELL = [(13.5, 52.5), (13.52, 52.5), (13.52, 52.51), (13.51, 52.51), (13.51, 52.52), (13.5, 52.52)]
 DATES = ("--from", "2027-05-01", "--until", "2027-05-31")
 UP42 = ("--to", "up42", "--product", "123eabab-0511-4f36-883a-80928716c3db")
+AIRBUS = ("--to", "airbus", *DATES, "--max-cloud", "0.1", "--max-incidence", "30")
 
 Corners = list[tuple[float, float]]
 
@@ -185,18 +188,7 @@ def test_airbus_is_asked_for_feasibility_as_each_generation_of_satellites_wants_
     write_plan: WritePlan,
 ) -> None:
     path = write_plan()
-    asked = (
-        path,
-        "--to",
-        "airbus",
-        *DATES,
-        "--program",
-        "ONEPLAN",
-        "--max-incidence",
-        30,
-        "--max-cloud",
-        "0.105",
-    )
+    asked = (path, *AIRBUS[:-2], "--max-incidence", 30, "--max-cloud", "0.105", "--program", "ONEPLAN")
     body = bodies_of(run(*asked, "--mission", "PLEIADES"))[0]
     assert polygon_of(body.pop("aoi")).equals(shapely.Polygon(SQUARE))
     assert body == {
@@ -213,7 +205,7 @@ def test_airbus_is_asked_for_feasibility_as_each_generation_of_satellites_wants_
 
 def test_one_pass_of_a_satellite_is_no_wider_than_its_swath(write_plan: WritePlan) -> None:
     wide = [(13.0, 52.5), (13.25, 52.5), (13.25, 52.51), (13.0, 52.51)]  # 17 km
-    asked = ("--to", "airbus", *DATES, "--mission", "PLEIADESNEO", "--contract", "CTR1", "--program")
+    asked = (*AIRBUS, "--mission", "PLEIADESNEO", "--contract", "CTR1", "--program")
     path = write_plan(wide)
     assert run(path, *asked, "ONEPLAN").exit_code == 0
     result = run(path, *asked, "ONEDAY")
@@ -241,7 +233,7 @@ def test_skyfi_takes_wkt_of_convex_polygons(write_plan: WritePlan) -> None:
     [
         ("UP42", 999, (*UP42, "--image", "a")),
         ("SkyFi", 500, ("--to", "skyfi", "--order", "--image", "a")),
-        ("Airbus", 999, ("--to", "airbus", *DATES, "--mission", "SPOT", "--program", "ONEPLAN")),
+        ("Airbus", 999, (*AIRBUS, "--mission", "SPOT", "--program", "ONEPLAN")),
         (
             "Planet",
             500,
@@ -303,6 +295,9 @@ def test_polygons_that_nobody_takes_are_exported_nowhere(
         ((*UP42, *DATES, "--bundle", "b"), "--bundle cannot be said in an estimate of tasking"),
         ((*UP42, *DATES, "--max-cloud", "0.155"), "whole per cent"),
         ((*UP42, *DATES, "--max-cloud", "20"), "not in the range"),
+        ((*UP42, *DATES, "--max-cloud", "nan"), "--max-cloud must be a finite number"),
+        ((*UP42, *DATES, "--param", "acquisitionEnd=now"), "'acquisitionEnd' is said already"),
+        (("--to", "up42", "--product", "skysat", *DATES), "'skysat' is no id of an UP42 data product"),
         ((*UP42, "--from", "2027-06-01", "--until", "2027-05-01"), "--from is not before --until"),
         ((*UP42, "--from", "May"), "'May' is no date"),
         ((*UP42, "--from", "2027-05-01T12:00:00"), "names no time zone"),
@@ -348,6 +343,27 @@ def test_gdal_reads_the_kml_and_finds_the_same_orders(write_plan: WritePlan, tmp
     assert [Decimal(cost) for cost in read["cost"]] == [Decimal("175.10")] * 2
 
 
+ends = st.floats(-0.05, 0.05, allow_nan=False)
+
+
+@given(st.floats(-179, 179), st.floats(-80, 80), st.lists(st.tuples(ends, ends), min_size=3, max_size=30))
+def test_documents_hold_every_corner_to_a_centimetre(
+    lon: float, lat: float, offsets: list[tuple[float, float]]
+) -> None:
+    hull = shapely.MultiPoint([(lon + east, lat + north) for east, north in offsets]).convex_hull
+    if hull.geom_type != "Polygon":
+        return
+    ring = shapely.get_coordinates(hull.exterior)
+    order = OrderPolygon(
+        id=1, tile="a", patches=1, area_km2=1.0, billed_km2=1.0, cost=Decimal(1), value=1.0, violations=(), ring=ring
+    )  # fmt: skip
+    assert shapely.get_coordinates(shapely.from_wkt(wkt.polygon(order))) == pytest.approx(ring, abs=6e-8)
+    text = ElementTree.fromstring(kml.document([order], "a")).findtext(".//{*}coordinates")  # noqa: S314  (our own text)
+    assert text is not None
+    corners = [[float(part) for part in corner.split(",")] for corner in text.split()]
+    assert corners == pytest.approx(ring, abs=6e-8)
+
+
 # Files
 
 
@@ -386,6 +402,7 @@ def test_a_folder_with_other_things_is_never_touched(write_plan: WritePlan, tmp_
     assert "holds other things than request bodies (notes.txt)" in result.stderr
     assert [entry.name for entry in folder.iterdir()] == ["notes.txt"]
     assert "is a file; name a folder" in run(*asked, "-o", folder / "notes.txt").stderr
+    assert "name a folder in it" in run(*asked, "-o", ".").stderr
     assert "is no folder; make it first" in run(*asked, "-o", tmp_path / "none" / "up42").stderr
 
 
@@ -482,6 +499,10 @@ def test_older_plans_and_other_files_are_refused_in_a_sentence(tmp_path: Path) -
         ({"type": "FeatureCollection", "features": []}, "not a plan that `geozoom plan` wrote"),
         ([1], "not a plan"),
         (plan_of(SQUARE, cost=None), "not a plan"),
+        (plan_of(SQUARE, cost=math.nan), "a figure of order 1 is not finite"),
+        (plan_of(SQUARE, order=0), "an order with the number 0"),
+        (plan_of(SQUARE, ELL, order=3), "two orders have the same number"),
+        (plan_of(SQUARE, geometry={"type": "Polygon", "coordinates": [[[1, 2], [3, 4]]]}), "not a plan"),
         (plan_of(SQUARE, geometry={"type": "Point", "coordinates": [1, 2]}), "order 1 is not one polygon"),
         (plan_of([(13.4, 52.5), (190.0, 52.5), (190.0, 53.0)]), "order 1 does not lie in longitude"),
     ):

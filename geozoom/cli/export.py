@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,9 +94,13 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         if not equals or not name:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         try:
-            return name, json.loads(text)
+            return name, json.loads(text, parse_constant=_no_json)
         except ValueError:
             return name, text
+
+
+def _no_json(text: str) -> None:
+    raise ValueError(f"{text} is what Python calls JSON, and nobody else")
 
 
 @click.command("export")
@@ -171,6 +176,9 @@ def command(
 
     ORDERS is the plan as GeoJSON or GeoPackage; - reads GeoJSON from stdin.
     """
+    for key in ("max_cloud", "max_incidence"):
+        if given[key] is not None and not math.isfinite(given[key]):
+            raise click.UsageError(f"{FLAGS[key]} must be a finite number")
     if given["start"] is not None and given["end"] is not None and given["start"] >= given["end"]:
         raise click.UsageError("--from is not before --until")
     with loading.libraries():
@@ -257,6 +265,7 @@ def _write_bodies(
     from geozoom.errors import DetailsError
     from geozoom.exports import check
     from geozoom.exports.bodies import body_names, check_folder, write_folder
+    from geozoom.exports.request import EVERY_ORDER
     from geozoom.orderfile import read_order_polygons
 
     to_stdout = str(output) == "-"
@@ -265,7 +274,7 @@ def _write_bodies(
     plan = read_order_polygons(orders)
     details = replace(details, name=details.name or plan.name)
     check(plan, endpoint.rules(details), endpoint.vendor)
-    unknown = sorted(set(details.images).difference({0}, (order.id for order in plan.orders)))
+    unknown = sorted(set(details.images).difference({EVERY_ORDER}, (order.id for order in plan.orders)))
     if unknown:
         raise click.UsageError(f"--image {unknown[0]}=...: the plan has no order {unknown[0]}")
     try:
@@ -330,7 +339,7 @@ def _remarks(plan: OrderPolygons, vendor: str | None) -> list[str]:
         lines.append("prices: a GeoPackage does not hold the price list; the plan as GeoJSON does")
     else:
         of = plan.prices.get("vendor") or "no named vendor"
-        lines.append(f"prices: {plan.prices['name']}, of {of}")
+        lines.append(f"prices: {plan.prices.get('name')}, of {of}")
         if vendor not in (None, "STAPI", of):
             lines.append(f"warning: the plan was billed by a price list of {of}, not of {vendor}")
     lines += [

@@ -23,7 +23,6 @@ SWATHS_KM = {
     "SPOT": (Decimal(50), Decimal(120)),
 }
 """Largest width and height of what OneDay and OneNow take in one pass."""
-PROGRAMS = ("ONEPLAN", "ONEDAY", "ONENOW", "ONENOWATTEMPTS", "ONENOWWEATHER")
 
 
 def feasibility(order: OrderPolygon, details: Details) -> dict[str, Any]:
@@ -32,11 +31,11 @@ def feasibility(order: OrderPolygon, details: Details) -> dict[str, Any]:
     Raises:
         DetailsError: Pléiades Neo without a contract, or another satellite with one.
     """
-    optical: dict[str, Any] = {"acquisitionMode": "MONO"}  # a classifier looks at one image
-    if details.max_cloud_percent is not None:
-        optical["maxCloudCover"] = details.max_cloud_percent
-    if details.max_incidence is not None:
-        optical["maxIncidenceAngle"] = details.max_incidence
+    optical = {
+        "acquisitionMode": "MONO",  # a classifier looks at one image
+        "maxCloudCover": details.max_cloud_percent,
+        "maxIncidenceAngle": details.max_incidence,
+    }
     return {
         **_mission(details),
         "progTypeNames": [details.program],
@@ -75,8 +74,8 @@ ENDPOINTS = (
         what="the feasibility of tasking",
         post="the OneAtlas tasking API's /api/v1/feasibility "
         "(Pléiades Neo: https://task.api.oneatlas.airbus.com/api/v1/feasibility)",
-        needs=("mission", "program", "start", "end"),
-        may=("contract", "max_cloud", "max_incidence"),
+        needs=("mission", "program", "start", "end", "max_cloud", "max_incidence"),
+        may=("contract",),
         rules=rules,
         body=feasibility,
     ),

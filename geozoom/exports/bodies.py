@@ -30,6 +30,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             around it is missing.
     """
     shown = str(folder)[:200]
+    if folder.name in ("", ".."):
+        raise OutputError(f"{shown}: is replaced whole by what is written; name a folder in it")
     try:
         if folder.is_file():
             raise OutputError(

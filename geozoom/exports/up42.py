@@ -7,7 +7,8 @@ The body is that of https://docs.up42.com/developers/api-orders/order and of the
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
+from uuid import UUID
 
 from geozoom.errors import DetailsError
 from geozoom.exports.request import Details, Endpoint, Kind, utc
@@ -43,6 +44,15 @@ def tasking(order: OrderPolygon, details: Details) -> dict[str, Any]:
 
 
 def _body(order: OrderPolygon, details: Details, params: dict[str, Any]) -> dict[str, Any]:
+    try:
+        UUID(details.product)
+    except ValueError as error:
+        raise DetailsError(
+            f"{details.product!r} is no id of an UP42 data product; it is a UUID, as `GET /data-products` lists them"
+        ) from error
+    twice = sorted(params.keys() & details.params.keys())
+    if twice:
+        raise DetailsError(f"the parameter {twice[0]!r} is said already, by another option; leave it out")
     feature = {"type": "Feature", "properties": {}, "geometry": order.geometry}
     return {
         "dataProduct": details.product,
@@ -52,7 +62,7 @@ def _body(order: OrderPolygon, details: Details, params: dict[str, Any]) -> dict
     }
 
 
-def _endpoints(kind: Literal["estimate", "order"]) -> tuple[Endpoint, Endpoint]:
+def _endpoints(kind: Kind) -> tuple[Endpoint, Endpoint]:
     return (
         Endpoint(
             vendor="UP42",
