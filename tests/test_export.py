@@ -20,9 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stapi_pydantic import OpportunityPayload, OrderParameters, OrderPayload
 
+from geozoom import exports
 from geozoom.cli import main
+from geozoom.cli.export import DOCUMENTS, VENDORS
 from geozoom.errors import OrdersError
-from geozoom.exports import kml, wkt
+from geozoom.exports import ENDPOINTS, kml, wkt
 from geozoom.orderfile import OrderPolygon, read_order_polygons
 from geozoom.pricelists import load_price_list
 from geozoom.refusals import area_km2, extent_km, is_convex, refusals
@@ -179,9 +181,12 @@ def test_planet_bodies_are_of_the_orders_api_or_of_tasking(write_plan: WritePlan
     tasking = bodies_of(run(path, "--to", "planet", "--order", *DATES, "--contract", "PL-1"))
     assert same_as_planned([polygon_of(body["geometry"]) for body in tasking])
     assert set(tasking[0]) == {"name", "geometry", "start_time", "end_time", "pl_number"}
+    estimate = run(path, "--to", "planet", *DATES, "--contract", "PL-1")
+    assert bodies_of(estimate) == tasking
+    assert "POST https://api.planet.com/tasking/v2/pricing/" in estimate.stderr
     result = run(path, "--to", "planet", *images)
     assert result.exit_code == 2
-    assert "no endpoint for an estimate is documented; give --order" in result.stderr
+    assert "no documented estimate of an order of archive imagery, clipped; give --order" in result.stderr
 
 
 def test_airbus_is_asked_for_feasibility_as_each_generation_of_satellites_wants_it(
@@ -290,13 +295,19 @@ def test_polygons_that_nobody_takes_are_exported_nowhere(
         (("--to", "stapi", *DATES), "needs --product, --from and --until"),
         (("--to", "skyfi", "--order"), "needs --image"),
         (("--to", "skyfi", "--image", "a"), "give --order"),
-        (("--to", "airbus", "--order", *DATES), "give --estimate"),
+        (("--to", "airbus", "--order", *DATES), "leave --order out"),
+        (("--to", "skyfi"), "no documented estimate of an order of archive imagery; give --order"),
+        (
+            ("--to", "planet", "--order"),
+            "--item-type and --bundle for an order of archive imagery, clipped, or --from",
+        ),
         ((*UP42, *DATES, "--image", "a"), "cannot be said"),
         ((*UP42, *DATES, "--bundle", "b"), "--bundle cannot be said in an estimate of tasking"),
         ((*UP42, *DATES, "--max-cloud", "0.155"), "whole per cent"),
         ((*UP42, *DATES, "--max-cloud", "20"), "not in the range"),
         ((*UP42, *DATES, "--max-cloud", "nan"), "--max-cloud must be a finite number"),
         ((*UP42, *DATES, "--param", "acquisitionEnd=now"), "'acquisitionEnd' is said already"),
+        (("--to", "up42", "--product", "", *DATES), "needs --product"),
         (("--to", "up42", "--product", "skysat", *DATES), "'skysat' is no id of an UP42 data product"),
         ((*UP42, "--from", "2027-06-01", "--until", "2027-05-01"), "--from is not before --until"),
         ((*UP42, "--from", "May"), "'May' is no date"),
@@ -428,6 +439,11 @@ def test_all_bodies_are_written_or_none(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_every_vendor_and_format_can_be_named() -> None:
+    assert set(VENDORS) == set(ENDPOINTS)
+    assert set(DOCUMENTS) == set(exports.DOCUMENTS)
+
+
 def test_nothing_is_sent(write_plan: WritePlan, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: Any) -> None:
         raise AssertionError("the network was reached for")
@@ -449,7 +465,7 @@ def test_people_read_what_the_plan_says_that_it_costs(write_plan: WritePlan) -> 
         "50.0000",
         "350.20",
     ]
-    assert "prices: up42-skysat, of UP42" in words
+    assert "prices: up42-skysat, of UP42 (undated, trust: published)" in words
     assert "warning: order 2: by the plan's own price list its vendor refuses it: it is narrower" in words
     assert "warning: the plan was billed" not in words
     other = run(write_plan(prices="skywatch-archive-50cm"), *asked)

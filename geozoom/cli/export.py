@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import exporting, loading, options
+from geozoom.cli.exporting import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,85 +22,7 @@ if TYPE_CHECKING:
 
 VENDORS = ("stapi", "up42", "planet", "airbus", "skyfi")
 DOCUMENTS = ("wkt", "kml")
-FLAGS = {
-    "product": "--product",
-    "start": "--from",
-    "end": "--until",
-    "max_cloud": "--max-cloud",
-    "max_incidence": "--max-incidence",
-    "images": "--image",
-    "item_type": "--item-type",
-    "bundle": "--bundle",
-    "mission": "--mission",
-    "program": "--program",
-    "contract": "--contract",
-    "params": "--param",
-}
-"""What `Details` calls it → the option that says it."""
 SHOWN_ORDERS = 20
-
-
-class Moment(click.ParamType):  # type: ignore[type-arg]
-    """A day, 2026-05-31, or a moment in UTC, 2026-05-31T12:00:00Z."""
-
-    name = "date"
-
-    def __init__(self, *, ends: bool = False) -> None:
-        self._ends = ends  # a day that ends a period is part of it
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the moment in UTC, or fail with what is wrong with it."""
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no date, as in 2026-05-31 or 2026-05-31T12:00:00Z", param, ctx)
-        if len(str(value)) <= len("2026-05-31"):
-            whole = moment.replace(tzinfo=UTC)
-            return whole + timedelta(days=1, seconds=-1) if self._ends else whole
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} names no time zone; end it in Z for UTC", param, ctx)
-        return moment.astimezone(UTC)
-
-
-class OrderImage(click.ParamType):  # type: ignore[type-arg]
-    """The id of an archive image for all orders, or for one of them as in 3=ID."""
-
-    name = "[order=]id"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, str]:
-        """Return the order's number (0 stands for all) and the id."""
-        number, equals, image = str(value).partition("=")
-        if equals and number.isascii() and number.isdigit():
-            if not int(number) or not image:
-                self.fail(f"{value!r}: orders are counted from 1, as in 3=ID", param, ctx)
-            return int(number), image
-        if not value:
-            self.fail("is empty; give the vendor's id of the image", param, ctx)
-        return 0, str(value)
-
-
-class Parameter(click.ParamType):  # type: ignore[type-arg]
-    """A further parameter of the product, NAME=VALUE; a value that is JSON is taken as JSON."""
-
-    name = "name=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, Any]:
-        """Return name and value."""
-        name, equals, text = str(value).partition("=")
-        if not equals or not name:
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
-        try:
-            return name, json.loads(text, parse_constant=_no_json)
-        except ValueError:
-            return name, text
-
-
-def _no_json(text: str) -> None:
-    raise ValueError(f"{text} is what Python calls JSON, and nobody else")
 
 
 @click.command("export")
@@ -124,42 +46,7 @@ def _no_json(text: str) -> None:
 )
 @options.overwrite_option
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")
-@click.option("--name", help="What the vendor shows orders as; the plan's file name if absent.")
-@click.option(
-    "--product", help="Id of the product: STAPI product, UP42 data product, Planet tasking product."
-)
-@click.option("--from", "start", type=Moment(), help="First day, or moment, of new imagery.")
-@click.option("--until", "end", type=Moment(ends=True), help="Last day, or moment, of new imagery.")
-@click.option("--max-cloud", type=click.FloatRange(0, 1), help="Share of an image that may be clouded.")
-@click.option(
-    "--max-incidence",
-    type=click.FloatRange(0, 90),
-    help="Largest angle from the vertical in degrees (Airbus).",
-)
-@click.option(
-    "--image",
-    "--archive-id",
-    "images",
-    type=OrderImage(),
-    multiple=True,
-    help="Archive image that orders are cut from (UP42, Planet, SkyFi); ORDER=ID for one order. Repeatable.",
-)
-@click.option("--item-type", help="Planet's type of the images, as in SkySatCollect.")
-@click.option("--bundle", help="Planet's product bundle, as in analytic.")
-@click.option("--mission", type=click.Choice(("PLEIADESNEO", "PLEIADES", "SPOT")), help="Airbus' satellites.")
-@click.option(
-    "--program",
-    type=click.Choice(("ONEPLAN", "ONEDAY", "ONENOW", "ONENOWATTEMPTS", "ONENOWWEATHER")),
-    help="Airbus' kind of tasking.",
-)
-@click.option("--contract", help="Id of your contract (Airbus Pléiades Neo, Planet tasking).")
-@click.option(
-    "--param",
-    "params",
-    type=Parameter(),
-    multiple=True,
-    help="Further parameter that the product wants (UP42, STAPI orders). Repeatable.",
-)
+@exporting.detail_options
 def command(
     orders: Path,
     vendor: str,
@@ -208,20 +95,23 @@ def _endpoint(vendor: str, kind: Kind, details: Details) -> Endpoint:
     from geozoom.exports import endpoints
 
     there = endpoints(vendor, kind)
-    if not there:
-        other = "--order" if kind == "estimate" else "--estimate"
-        raise click.UsageError(
-            f"--to {vendor} has no bodies of this kind: no endpoint for an {kind} is documented; give {other}"
-        )
+    fitting = next((each for each in there if each.fits(details)), None)
+    if fitting is not None:
+        return fitting
+    if not there and kind == "order":
+        raise click.UsageError(f"--to {vendor} has no documented body that orders; leave --order out")
+    for each in endpoints(vendor, "order") if kind == "estimate" else ():
+        if not there or each.fits(details):
+            raise click.UsageError(
+                f"--to {vendor} has no documented estimate of {each.what}; give --order for it"
+            )
     best = min(there, key=lambda each: len(each.missing(details)) + len(each.foreign(details)))
     if best.missing(details):
         ways = ", or ".join(f"{_flags(each.needs)} for {each.what}" for each in there)
         raise click.UsageError(f"--to {vendor} needs {ways}")
-    if best.foreign(details):
-        raise click.UsageError(
-            f"{_flags(best.foreign(details))} cannot be said in {best.what} with --to {vendor}; leave it out"
-        )
-    return best
+    raise click.UsageError(
+        f"{_flags(best.foreign(details))} cannot be said in {best.what} with --to {vendor}; leave it out"
+    )
 
 
 def _flags(names: Sequence[str]) -> str:
@@ -339,7 +229,10 @@ def _remarks(plan: OrderPolygons, vendor: str | None) -> list[str]:
         lines.append("prices: a GeoPackage does not hold the price list; the plan as GeoJSON does")
     else:
         of = plan.prices.get("vendor") or "no named vendor"
-        lines.append(f"prices: {plan.prices.get('name')}, of {of}")
+        dated = plan.prices.get("effective_date") or "undated"
+        lines.append(
+            f"prices: {plan.prices.get('name')}, of {of} ({dated}, trust: {plan.prices.get('trust')})"
+        )
         if vendor not in (None, "STAPI", of):
             lines.append(f"warning: the plan was billed by a price list of {of}, not of {vendor}")
     lines += [

@@ -1,7 +1,7 @@
-"""Planet: archive images clipped to an order (Orders API), and tasking orders. Neither has a documented estimate.
+"""Planet: archive images clipped to an order (Orders API), which has no estimate, and tasking orders with their price.
 
-Bodies: https://docs.planet.com/develop/apis/orders/sources/ and
-https://docs.planet.com/develop/apis/tasking/flexible_tasking. Polygons for the clip tool ("up to 500 vertices", one
+Bodies: https://docs.planet.com/develop/apis/orders/sources/ and, of tasking and its pricing preview,
+https://docs.planet.com/develop/apis/tasking/reference. Polygons for the clip tool ("up to 500 vertices", one
 square metre at least): https://support.planet.com/hc/en-us/articles/6075850477213.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from geozoom.exports.request import Details, Endpoint, utc
+from geozoom.exports.request import Details, Endpoint, Kind, utc
 from geozoom.orderfile import OrderPolygon
 from geozoom.rules import ONE_POLYGON, ShapeRules
 
@@ -33,7 +33,10 @@ def scenes(order: OrderPolygon, details: Details) -> dict[str, Any]:
 
 
 def tasking(order: OrderPolygon, details: Details) -> dict[str, Any]:
-    """Return the order of a new image; contract and product are those of the API key if they are not said."""
+    """Return the request for a new image, or for its price.
+
+    Contract and product are those of the API key if they are not said.
+    """
     body: dict[str, Any] = {
         "name": details.title(order),
         "geometry": order.geometry,
@@ -47,6 +50,19 @@ def tasking(order: OrderPolygon, details: Details) -> dict[str, Any]:
     return body
 
 
+def _tasking(kind: Kind, what: str, post: str) -> Endpoint:
+    return Endpoint(
+        vendor="Planet",
+        kind=kind,
+        what=what,
+        post=post,
+        needs=("start", "end"),
+        may=("product", "contract"),
+        rules=lambda _: ONE_POLYGON,
+        body=tasking,
+    )
+
+
 ENDPOINTS = (
     Endpoint(
         vendor="Planet",
@@ -57,14 +73,6 @@ ENDPOINTS = (
         rules=lambda _: CLIP_RULES,
         body=scenes,
     ),
-    Endpoint(
-        vendor="Planet",
-        kind="order",
-        what="a tasking order",
-        post="https://api.planet.com/tasking/v2/orders/",
-        needs=("start", "end"),
-        may=("product", "contract"),
-        rules=lambda _: ONE_POLYGON,
-        body=tasking,
-    ),
+    _tasking("estimate", "the price of tasking", "https://api.planet.com/tasking/v2/pricing/"),
+    _tasking("order", "a tasking order", "https://api.planet.com/tasking/v2/orders/"),
 )

@@ -51,7 +51,7 @@ class Details:
     @property
     def given(self) -> frozenset[str]:
         """Names of what was said."""
-        said = {each.name for each in fields(self) if getattr(self, each.name) not in (None, {}, ())}
+        said = {each.name for each in fields(self) if getattr(self, each.name) not in (None, "", {}, ())}
         return frozenset(said - {"name"})
 
     @property
@@ -110,6 +110,10 @@ class Endpoint:
     """The polygons that the vendor takes."""
     body: Callable[[OrderPolygon, Details], dict[str, Any]]
     """The request for one order."""
+
+    def fits(self, details: Details) -> bool:
+        """Return whether the body can be made of what was said, and holds all of it."""
+        return not (self.missing(details) or self.foreign(details))
 
     def missing(self, details: Details) -> tuple[str, ...]:
         """Return names of what the body needs and was not said."""
