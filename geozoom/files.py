@@ -59,8 +59,8 @@ def folder_written_aside(folder: Path) -> Iterator[Path]:
             if before.exists():
                 before.replace(folder)
             raise
+        shutil.rmtree(before, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"{str(folder)[:200]}: cannot be written ({error.strerror or error})") from error
     finally:
-        for rest in (aside, before):
-            shutil.rmtree(rest, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -439,6 +439,28 @@ def test_all_bodies_are_written_or_none(
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(
+    write_plan: WritePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "up42"
+    asked = (write_plan(), *UP42, "-o", folder, "--overwrite", "--image")
+    assert run(*asked, "first").exit_code == 0
+    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(13, "Permission denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    result = run(*asked, "second")
+    assert result.exit_code == 1
+    assert f"{folder}: cannot be written (Permission denied)" in result.stderr
+    assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["orders.geojson", "up42"]
+
+
 def test_every_vendor_and_format_can_be_named() -> None:
     assert set(VENDORS) == set(ENDPOINTS)
     assert set(DOCUMENTS) == set(exports.DOCUMENTS)
