@@ -45,6 +45,14 @@ class SolverError(GeozoomError):
     """A choice is too large for the exact solver."""
 
 
+class ExportError(GeozoomError):
+    """An order is none that the vendor takes, or cannot be written as it wants it."""
+
+
+class DetailsError(GeozoomError):
+    """A request body needs what was not said, or cannot hold what was."""
+
+
 class OutputError(GeozoomError):
     """An output exists already, or its folder cannot be written."""
 

@@ -27,7 +27,7 @@ from geozoom.tiles import Tile
 
 AREA_MARGIN = 1e-5
 """Cells are counted as larger by this share: an order's polygon, rounded as it is written, never is."""
-_ROOM = 1.3
+_ROOM = 2.0
 """Area beside a vendor's smallest order in which it may take its shape."""
 _TOUCHED = 1e-6
 """Share of a cell below which a patch does not cover it."""
@@ -141,6 +141,8 @@ def _lay(
     else:
         covered, starts, share = _spread(low - (left, top), high - (left, top), cells, closed)
         np.add.at(flat, covered, share * np.repeat(patches.value[mine], _lengths(starts, covered)))
+    if closed is not None:
+        value[closed] = 0
     return Ground(
         tile=index,
         cells=cells,
