@@ -90,9 +90,10 @@ def read_frame(path: Path) -> geopandas.GeoDataFrame:
     import geopandas
 
     _require_file(path)
-    read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
     try:
-        return read(path)
+        if path.suffix.lower() == ".parquet":
+            return geopandas.read_parquet(path)
+        return geopandas.read_file(path, **({"layer": "patches"} if path.suffix.lower() == ".gpkg" else {}))
     except (RuntimeError, ValueError, OSError, ImportError) as error:
         raise OrdersError(f"{path}: cannot be read as features ({error}); plan again") from error
 

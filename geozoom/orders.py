@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from geozoom import __version__
 from geozoom.benefit import value_unit
 from geozoom.card import ModelCard
 from geozoom.features import Column, FeatureTable
+from geozoom.layers import Layer, layer_frame, write_geopackage
 from geozoom.ordering import Solver
 from geozoom.placement import areas_dm2, footprints
 from geozoom.prices import DM2_PER_KM2, PriceList
@@ -22,6 +24,9 @@ from geozoom.scenes import Skipped
 from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    import geopandas
 
 ORDERS_FORMAT = 2
 _SHARE_DECIMALS = 6
@@ -32,7 +37,7 @@ _SHARE_DECIMALS = 6
 class Plan(FeatureTable):
     """The patches to buy, in columns of one length N, with all that led to the choice."""
 
-    LAYER: ClassVar[str] = "orders"
+    LAYER: ClassVar[str] = "patches"
 
     tiles: tuple[Tile, ...]
     card: ModelCard
@@ -202,6 +207,17 @@ class Plan(FeatureTable):
                 for order in self.orders
             ],
         }
+
+    def layer(self, name: Layer) -> geopandas.GeoDataFrame:
+        """Return one layer in EPSG:4326: the patches, the orders, or the scenes of which something is bought."""
+        return layer_frame(self, name)
+
+    def _write_layers(self, path: Path) -> None:
+        """Write all layers where a format holds several, and else the patches."""
+        if path.suffix.lower() == ".gpkg":
+            write_geopackage(self, path)
+        else:
+            super()._write_layers(path)
 
     def columns(self) -> dict[str, Column]:
         """Return the properties of all patches, column by column."""

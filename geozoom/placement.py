@@ -21,7 +21,7 @@ MOST_SHARED = 0.02
 """Patches of two sites that share more than this of their ground are one place, and bought once."""
 
 
-def _windows(
+def scene_windows(
     patches: Patches, rows: NDArray[np.int64], card: ModelCard, sites: SitesOnTiles | None
 ) -> NDArray[np.float64]:
     """Return the window of each patch's scene on its tile, (n, 4), for some rows (n,) of the patches."""
@@ -46,7 +46,7 @@ def areas_dm2(
     """Return the area of each patch on WGS84, (N,), in whole square decimetres."""
     areas = np.empty(len(patches), dtype=np.int64)
     for tile, rows in _by_tile(tiles, patches):
-        windows = _windows(patches, rows, card, sites)
+        windows = scene_windows(patches, rows, card, sites)
         areas[rows] = np.rint(100 * patch_areas_m2(tile, card.grid, windows, patches.patch[rows]))
     return areas
 
@@ -61,7 +61,7 @@ def footprints(
     """
     corners = np.empty((len(patches), 4, 2))
     for tile, rows in _by_tile(tiles, patches):
-        windows = _windows(patches, rows, card, sites)
+        windows = scene_windows(patches, rows, card, sites)
         corners[rows] = to_lonlat(tile, card.grid.corners_in(windows, patches.patch[rows].astype(np.int64)))
     return corners
 
