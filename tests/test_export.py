@@ -401,6 +401,7 @@ def test_bodies_of_an_earlier_plan_do_not_stay_beside_new_ones(write_plan: Write
     assert len(list(folder.iterdir())) == 2
     assert run(write_plan(SQUARE), *asked, "--overwrite").exit_code == 0
     assert [entry.name for entry in folder.iterdir()] == ["orders-order-1-up42-estimate.json"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["orders.geojson", "up42"]
 
 
 def test_a_folder_with_other_things_is_never_touched(write_plan: WritePlan, tmp_path: Path) -> None:
