@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.cells import CellGrid
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
+from geozoom.orderfile import is_plan, read_order_polygons
 from geozoom.tiles import Tile
 from geozoom.vectors import PixelSpace, polygons_of, read_vectors
 
@@ -81,8 +82,12 @@ def read_area(*paths: Path | str) -> Area:
     """
     parts = []
     for path in paths:
-        frame = read_vectors(path, ("Polygon", "MultiPolygon"))
-        parts.append(polygons_of(shapely.make_valid(frame.geometry.to_numpy())))
+        if is_plan(path):
+            # What is delivered is what was ordered, not only the patches wanted of it.
+            shapes = [shapely.Polygon(order.ring) for order in read_order_polygons(Path(path)).orders]
+        else:
+            shapes = read_vectors(path, ("Polygon", "MultiPolygon")).geometry.to_numpy()
+        parts.append(polygons_of(shapely.make_valid(shapes)))
         if parts[-1].is_empty:
             raise VectorError(f"{path}: its polygons have no area; correct them")
     return Area(geometry=shapely.union_all(parts))

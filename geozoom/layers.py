@@ -102,8 +102,8 @@ def _write_styles(database: sqlite3.Connection, top: float) -> None:
     """Write the table in which QGIS looks for the styles of a GeoPackage's layers."""
     database.execute(
         "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT, "
-        "f_table_name TEXT, f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, "
-        "description TEXT, owner TEXT, ui TEXT, update_time DATETIME DEFAULT CURRENT_TIMESTAMP)"
+        "f_table_name TEXT, f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, "
+        "useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time DATETIME DEFAULT CURRENT_TIMESTAMP)"
     )
     styles = {
         "patches": _graduated("value", top),
@@ -126,7 +126,9 @@ def _write_styles(database: sqlite3.Connection, top: float) -> None:
 
 def _graduated(column: str, top: float) -> str:
     """Return QGIS's style for equal steps of a column from 0 up."""
-    root, renderer = _document({"type": "graduatedSymbol", "attr": column, "graduatedMethod": "GraduatedColor"})
+    root, renderer = _document(
+        {"type": "graduatedSymbol", "attr": column, "graduatedMethod": "GraduatedColor"}
+    )
     ranges, symbols = ET.SubElement(renderer, "ranges"), ET.SubElement(renderer, "symbols")
     for index, colour in enumerate(_RAMP):
         low, high = (top * step / len(_RAMP) for step in (index, index + 1))
@@ -150,8 +152,12 @@ def _document(renderer: dict[str, str]) -> tuple[ET.Element, ET.Element]:
 
 
 def _symbol(parent: ET.Element, name: str, *, fill: str, outline: str, width: str) -> None:
-    symbol = ET.SubElement(parent, "symbol", {"type": "fill", "name": name, "alpha": "1", "clip_to_extent": "1"})
-    layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
+    symbol = ET.SubElement(
+        parent, "symbol", {"type": "fill", "name": name, "alpha": "1", "clip_to_extent": "1"}
+    )
+    layer = ET.SubElement(
+        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
+    )
     options = ET.SubElement(layer, "Option", {"type": "Map"})
     values = {
         "color": fill,

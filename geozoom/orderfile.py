@@ -22,6 +22,8 @@ from geozoom.figures import CENT
 
 _FORMAT = 2
 _LAYER = "orders"
+_HEAD = 4096
+"""Bytes within which a plan says that it is one."""
 _NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
 """What reading raises where the content is not as plans have it."""
 
@@ -75,6 +77,22 @@ class OrderPolygons:
     def currency(self) -> str:
         """The currency of the bills, or nothing where it is not known."""
         return "" if self.prices is None else str(self.prices["currency"])
+
+
+def is_plan(path: Path | str) -> bool:
+    """Tell whether a file is a plan that holds its orders' polygons: GeoJSON or GeoPackage of `geozoom plan`."""
+    path = Path(path)
+    try:
+        if path.suffix.lower() in GEOJSON_SUFFIXES:
+            with path.open("rb") as file:
+                return b'"geozoom": {"format": ' in file.read(_HEAD)
+        if path.suffix.lower() == ".gpkg" and path.is_file():
+            import geopandas
+
+            return {"orders", "patches"} <= set(geopandas.list_layers(path)["name"])
+    except (OSError, RuntimeError):
+        pass  # whoever reads it says what is wrong
+    return False
 
 
 def read_order_polygons(path: Path) -> OrderPolygons:

@@ -244,6 +244,8 @@ class Plan(FeatureTable):
         """Return each patch's share of its order's cost by area; shares add up to the cost."""
         unit = 10**_SHARE_DECIMALS
         shares = np.zeros(len(self), dtype=np.int64)
+        if not self.orders:
+            return shares.astype(np.float64)
         ranked = np.argsort(self.order, kind="stable")
         ends = np.cumsum([order.patches for order in self.orders], dtype=np.int64)
         for order, mine in zip(self.orders, np.split(ranked, ends[:-1]), strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import Geod
@@ -71,58 +69,3 @@ def _divided(outline: NDArray[np.int32], ground: Ground, shape: ShapeRules) -> N
     side = np.repeat(np.arange(len(outline)), pieces)
     step = np.arange(len(side)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     return np.asarray(outline[side] + (following - outline)[side] * (step / pieces[side])[:, None])
-
-
-def unwrapped(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a ring whose longitudes go on beyond 180° where they would leap to the other side."""
-    lon = ring[0, 0] + (ring[:, 0] - ring[0, 0] + 180) % 360 - 180
-    return np.column_stack([lon, ring[:, 1]])
-
-
-def extent_km(ring: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how far a ring (n, 2) reaches from west to east and from south to north, in kilometres."""
-    lon, lat = unwrapped(ring).T
-    middle = [(lon.min() + lon.max()) / 2, (lat.min() + lat.max()) / 2]
-    _, _, across = _GEOD.inv(lon.min(), middle[1], lon.max(), middle[1])
-    _, _, up = _GEOD.inv(middle[0], lat.min(), middle[0], lat.max())
-    return float(across) / 1000, float(up) / 1000
-
-
-def refusals(ring: NDArray[np.float64], shape: ShapeRules) -> Sequence[str]:
-    """Return what a vendor would refuse a polygon for, measured on the polygon as it is written.
-
-    Args:
-        ring: (n, 2) longitude and latitude, closed, counter-clockwise.
-        shape: The vendor's rules.
-    """
-    km2 = area_dm2(ring) / 1e8
-    wide, high = extent_km(ring)
-    vertices = len(ring) - 1
-    problems = []
-    if shape.min_km2 is not None and km2 < float(shape.min_km2):
-        problems.append(f"{km2:.6f} km² is less than the smallest order of {shape.min_km2} km²")
-    if shape.max_km2 is not None and km2 > float(shape.max_km2):
-        problems.append(f"{km2:.6f} km² is more than the largest order of {shape.max_km2} km²")
-    if shape.min_width_km is not None and min(wide, high) < float(shape.min_width_km):
-        problems.append(f"{min(wide, high):.3f} km is narrower than {shape.min_width_km} km")
-    if shape.max_width_km is not None and wide > float(shape.max_width_km):
-        problems.append(f"{wide:.3f} km from west to east is more than {shape.max_width_km} km")
-    if shape.max_height_km is not None and high > float(shape.max_height_km):
-        problems.append(f"{high:.3f} km from south to north is more than {shape.max_height_km} km")
-    if shape.max_vertices is not None and vertices > shape.max_vertices:
-        problems.append(f"{vertices} vertices are more than {shape.max_vertices}")
-    if shape.convex and not _is_convex(ring):
-        problems.append("it is not convex")
-    if shape.min_box_share is not None:
-        share = km2 / (wide * high)
-        if share < float(shape.min_box_share):
-            problems.append(f"it fills {share:.3f} of its bounding box, less than {shape.min_box_share}")
-    return problems
-
-
-def _is_convex(ring: NDArray[np.float64]) -> bool:
-    sides = np.diff(unwrapped(ring), axis=0)
-    after = np.roll(sides, -1, axis=0)
-    turns = sides[:, 0] * after[:, 1] - sides[:, 1] * after[:, 0]
-    # Written with 7 decimals, a straight line turns by a hair.
-    return bool((turns >= -np.hypot(*sides.T) * 10.0**-COORDINATE_DECIMALS * 2).all())

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from geozoom.grounds import AREA_MARGIN, Ground
 from geozoom.ordering import OrderChoice, Rings, Solver, choose_orders, most_area_dm2
-from geozoom.outlining import area_dm2, order_rings, refusals
+from geozoom.outlining import area_dm2, order_rings
 from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.refusals import refusals
 from geozoom.rules import ShapeRules
 from geozoom.tiles import Tile
 

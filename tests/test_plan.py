@@ -7,7 +7,6 @@ import sys
 import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import numpy as np
@@ -21,7 +20,7 @@ import geozoom
 from geozoom.cli import loading, main
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
-from tests.conftest import WriteRaster
+from tests.conftest import BY_AREA, WriteRaster
 
 PRICES = """
 name = "dear and small"
@@ -222,26 +221,24 @@ def test_features_go_to_stdout_unless_a_file_is_named(write_raster: WriteRaster,
     assert result.stderr == ""
 
 
-def test_a_plan_across_the_antimeridian_is_split_there(write_raster: WriteRaster, model: PatchDrop) -> None:
+def test_orders_end_at_the_antimeridian(write_raster: WriteRaster, model: PatchDrop) -> None:
     from affine import Affine
     from rasterio.warp import transform
 
     (x,), (y,) = transform("EPSG:4326", "EPSG:32601", [-180.0], [-17.0])
     path = write_raster(crs="EPSG:32601", transform=Affine(10, 0, x - 245, 0, -10, y))
-    plan = geozoom.plan([path], model=model, threshold=0.0)
+    plan = geozoom.plan([path], model=model, threshold=0.0, prices=BY_AREA)
     features = list(plan.features())
-    split = [each for each in features if each["geometry"]["type"] == "MultiPolygon"]
-    assert split
-    for feature in features:
-        geometry = shape(feature["geometry"])
+    assert {each["geometry"]["type"] for each in features} == {"Polygon"}
+    # No vendor's polygon crosses it: the column of patches that lie on both sides is left out.
+    assert 15 * 20 <= plan.candidates - len(plan) + 300 <= 322
+    orders = [shape(each["geometry"]) for each in plan.summary()["orders"]]
+    assert {np.sign(order.centroid.x) for order in orders} == {-1, 1}
+    for geometry in [shape(each["geometry"]) for each in features] + orders:
         assert geometry.is_valid
-        assert max(np.ptp(np.asarray(part.exterior.coords)[:, 0]) for part in shapes(geometry)) < 1
+        assert np.ptp(np.asarray(geometry.exterior.coords)[:, 0]) < 1
     areas = [feature["properties"]["area_km2"] for feature in features]
     assert max(areas) == pytest.approx(min(areas), rel=1e-3)
-
-
-def shapes(geometry: Any) -> list[Any]:
-    return list(getattr(geometry, "geoms", [geometry]))
 
 
 def test_the_table_shows_what_a_buyer_signs(
@@ -257,7 +254,7 @@ def test_the_table_shows_what_a_buyer_signs(
         "budget 60.00 EUR, left",
         "dear and small",
         "2026-01-31",
-        "more would",
+        "the budget lacks",
     ):
         assert words in result.stderr
     assert result.stdout == ""
