@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pyproj import Geod
 
 from geozoom.area import Area
 from geozoom.card import ModelCard
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
-from geozoom.ground import measured_gsd_m
+from geozoom.ground import gsd_spread, measured_gsd_m
 from geozoom.ordering import Lattice
 from geozoom.rules import ShapeRules
 from geozoom.scoring import Patches
@@ -29,6 +30,8 @@ AREA_MARGIN = 1e-5
 """Cells are counted as larger by this share: an order's polygon, rounded as it is written, never is."""
 _ROOM = 2.0
 """Area beside a vendor's smallest order in which it may take its shape."""
+_HAIR = 1e-4
+"""What coordinates rounded as they are written may add to the extent of a small order, as a share."""
 _TOUCHED = 1e-6
 """Share of a cell below which a patch does not cover it."""
 
@@ -49,6 +52,9 @@ class Ground:
     """(m,) flat cells that patches cover, patch by patch; those that nobody may buy left out."""
     starts: NDArray[np.int64] | None
     """(n,) where each patch's cells begin in `covered`; None if each patch is one cell."""
+    stretch: float
+    """By which factor an order may reach farther from west to east, or less far, than its cells say: lattices are
+    turned against the meridians, and cells differ in size."""
 
     def held_by(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the order that holds each patch whole, (n,), 0 for none, by the order of each flat cell."""
@@ -155,6 +161,21 @@ def _lay(
         patches=mine,
         covered=covered,
         starts=starts,
+        stretch=_stretch(tile),
+    )
+
+
+def _stretch(tile: Tile) -> float:
+    """Return the largest factor between the extent of an order in cells and on the globe."""
+    cols, rows = np.meshgrid(*(np.array([0.0, 0.5, 1.0]) * size for size in (tile.width, tile.height)))
+    here = points_to_lonlat(tile, np.stack([cols, rows], axis=-1))
+    beside = points_to_lonlat(tile, np.stack([cols + 1, rows], axis=-1))
+    azimuth, _, _ = Geod(ellps="WGS84").inv(here[..., 0], here[..., 1], beside[..., 0], beside[..., 1])
+    turn = np.radians(azimuth)
+    turned = float((np.abs(np.sin(turn)) + np.abs(np.cos(turn))).max())
+    return (
+        turned * (1 + gsd_spread(tile.path, tile.crs, tile.transform, tile.width, tile.height, TileError))
+        + _HAIR
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -102,7 +102,8 @@ def purchase(
     """
     lattices = [ground.lattice for ground in grounds]
     together = prices.billing == "union"
-    chosen_by = _by_area(prices) if together else prices
+    shape = _with_margins(prices.shape, max((ground.stretch for ground in grounds), default=1.0))
+    chosen_by = replace(_by_area(prices) if together else prices, shape=shape)
     may_spend = budget_cents
     if together and budget_cents is not None:
         may_spend = int(most_area_dm2(prices, budget_cents, _EARTH_DM2) * _CENTS_PER_DM2)
@@ -175,6 +176,23 @@ def _by_area(prices: PriceList) -> PriceList:
         source=prices.source,
         effective_date=prices.effective_date,
         trust=prices.trust,
+    )
+
+
+def _with_margins(shape: ShapeRules, stretch: float) -> ShapeRules:
+    """Return rules that an order in cells must keep for its polygon to keep the vendor's."""
+    factor = Decimal(stretch)
+
+    def less(limit: Decimal | None) -> Decimal | None:
+        return None if limit is None else limit / factor
+
+    least, share = shape.min_width_km, shape.min_box_share
+    return replace(
+        shape,
+        min_width_km=None if least is None else least * factor,
+        max_width_km=less(shape.max_width_km),
+        max_height_km=less(shape.max_height_km),
+        min_box_share=None if share is None else min(Decimal(1), share * factor**2),
     )
 
 

@@ -17,6 +17,7 @@ from pyproj import Geod
 from shapely.geometry import shape
 
 import geozoom
+from geozoom.bought import read_frame
 from geozoom.cli import loading, main
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
@@ -207,8 +208,7 @@ def test_a_plan_is_written_in_the_format_of_the_suffix(
     plan = geozoom.plan([write_raster()], model=model)
     out = tmp_path / f"orders{suffix}"
     plan.write(out)
-    read = geopandas.read_parquet if suffix == ".parquet" else geopandas.read_file
-    frame = read(out)
+    frame = read_frame(out)
     assert len(frame) == len(plan)
     assert frame.crs.to_epsg() == 4326
     assert set(frame["patch"]) == set(plan.patches.patch.tolist())
