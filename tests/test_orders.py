@@ -13,6 +13,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
