@@ -67,6 +67,10 @@ class Area:
         y = top + height * ((row + 0.5) / grid.rows)
         return np.asarray(shapely.contains_xy(on_tile, x, y))
 
+    def touches(self, tile: Tile) -> bool:
+        """Tell whether some of the area lies on a tile."""
+        return bool(shapely.intersects(self._on(tile), shapely.box(0, 0, tile.width, tile.height)))
+
     def _on(self, tile: Tile) -> BaseGeometry:
         """Return what of the area lies around a tile, in its pixels."""
         if tile.path not in self._on_tiles:

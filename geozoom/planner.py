@@ -13,6 +13,7 @@ from geozoom.area import read_area
 from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
+from geozoom.errors import VectorError
 from geozoom.grounds import Ground, lay_grounds
 from geozoom.model import PatchDrop, load_model
 from geozoom.ordering import Solver
@@ -117,6 +118,10 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     tiles, ignored = open_tiles(
         [str(entry) for entry in inputs], how.get("options") or ReadOptions(), card.lr_gsd_m, card.lr_px
     )
+    if wanted is not None and not any(wanted.touches(tile) for tile in tiles):
+        raise VectorError(
+            f"{area}: lies outside every tile; check the CRS that it says it has, or give tiles of that place"
+        )
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
     limits = how.get("limits") or SceneLimits()
     threshold = how.get("threshold", DEFAULT_THRESHOLD)

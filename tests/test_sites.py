@@ -83,7 +83,10 @@ def test_an_area_elsewhere_is_said_to_be(write_raster: WriteRaster, tmp_path: Pa
     far = write(tmp_path / "a.gpkg", [box(0, 0, 1, 1)], crs="EPSG:4326")
     result = CliRunner().invoke(main, ["plan", str(write_raster()), "--aoi", str(far)])
     assert result.exit_code == 1
-    assert "30 outside the area of interest" in result.stderr
+    assert (
+        result.stderr
+        == f"Error: {far}: lies outside every tile; check the CRS that it says it has, or give tiles of that place\n"
+    )
     assert "see that the area or the sites lie on the tiles" in result.stderr
 
 
