@@ -24,7 +24,7 @@ from geozoom.footprints import points_to_lonlat
 from geozoom.ordering import Rings
 from geozoom.outlining import area_dm2, order_rings
 from geozoom.planner import Candidates, prepare
-from geozoom.prices import Tier, Uplift
+from geozoom.rates import Tier, Uplift
 from geozoom.rules import ShapeRules
 from tests.conftest import BY_AREA, WriteRaster, small_model
 
