@@ -21,6 +21,7 @@ from geozoom.ordering.fast import Draft, drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
 from geozoom.ordering.regions import Regions
+from geozoom.ordering.rest import covering, spend_rest
 from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
 from geozoom.ordering.wanted import all_wanted, left_out
@@ -138,7 +139,7 @@ def _chosen(
         draft = Draft(regions=regions)
         everything = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
         choice = _choice(draft, prices, bound=everything, budget_cents=draft.cost(prices))
-        return replace(choice, left_out=sum(map(left_out, regions)))
+        return replace(choice, left_out=sum(left_out(each, each.lattice.value > 0) for each in regions))
     if solver == "exact":
         orders = solve_exactly(lattices, limits, prices, budget_cents)
         draft = _draft_of(lattices, limits, orders)
@@ -150,6 +151,12 @@ def _chosen(
         for draft in drafts(lattices, prices, budget_cents):
             if best is None or draft.value > best.value:
                 best = draft
+        if best is not None:
+            spend_rest(best, prices, budget_cents)
+        cover = covering(lattices, limits, prices, budget_cents)
+        if cover is not None and (best is None or cover.value > best.value):
+            spend_rest(cover, prices, budget_cents)
+            best = cover
     if best is None:
         best = _draft_of(lattices, limits, [])
     return _choice(best, prices, bound=bound, budget_cents=budget_cents)

@@ -16,6 +16,7 @@ from geozoom.ordering.bounds import most_area_dm2
 from geozoom.ordering.covering import coarse
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.mending import mend
+from geozoom.ordering.merging import merge
 from geozoom.ordering.packing import in_blocks, pack
 from geozoom.ordering.rectangles import pack_rectangles
 from geozoom.ordering.refining import refine, settle
@@ -37,6 +38,10 @@ _EASING = (1.2, 0.9, 0.6, 0.3, 0.0, 0.0)
 _SPARE = 1.3
 """Orders are packed for this many budgets: the best are kept, and what is next is known."""
 _ROUNDS = 8
+_LARGE = 200
+"""Blocks of an order from which it is large."""
+_FEW = 200
+"""Orders, about, that count as few."""
 
 Integers = NDArray[np.int64]
 
@@ -57,6 +62,11 @@ class Draft:
         """Return the sum of all bills in cents."""
         return sum(int(bills.sum()) for bills in self.bills(prices))
 
+    def copy(self) -> Draft:
+        """Return a plan that changes apart from this one."""
+        copies = [Regions(each.lattice, each.limits, each.labels.copy()) for each in self.regions]
+        return Draft(regions=copies, missed=self.missed)
+
     @property
     def value(self) -> float:
         """The sum of the values of all cells in orders."""
@@ -74,17 +84,25 @@ def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
     return most_area_dm2(prices, first, 10_000 * DM2_PER_KM2)
 
 
-def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) -> Iterator[Draft]:
+def drafts(
+    lattices: Sequence[Lattice], prices: PriceList, budget_cents: int, *, coarser: bool = False
+) -> Iterator[Draft]:
     """Yield plans under a budget, each made in another way.
 
     Args:
         lattices: The cells.
         prices: What an order is billed, and the polygons that the vendor takes.
         budget_cents: What may be spent.
+        coarser: Pack large orders on blocks twice as long as usual, which is many times as quick.
     """
     limits = [cell_limits(prices.shape, lattice) for lattice in lattices]
     shares = None
-    for block in _blocks(lattices, limits, prices, budget_cents):
+    for usual in _blocks(lattices, limits, prices, budget_cents):
+        cells = min(
+            (_size(pair[0], prices, pair[1]) / int(np.max(pair[1].area_dm2)))
+            for pair in zip(limits, lattices, strict=True)
+        )
+        block = 2 * usual if coarser and cells > _LARGE * usual**2 else usual
         shares = _wanted(lattices, limits, prices, budget_cents) if shares is None else shares
         draft = Draft(
             regions=[
@@ -92,8 +110,7 @@ def drafts(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int) ->
                 for lattice, limit, wanted in zip(lattices, limits, shares, strict=True)
             ]
         )
-        _improve(draft, limits, prices, budget_cents)
-        yield draft
+        yield from _improved(draft, limits, prices, budget_cents)
 
 
 def _size(limit: CellLimits, prices: PriceList, lattice: Lattice) -> int:
@@ -191,25 +208,43 @@ def _packed(lattice: Lattice, limit: CellLimits, prices: PriceList, wanted_dm2: 
     return Regions(lattice, limit, np.pad(labels, 1))
 
 
-def _improve(draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int) -> None:
-    """Keep what the budget pays for, refine it, and spend what is left."""
+def _improved(
+    draft: Draft, limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
+) -> Iterator[Draft]:
+    """Keep what the budget pays for, refine it, and spend what is left; yield the plans that come of it."""
     sizes = [
         _size(limit, prices, regions.lattice) for limit, regions in zip(limits, draft.regions, strict=True)
     ]
-    growing = all(limit.plain for limit in limits)
     _mend(draft)
     price = _afford(draft, prices, budget_cents)
-    if not growing:
+    if not all(limit.plain for limit in limits):
+        yield draft
         return
     cells = sum(int(np.count_nonzero(regions.labels)) for regions in draft.regions)
     sweeps = int(np.clip(_SWEEPS * (_SWEPT / max(1, cells)) ** 0.5, _FEWEST_SWEEPS, _SWEEPS))
     for regions, size in zip(draft.regions, sizes, strict=True):
         refine(regions, free_dm2=size, price=price * _marginal(prices, size), sweeps=sweeps)
+    first = int(prices.bills_cents(np.array([min(sizes)]))[0])
+    if budget_cents < _FEW * first:
+        # A few cents above the minimum cost a whole order where there are few.
+        trimmed = draft.copy()
+        for regions, size in zip(trimmed.regions, sizes, strict=True):
+            # Above what any cell is worth, yet near enough that gains still tell cells apart.
+            dearest = 2 * float(regions.lattice.value.max(initial=0)) / int(np.min(regions.lattice.area_dm2))
+            settle(regions, free_dm2=size, price=dearest)
+        yield _finished(trimmed, sizes, prices, budget_cents)
+    yield _finished(draft, sizes, prices, budget_cents)
+
+
+def _finished(draft: Draft, sizes: Sequence[int], prices: PriceList, budget_cents: int) -> Draft:
+    """Keep what the budget pays for and spend what is left on cells beside it."""
     _mend(draft)
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
+        merge(regions, prices)
     _spend(draft, prices, budget_cents)
+    return draft
 
 
 def _marginal(prices: PriceList, size: int) -> float:

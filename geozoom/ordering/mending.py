@@ -24,11 +24,19 @@ def mend(regions: Regions) -> None:
     """Let every order that is less than the vendor takes grow until it is taken, where there is room.
 
     Args:
-        regions: The orders of a lattice, changed in place; those without room stay as they are.
+        regions: The orders of a lattice, changed in place; of those in each other's way some are dropped.
     """
     limits = regions.limits
     if not limits.rectangles:
         _fill_up(regions)
+        while (small := regions.area[1:] < limits.least_dm2).sum() > 1:
+            # They are in each other's way: half of them make room, those that are worth least.
+            kept = ~small
+            stuck = np.flatnonzero(small)
+            stuck = stuck[np.argsort(-regions.value[1:][stuck], kind="stable")]
+            kept[stuck[: len(stuck) // 2]] = True
+            regions.keep(kept)
+            _fill_up(regions)
     refused = np.flatnonzero(regions.refused()) + 1
     if not len(refused):
         return
@@ -97,8 +105,12 @@ def _places(regions: Regions, label: int, box: Window, tall: int, wide: int) -> 
     labels = regions.inner[around]
     taken = ((labels != 0) & (labels != label)) | regions.lattice.barred[around]
     value = np.where(taken, 0, regions.lattice.value[around])
-    blocked, worth = _sums(taken, tall, wide), _sums(value, tall, wide)
-    ranked = np.lexsort((-worth.ravel(), np.rint(blocked).ravel()))[:_PLACES]
+    blocked, worth = np.rint(_sums(taken, tall, wide)).ravel(), _sums(value, tall, wide)
+    limits = regions.limits
+    cell = float(np.mean(regions.lattice.area_dm2))
+    ranked = np.lexsort((-worth.ravel(), blocked))[:_PLACES]
+    needed = 0 if not limits.rectangles else tall * wide
+    ranked = ranked[tall * wide - blocked[ranked] >= max(needed, (limits.least_dm2 - 1) / cell * 0.99)]
     down, across = np.divmod(ranked, worth.shape[1])
     return [
         np.s_[tops[row] : tops[row] + tall, lefts[col] : lefts[col] + wide]

@@ -11,6 +11,7 @@ from geozoom.ordering.regions import Regions
 
 _CROWD = 2.0
 """How fast the price of a corner follows the share of the corners that an order uses."""
+_TRIMMING = 40
 _SETTLING = 6
 """Sweeps at most that trim and that fill up."""
 _FULL = 0.97
@@ -37,7 +38,9 @@ def refine(regions: Regions, *, free_dm2: int, price: float, sweeps: int) -> Non
     for sweep in range(sweeps):
         priced = corner if corner.any() else None
         regions.add(threshold, most - regions.area, corner=priced)
-        regions.drop(threshold, regions.area, corner=priced)
+        # Below its smallest area the vendor would refuse an order.
+        spare = np.maximum(0, regions.area - regions.limits.least_dm2)
+        regions.drop(threshold, spare, corner=priced)
         crowded = regions.corners / (regions.limits.most_corners * _FULL) - 1
         corner = np.clip(corner + _CROWD * usual * np.clip(crowded, -0.2, 0.2), 0, usual)
         excess = (regions.area - free) / max(free, 1)
@@ -51,8 +54,12 @@ def settle(regions: Regions, *, free_dm2: int, price: float) -> None:
     """Trim what is beyond the free area and not worth its price, then fill up to it."""
     free = min(free_dm2, regions.limits.most_dm2)
     every = np.full(regions.count + 1, price)
-    for _ in range(_SETTLING):
-        if not regions.drop(every, np.maximum(0, regions.area - free)):
+    # A part of a cell beyond what is free is billed, too: the last cell goes if what stays is enough.
+    cell = int(np.max(regions.lattice.area_dm2))
+    down_to = max(free - cell + 1, regions.limits.least_dm2)
+    for _ in range(_TRIMMING):
+        above = regions.area > free
+        if not regions.drop(every, np.where(above, np.maximum(0, regions.area - down_to), 0)):
             break
     nothing = np.zeros(regions.count + 1)
     for _ in range(_SETTLING):

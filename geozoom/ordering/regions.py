@@ -143,10 +143,11 @@ class Regions:
                 good = good[gain[good] > 0]
             inside = self._reachable(cells[good], own[good])
             good, code = good[inside], code[inside]
-            joins = _within(own[good], gain[good], area[good], slack)
-            joins &= _within(
+            joins = _within(
                 own[good], gain[good], CORNERS_ADDED[code], self.limits.most_corners - self.corners
             )
+            good, code = good[joins], code[joins]
+            joins = _within(own[good], gain[good], area[good], slack)
             good, code = good[joins], code[joins]
             if most is not None and len(good):
                 best = np.argsort(-gain[good] / area[good], kind="stable")
@@ -183,10 +184,12 @@ class Regions:
                 gain[good] += corner[own[good]] * CORNERS_ADDED[code]
                 code = code[gain[good] > 0]
                 good = good[gain[good] > 0]
-            goes = _within(own[good], gain[good] / area[good], area[good], slack)
-            goes &= _within(
+            # Corners first: moves that they forbid must not use up the area.
+            goes = _within(
                 own[good], gain[good], -CORNERS_ADDED[code], self.limits.most_corners - self.corners
             )
+            good, code = good[goes], code[goes]
+            goes = _within(own[good], gain[good] / area[good], area[good], slack)
             good, code = good[goes], code[goes]
             flat[cells[good]] = 0
             self._count(own[good], -area[good], -value[good], -CORNERS_ADDED[code])

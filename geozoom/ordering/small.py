@@ -23,7 +23,8 @@ MOST_CELLS = 64
 MOST_CELLS_OF_ONE = 144
 """The same where the budget pays for one order only."""
 _BEAM = 8
-"""Candidates that are kept of each seed and size."""
+"""Candidates that are kept of each seed and size; and where closed cells are in the way, which takes more."""
+_BEAM_BETWEEN_CLOSED = 24
 _AHEAD = 0.5
 """Weight of the best cell beside a candidate when candidates of one size are ranked."""
 
@@ -121,11 +122,12 @@ def _beams(
     ):
         largest += 1
     seen: set[int] = set()
+    beam = _BEAM if lattice.closed is None else _BEAM_BETWEEN_CLOSED
     for seed in places:
         level = {1 << seed: (values[seed], 4)}
         for _ in range(largest):
             seen.update(level)
-            level = _wider(level, step, inside, values)
+            level = _wider(level, step, inside, values, beam)
     for region in seen:
         at = list(_bits(region))
         if _taken(region, at, step, areas, limits):
@@ -133,7 +135,7 @@ def _beams(
 
 
 def _wider(
-    level: dict[int, tuple[float, int]], step: int, inside: int, values: dict[int, float]
+    level: dict[int, tuple[float, int]], step: int, inside: int, values: dict[int, float], beam: int
 ) -> dict[int, tuple[float, int]]:
     """Return the best regions that are larger by one cell, with their values and corners."""
     found: dict[int, tuple[float, float, int]] = {}
@@ -162,7 +164,7 @@ def _wider(
                     default=0.0,
                 )
                 found[grown] = (value + gain + _AHEAD * max(ahead, onward), value + gain, corners + more)
-    ranked = sorted(found.items(), key=lambda item: -item[1][0])[:_BEAM]
+    ranked = sorted(found.items(), key=lambda item: -item[1][0])[:beam]
     return {region: (value, corners) for region, (_, value, corners) in ranked}
 
 

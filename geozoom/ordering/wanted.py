@@ -14,11 +14,17 @@ from geozoom.ordering.shapes import CellLimits
 from geozoom.ordering.tiling import Tiling
 from geozoom.prices import PriceList
 
-_BRIDGES = (0, 1, 2, 3, 5, 8)
-"""Half widths in cells of the gaps that are bridged; the cheapest is kept."""
+_BRIDGES = (0, 1, 2, 3, 5, 8, 13, 21)
+"""Half widths in cells of the gaps that are bridged, up to the side that a minimum pays for."""
 
 
-def all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList, free_dm2: int) -> Regions:
+def all_wanted(
+    lattice: Lattice,
+    limits: CellLimits,
+    prices: PriceList,
+    free_dm2: int,
+    wanted: Mask | None = None,
+) -> Regions:
     """Return orders that hold all cells that are worth something, as far as that is possible.
 
     Args:
@@ -26,33 +32,35 @@ def all_wanted(lattice: Lattice, limits: CellLimits, prices: PriceList, free_dm2
         limits: The vendor's rules in cells.
         prices: What an order is billed.
         free_dm2: Area that is billed no more than the smallest order.
+        wanted: (rows, cols) the cells wanted, if not all that are worth something.
     """
+    if wanted is None:
+        wanted = lattice.value > 0
     rows, cols = lattice.shape
     best: tuple[tuple[int, int], Regions] | None = None
-    for reach in (0,) if limits.rectangles else _BRIDGES:
+    side = (max(free_dm2, limits.least_dm2) / float(np.mean(lattice.area_dm2))) ** 0.5 if rows * cols else 0
+    for reach in (
+        (0,) if limits.rectangles else (*_BRIDGES[:6], *(each for each in _BRIDGES[6:] if each < side))
+    ):
         regions = Regions(lattice, limits, np.zeros((rows + 2, cols + 2), dtype=np.int32))
-        _include(regions, prices, free_dm2, _bridged(lattice, reach))
+        _include(regions, prices, free_dm2, _bridged(lattice, wanted, reach))
         before = 0
-        while (missing := left_out(regions)) and missing != before:
+        while (missing := left_out(regions, wanted)) and missing != before:
             before = missing
             _join(regions)
-            _include(regions, prices, free_dm2, _missing(regions))
+            _include(regions, prices, free_dm2, wanted & (regions.inner == 0))
         merge(regions, prices)
         _trim(regions, free_dm2)
-        rank = left_out(regions), int(prices.bills_cents(regions.area[1:]).sum())
+        rank = left_out(regions, wanted), int(prices.bills_cents(regions.area[1:]).sum())
         if best is None or rank < best[0]:
             best = rank, regions
     assert best is not None
     return best[1]
 
 
-def left_out(regions: Regions) -> int:
-    """Return the number of cells that are worth something and in no order."""
-    return int(np.count_nonzero(_missing(regions)))
-
-
-def _missing(regions: Regions) -> Mask:
-    return np.asarray((regions.lattice.value > 0) & (regions.inner == 0))
+def left_out(regions: Regions, wanted: Mask) -> int:
+    """Return the number of cells wanted that are in no order."""
+    return int(np.count_nonzero(wanted & (regions.inner == 0)))
 
 
 def _include(regions: Regions, prices: PriceList, free_dm2: int, mask: Mask) -> None:
@@ -70,9 +78,8 @@ def _include(regions: Regions, prices: PriceList, free_dm2: int, mask: Mask) -> 
     regions.keep(~regions.refused())
 
 
-def _bridged(lattice: Lattice, reach: int) -> Mask:
+def _bridged(lattice: Lattice, wanted: Mask, reach: int) -> Mask:
     """Return the cells wanted and those of the gaps between them that are at most twice the reach wide."""
-    wanted = lattice.value > 0
     if not reach:
         return wanted
     square = np.ones((2 * reach + 1, 2 * reach + 1), dtype=bool)
