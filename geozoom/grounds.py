@@ -26,8 +26,9 @@ from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
 
-AREA_MARGIN = 1e-5
-"""Cells are counted as larger by this share: an order's polygon, rounded as it is written, never is."""
+AREA_MARGIN = 5e-5
+"""Cells are counted as larger by this share, which is more than an order's polygon gains by being written to a
+millimetre."""
 _ROOM = 2.0
 """Area beside a vendor's smallest order in which it may take its shape."""
 _HAIR = 1e-4

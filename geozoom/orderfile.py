@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from geozoom.errors import OrdersError, first_line
-from geozoom.features import COORDINATE_DECIMALS, GEOJSON_SUFFIXES
+from geozoom.features import GEOJSON_SUFFIXES, ORDER_DECIMALS
 from geozoom.figures import CENT
 
 _FORMAT = 2
@@ -197,7 +197,7 @@ def _ring(path: Path, number: int, geometry: BaseGeometry | None) -> NDArray[np.
         raise OrdersError(
             f"{path}: order {number} is not one polygon without holes ({kind}), as plans hold them; plan again"
         )
-    ring: NDArray[np.float64] = shapely.get_coordinates(geometry.exterior).round(COORDINATE_DECIMALS)
+    ring: NDArray[np.float64] = shapely.get_coordinates(geometry.exterior).round(ORDER_DECIMALS)
     if not (np.isfinite(ring).all() and (np.abs(ring) <= (180, 90)).all()):
         raise OrdersError(f"{path}: order {number} does not lie in longitude and latitude; plan again")
     # A ring across the antimeridian leaps there, and which way it turns is told by its parts only.

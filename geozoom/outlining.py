@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Geod
 
-from geozoom.features import COORDINATE_DECIMALS
+from geozoom.features import ORDER_DECIMALS
 from geozoom.footprints import points_to_lonlat
 from geozoom.grounds import Ground
 from geozoom.ordering import Rings
@@ -36,7 +36,7 @@ def order_rings(tile: Tile, ground: Ground, rings: Rings, shape: ShapeRules) -> 
     if not outlines:
         return []
     points = ground.cells.corners_px(np.concatenate(outlines))
-    lonlat = points_to_lonlat(tile, points).round(COORDINATE_DECIMALS)
+    lonlat = points_to_lonlat(tile, points).round(ORDER_DECIMALS)
     ends = np.cumsum([len(outline) for outline in outlines])
     found = []
     for ring in np.split(lonlat, ends[:-1]):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geozoom.figures import DM2
 from geozoom.grounds import AREA_MARGIN, Ground
-from geozoom.ordering import OrderChoice, Rings, Solver, choose_orders, most_area_dm2
+from geozoom.ordering import OrderChoice, Rings, Solver, adjusted, choose_orders, most_area_dm2
 from geozoom.outlining import area_dm2, order_rings
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.refusals import refusals
@@ -20,6 +21,8 @@ from geozoom.tiles import Tile
 
 _TRIES = 4
 """Choices made for a little less each, if the bill for the polygons is above the budget after all."""
+_SPARE_VERTICES = 10
+"""Vertices that orders leave, for cells that go or join once their polygons are measured: each takes up to two."""
 _FLAT_RATE = Decimal(50_000)
 """Rate per km² at which orders that are billed together are chosen by area alone."""
 _CENTS_PER_DM2 = 100 * float(_FLAT_RATE) / DM2_PER_KM2
@@ -109,7 +112,7 @@ def purchase(
         may_spend = int(most_area_dm2(prices, budget_cents, _EARTH_DM2) * _CENTS_PER_DM2)
     for _ in range(_TRIES):
         choice = choose_orders(lattices, chosen_by, may_spend, solver=solver)
-        drafts = _drafts(tiles, grounds, values, choice, prices.shape)
+        drafts = _measured(tiles, grounds, values, choice, chosen_by, prices.shape)
         areas = [draft.area_dm2 for draft in drafts]
         if budget_cents is None or may_spend is None:
             break
@@ -153,6 +156,8 @@ def purchase(
 class _Draft:
     """An order that has no bill yet."""
 
+    index: int
+    """Its place in the choice."""
     tile: str
     ring: NDArray[np.float64]
     area_dm2: int
@@ -186,14 +191,51 @@ def _with_margins(shape: ShapeRules, stretch: float) -> ShapeRules:
     def less(limit: Decimal | None) -> Decimal | None:
         return None if limit is None else limit / factor
 
-    least, share = shape.min_width_km, shape.min_box_share
+    least, share, smallest = shape.min_width_km, shape.min_box_share, shape.min_km2
+    corners = shape.max_vertices
     return replace(
         shape,
+        max_vertices=None if corners is None else corners - min(_SPARE_VERTICES, corners // 10),
+        # Cells are counted as larger than they are, and polygons may lose what they may gain.
+        min_km2=None
+        if smallest is None
+        else (smallest * (1 + 2 * Decimal(AREA_MARGIN))).quantize(DM2, ROUND_UP),
         min_width_km=None if least is None else least * factor,
         max_width_km=less(shape.max_width_km),
         max_height_km=less(shape.max_height_km),
         min_box_share=None if share is None else min(Decimal(1), share * factor**2),
     )
+
+
+def _measured(
+    tiles: Sequence[Tile],
+    grounds: Sequence[Ground],
+    values: NDArray[np.floating],
+    choice: OrderChoice,
+    prices: PriceList,
+    shape: ShapeRules,
+) -> list[_Draft]:
+    """Return the orders that hold patches, adjusted where a polygon's bill or area is not what its cells said.
+
+    A long side along a parallel bends away from its cells, and the vendor measures the polygon.
+    """
+    for _ in range(_TRIES):
+        drafts = _drafts(tiles, grounds, values, choice, shape)
+        areas = np.array([draft.area_dm2 for draft in drafts], dtype=np.int64)
+        planned = np.array([choice.area_dm2[draft.index] for draft in drafts], dtype=np.int64)
+        beyond = prices.bills_cents(areas) > prices.bills_cents(planned)
+        short = areas < int((shape.min_km2 or 0) * DM2_PER_KM2)
+        change = np.where(
+            short, int((shape.min_km2 or 0) * DM2_PER_KM2) - areas, np.minimum(planned - areas, -1)
+        )
+        wrong = {drafts[at].index: int(change[at]) for at in np.flatnonzero(beyond | short).tolist()}
+        if not wrong:
+            break
+        before = choice.area_dm2
+        choice = adjusted(choice, [ground.lattice for ground in grounds], replace(prices, shape=shape), wrong)
+        if (choice.area_dm2 == before).all():
+            break
+    return [draft for draft in drafts if not draft.violations]
 
 
 def _drafts(
@@ -205,8 +247,8 @@ def _drafts(
 ) -> list[_Draft]:
     """Return the orders that hold patches; one that only holds parts of some is not worth its bill."""
     drafts = []
-    for index, ground in enumerate(grounds):
-        mine = np.flatnonzero(choice.lattice == index)
+    for which, ground in enumerate(grounds):
+        mine = np.flatnonzero(choice.lattice == which)
         if not len(mine):
             continue
         # Orders come lattice by lattice.
@@ -223,11 +265,13 @@ def _drafts(
         ends = np.cumsum(counts)
         tile = tiles[ground.tile]
         rings = order_rings(tile, ground, _part(choice.rings, first, last), shape)
-        for ring, start, end in zip(rings, (ends - counts).tolist(), ends.tolist(), strict=True):
+        spans = zip(range(first, last), (ends - counts).tolist(), ends.tolist(), strict=True)
+        for ring, (index, start, end) in zip(rings, spans, strict=True):
             rows = ground.patches[bought[start:end]]
             if len(rows):
                 drafts.append(
                     _Draft(
+                        index=index,
                         tile=tile.name,
                         ring=ring,
                         area_dm2=area_dm2(ring),

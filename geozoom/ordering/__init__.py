@@ -1,5 +1,6 @@
 """Orders as regions of cells: which of them a vendor takes, and the best choice under a budget. Pure."""
 
+from geozoom.ordering.adjusting import adjusted
 from geozoom.ordering.bounds import most_area_dm2
 from geozoom.ordering.choice import OrderChoice, Solver, choose_orders
 from geozoom.ordering.lattice import Lattice
@@ -11,6 +12,7 @@ __all__ = [
     "OrderChoice",
     "Rings",
     "Solver",
+    "adjusted",
     "cell_limits",
     "choose_orders",
     "most_area_dm2",

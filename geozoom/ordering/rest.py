@@ -13,7 +13,7 @@ from geozoom.ordering.fast import Draft, drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
-from geozoom.ordering.wanted import all_wanted
+from geozoom.ordering.wanted import BRIDGES, all_wanted
 from geozoom.prices import PriceList
 
 _TIMES = 2
@@ -26,6 +26,8 @@ _COVERED_CELLS = 200_000
 _RICH = 0.2
 """Share of the bill for all cells wanted from which a budget is rich."""
 _BISECTIONS = 6
+_BRIDGE = (5,)
+"""Gaps that are bridged while the ground is sought that the budget pays for; all widths would take minutes."""
 
 
 def spend_rest(draft: Draft, prices: PriceList, budget_cents: int) -> None:
@@ -84,15 +86,15 @@ def covering(
     frees = [free_area_dm2(prices, limit.least_dm2) for limit in limits]
     wealth = [_wealth(lattice, free) for lattice, free in zip(lattices, frees, strict=True)]
 
-    def on_ground_above(level: float) -> Draft:
+    def on_ground_above(level: float, bridges: tuple[int, ...]) -> Draft:
         return Draft(
             regions=[
-                all_wanted(lattice, limit, prices, free, (lattice.value > 0) & (rich >= level))
+                all_wanted(lattice, limit, prices, free, (lattice.value > 0) & (rich >= level), bridges)
                 for lattice, limit, free, rich in zip(lattices, limits, frees, wealth, strict=True)
             ]
         )
 
-    best = on_ground_above(0.0)
+    best = on_ground_above(0.0, BRIDGES)
     if best.cost(prices) <= budget_cents:
         return best
     found = None
@@ -103,7 +105,7 @@ def covering(
     low, high = 0, len(levels) - 1
     for _ in range(_BISECTIONS):
         middle = (low + high + 1) // 2
-        draft = on_ground_above(float(levels[middle]))
+        draft = on_ground_above(float(levels[middle]), _BRIDGE)
         if draft.cost(prices) > budget_cents:
             low = middle
             continue

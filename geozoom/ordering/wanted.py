@@ -14,7 +14,7 @@ from geozoom.ordering.shapes import CellLimits
 from geozoom.ordering.tiling import Tiling
 from geozoom.prices import PriceList
 
-_BRIDGES = (0, 1, 2, 3, 5, 8, 13, 21)
+BRIDGES = (0, 1, 2, 3, 5, 8, 13, 21)
 """Half widths in cells of the gaps that are bridged, up to the side that a minimum pays for."""
 
 
@@ -24,6 +24,7 @@ def all_wanted(
     prices: PriceList,
     free_dm2: int,
     wanted: Mask | None = None,
+    bridges: tuple[int, ...] = BRIDGES,
 ) -> Regions:
     """Return orders that hold all cells that are worth something, as far as that is possible.
 
@@ -33,15 +34,15 @@ def all_wanted(
         prices: What an order is billed.
         free_dm2: Area that is billed no more than the smallest order.
         wanted: (rows, cols) the cells wanted, if not all that are worth something.
+        bridges: Half widths in cells of the gaps that are bridged, by turns; those beyond the side that a
+            minimum pays for are left out.
     """
     if wanted is None:
         wanted = lattice.value > 0
     rows, cols = lattice.shape
     best: tuple[tuple[int, int], Regions] | None = None
     side = (max(free_dm2, limits.least_dm2) / float(np.mean(lattice.area_dm2))) ** 0.5 if rows * cols else 0
-    for reach in (
-        (0,) if limits.rectangles else (*_BRIDGES[:6], *(each for each in _BRIDGES[6:] if each < side))
-    ):
+    for reach in (0,) if limits.rectangles else (each for each in bridges if each < max(side, BRIDGES[6])):
         regions = Regions(lattice, limits, np.zeros((rows + 2, cols + 2), dtype=np.int32))
         _include(regions, prices, free_dm2, _bridged(lattice, wanted, reach))
         before = 0
