@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,10 @@ from geozoom.ordering.wanted import all_wanted, left_out
 from geozoom.prices import DM2_PER_KM2, PriceList
 
 Solver = Literal["fast", "exact"]
+_FEW_CELLS = 200_000
+"""Cells up to which the money that is left is spent for every plan that is tried, and not only for the best."""
+_ENOUGH = 1e-4
+"""Share of its bound that a plan may miss, and no other is tried."""
 _PATIENCE_S = 20.0
 """Seconds that the packing of a small case may take before the way of large ones is taken."""
 
@@ -148,15 +153,17 @@ def _chosen(
     bound = upper_bound(lattices, prices, budget_cents, most)
     best = _small(lattices, limits, prices, budget_cents)
     if best is None:
-        for draft in drafts(lattices, prices, budget_cents):
+        few = sum(lattice.value.size for lattice in lattices) <= _FEW_CELLS
+        covers = covering(lattices, limits, prices, budget_cents)
+        for draft in chain(covers, drafts(lattices, prices, budget_cents)):
+            if few:
+                spend_rest(draft, prices, budget_cents)
             if best is None or draft.value > best.value:
                 best = draft
-        if best is not None:
+            if best.value >= (1 - _ENOUGH) * bound:
+                break
+        if best is not None and not few:
             spend_rest(best, prices, budget_cents)
-        cover = covering(lattices, limits, prices, budget_cents)
-        if cover is not None and (best is None or cover.value > best.value):
-            spend_rest(cover, prices, budget_cents)
-            best = cover
     if best is None:
         best = _draft_of(lattices, limits, [])
     return _choice(best, prices, bound=bound, budget_cents=budget_cents)

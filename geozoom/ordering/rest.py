@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -66,8 +66,8 @@ def _rest(regions: Regions) -> Lattice:
 
 def covering(
     lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
-) -> Draft | None:
-    """Return orders that hold all cells wanted, or those on ground so rich that the budget pays for them.
+) -> Iterator[Draft]:
+    """Yield orders that hold all cells wanted, or those on ground so rich that the budget pays for them.
 
     Args:
         lattices: The cells.
@@ -75,14 +75,13 @@ def covering(
         prices: What an order is billed, and the polygons that the vendor takes.
         budget_cents: What may be spent.
 
-    Returns:
-        A plan within the budget, or None if there are too many cells, or too many of them are wanted for it.
+    Nothing is yielded if there are too many cells, or too many of them are wanted for the budget.
     """
     if sum(lattice.value.size for lattice in lattices) > _COVERED_CELLS:
-        return None
+        return
     wanted = sum(int(lattice.areas[lattice.value > 0].sum()) for lattice in lattices)
     if not wanted or budget_cents < _RICH * int(prices.bills_cents(np.array([wanted]))[0]):
-        return None
+        return
     frees = [free_area_dm2(prices, limit.least_dm2) for limit in limits]
     wealth = [_wealth(lattice, free) for lattice, free in zip(lattices, frees, strict=True)]
 
@@ -96,7 +95,8 @@ def covering(
 
     best = on_ground_above(0.0, BRIDGES)
     if best.cost(prices) <= budget_cents:
-        return best
+        yield best
+        return
     found = None
     # Levels by their share of all cells wanted, as wealth is spread unevenly.
     levels = np.sort(
@@ -112,7 +112,8 @@ def covering(
         high = middle
         if found is None or draft.value > found.value:
             found = draft
-    return found
+    if found is not None:
+        yield found
 
 
 def _wealth(lattice: Lattice, free_dm2: int) -> NDArray[np.float32]:
