@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import loading, options, planning
+from geozoom.cli import loading, options, planning, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,11 +29,13 @@ SHOWN_ORDERS = 20
     help="What may be spent, in the price list's currency. Several, as in 1000,5000, make a plan each, in a file "
     "named after its budget.",
 )
+@reporting.report_option
 @options.output_option
 @planning.planning_options
 @options.human_options
 def command(
     budgets: tuple[Budget, ...] | None,
+    report: Path | None,
     output: Path,
     overwrite: bool,
     quiet: bool,
@@ -53,13 +55,24 @@ def command(
         outputs = [output if len(wanted) == 1 else _named_after(output, budget) for budget in wanted]
         for path in outputs:
             options.check_features_output(path, overwrite=overwrite)
+        pages = [
+            report if report is None or len(wanted) == 1 else _named_after(report, budget)
+            for budget in wanted
+        ]
+        for page in pages:
+            if page is not None:
+                reporting.check(page, overwrite=overwrite)
         console = options.stderr_console(quiet)
         import geozoom.planner  # noqa: F401
+        from geozoom.curve import trace
     candidates = planning.find_candidates(given, console)
+    curve = None if report is None else trace(candidates)
     summaries = []
-    for budget, path in zip(wanted, outputs, strict=True):
+    for budget, path, page in zip(wanted, outputs, pages, strict=True):
         chosen = candidates.choose(budget)
         chosen.write(path, overwrite=overwrite)
+        if page is not None and curve is not None:
+            reporting.write(page, chosen, curve, overwrite=overwrite)
         if not quiet:
             _show(chosen, console)
         # Times are no part of the plan: the same inputs give the same file.

@@ -8,7 +8,7 @@ from html import escape
 from geozoom.page.contents import PageData
 
 _WIDTH, _HEIGHT = 640, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 20, 56
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 32, 36, 56
 _TICKS = 5
 
 
@@ -49,17 +49,15 @@ def curve_svg(data: PageData) -> str:
         words = f"budget {budget:,.2f}, bill {cost:,.2f} {data.currency}: {value:,.2f} {data.value_unit}"
         parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="4"><title>{escape(words)}</title></circle>')
     x, y = at(float(data.cost), data.value)
-    anchor, aside = ("end", -12) if x > _WIDTH / 2 else ("start", 12)
+    # A curve that rises ever more slowly leaves room below it, on the right.
+    anchor, aside = ("end", 14) if x > 0.8 * _WIDTH else ("start", 12)
     parts.append(f'<circle class="here" cx="{x}" cy="{y}" r="7"><title>this plan</title></circle>')
-    parts.append(f'<text class="here" x="{x + aside}" y="{y + 22}" text-anchor="{anchor}">this plan</text>')
+    parts.append(f'<text class="here" x="{x + aside}" y="{y + 26}" text-anchor="{anchor}">this plan</text>')
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(
         f'<text class="label" x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">bill, {escape(data.currency)}</text>'
     )
-    upright = (_HEIGHT - _BOTTOM + _TOP) / 2
-    parts.append(
-        f'<text class="label" transform="translate(16 {upright}) rotate(-90)" text-anchor="middle">benefit</text>'
-    )
+    parts.append('<text class="label" x="0" y="16">benefit</text>')
     title = f"Benefit by bill: {len(curve.cost)} plans, and this plan at {data.cost:,.2f} {data.currency}"
     return (
         f'<svg class="budget-curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'

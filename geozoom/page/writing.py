@@ -99,11 +99,20 @@ def page_html(data: PageData) -> str:
         script_hash=_hash(script),
         facts=facts,
         warnings=f'<ul class="warnings" aria-label="Before you sign">{warnings}</ul>' if warnings else "",
-        curve=curve_svg(data) or "<p>No budget curve was made.</p>",
+        curve=_curve(data),
         # Nothing in a block of JSON may look like markup to the parser of HTML.
         contents=json.dumps(_contents(data, heads), ensure_ascii=False).replace("<", "\\u003c"),
         columns=columns,
     )
+
+
+def _curve(data: PageData) -> str:
+    drawn = curve_svg(data)
+    if not drawn:
+        return '<p class="quiet">No budget curve was made.</p>'
+    unit = escape(data.value_unit)
+    dots = "Each dot is the best plan found for a budget, at its bill."
+    return f'{drawn}<p class="quiet">Benefit: {unit}. {dots}</p>'
 
 
 def _hash(text: str) -> str:

@@ -1,7 +1,8 @@
 // What is said of the patch under the pointer, of the order that it belongs to, and of the place.
 
 class Figures {
-  constructor(map, all, outlines) {
+  constructor(map, all, outlines, onRow) {
+    this.onRow = onRow;
     Object.assign(this, { map, all, outlines, tip: byId("tip"), cross: byId("cross"), point: null });
   }
 
@@ -10,16 +11,15 @@ class Figures {
     const { columns } = this.all;
     const outlined = this.outlines.at(this.map.index, px, py);
     if (this.map.canvas.dataset.drawn === "blocks") {
-      const block = this.map.ground.block(px, py);
+      const block = this.map.ground.block(this.map.ground.levelAt(this.map.scale), px, py);
       if (block) {
-        const order = outlined < 0 ? block.order : outlined;
         return {
-          order,
+          order: outlined,
           title: `Block of ${figure(block.patches)} ${block.patches === 1 ? "patch" : "patches"}`,
           pairs: [
             ["Benefit", figure(block.value, columns.value.decimals)],
             ["Cost share", `${figure(block.cost, columns.costShare.decimals)} ${contents.currency}`],
-            ...this.ofOrder(order),
+            ...(outlined < 0 ? [] : this.ofOrder(outlined)),
           ],
         };
       }
@@ -96,9 +96,10 @@ class Figures {
     byId("scale-bar").style.width = `${metres / perPixel}px`;
     byId("scale-text").textContent = metres >= 1000 ? `${figure(metres / 1000)} km` : `${figure(metres, metres < 1 ? 1 : 0)} m`;
     const blocks = this.map.canvas.dataset.drawn === "blocks";
-    const side = this.map.ground.cell * this.map.tile.pixelM;
+    const { ground, scale } = this.map;
+    const side = ground.sums(ground.levelAt(scale)).side * this.map.tile.pixelM;
     byId("drawn-as").textContent = blocks
-      ? `Shown as means of blocks of ${figure(side)} m; zoom in for single patches.`
+      ? `Too many to draw one by one: each block of ${figure(side)} m is the mean of its patches, the more solid the more of it is bought. Zoom in for single patches.`
       : contents.valueUnit;
   }
 
@@ -110,6 +111,8 @@ class Figures {
       return;
     }
     const order = contents.orders[index];
+    const toRow = element("button", "Show in the table", { type: "button", className: "plain" });
+    toRow.addEventListener("click", () => this.onRow(index));
     card.replaceChildren(
       element("p", `Order ${order.id}`, { className: "card-title" }),
       definitions([
@@ -120,6 +123,7 @@ class Figures {
         ["Area billed", `${figure(order.billedKm2, 4)} km²`],
         ["Tile", order.tile],
       ]),
+      toRow,
     );
   }
 }

@@ -1,11 +1,12 @@
 // The patches of one tile in cells, for finding them quickly and for a picture of them all.
 
 const MOST_CELLS = 1024; // along the longer side of a tile
+const BLOCK_PX = 4; // screen pixels that a block measures at least
 
 class Ground {
   // Patches `from` to `to` of all lie on `tile`.
   constructor(tile, all, from, to) {
-    Object.assign(this, { tile, all, from, to });
+    Object.assign(this, { tile, all, from, to, levels: [], pictures: [] });
     const { x, y, width, height } = all;
     let total = 0;
     this.widest = 0;
@@ -72,45 +73,63 @@ class Ground {
     return -1;
   }
 
-  // Sums over the cell at a point, or null where it holds no patch.
-  block(px, py) {
-    if (px < 0 || py < 0 || px >= this.tile.width || py >= this.tile.height) return null;
-    const cell = this.row(py) * this.across + this.column(px);
-    const [start, end] = [this.starts[cell], this.starts[cell + 1]];
-    if (start === end) return null;
-    const { value, costShare } = this.all.columns;
-    const found = { patches: end - start, value: 0, cost: 0, order: this.all.columns.order.numbers[this.ids[start]] };
-    for (let k = start; k < end; k += 1) {
-      found.value += value.numbers[this.ids[k]] * value.unit;
-      found.cost += costShare.numbers[this.ids[k]] * costShare.unit;
+  // Sums over blocks of 2^level cells a side.
+  sums(level) {
+    if (this.levels[level]) return this.levels[level];
+    const [across, down] = [Math.ceil(this.across / 2 ** level), Math.ceil(this.down / 2 ** level)];
+    const names = ["patches", "value", "cost", "covered"];
+    const found = Object.fromEntries(names.map((name) => [name, new Float64Array(across * down)]));
+    if (level === 0) {
+      const { width, height, columns } = this.all;
+      for (let cell = 0; cell < across * down; cell += 1) {
+        found.patches[cell] = this.starts[cell + 1] - this.starts[cell];
+        for (let k = this.starts[cell]; k < this.starts[cell + 1]; k += 1) {
+          const i = this.ids[k];
+          found.value[cell] += columns.value.numbers[i] * columns.value.unit;
+          found.cost[cell] += columns.costShare.numbers[i] * columns.costShare.unit;
+          found.covered[cell] += width[i] * height[i];
+        }
+      }
+    } else {
+      const finer = this.sums(level - 1);
+      finer.patches.forEach((patches, cell) => {
+        const to = (Math.floor(cell / finer.across) >> 1) * across + ((cell % finer.across) >> 1);
+        if (patches) for (const name of names) found[name][to] += finer[name][cell];
+      });
     }
-    return found;
+    this.levels[level] = Object.assign(found, { across, down, side: this.cell * 2 ** level });
+    return this.levels[level];
   }
 
-  // A picture with a pixel for each cell: the mean value of its patches, the more solid the more of it is bought.
-  blocks() {
-    if (this.picture) return this.picture;
-    const { width, height } = this.all;
-    const { value } = this.all.columns;
-    const canvas = element("canvas", "", { width: this.across, height: this.down });
+  // The level whose blocks are large enough to see at a scale.
+  levelAt(scale) {
+    const most = Math.ceil(Math.log2(Math.max(this.across, this.down)));
+    return Math.max(0, Math.min(most, Math.ceil(Math.log2(BLOCK_PX / (this.cell * scale)))));
+  }
+
+  // Sums over the block at a point, or null where it holds no patch.
+  block(level, px, py) {
+    if (px < 0 || py < 0 || px >= this.tile.width || py >= this.tile.height) return null;
+    const { across, side, patches, value, cost } = this.sums(level);
+    const at = Math.floor(py / side) * across + Math.floor(px / side);
+    return patches[at] ? { patches: patches[at], value: value[at], cost: cost[at] } : null;
+  }
+
+  // A picture with a pixel for each block: the mean value of its patches, the more solid the more of it is bought.
+  blocks(level) {
+    if (this.pictures[level]) return this.pictures[level];
+    const { across, down, patches, value, covered } = this.sums(level);
+    const canvas = element("canvas", "", { width: across, height: down });
     const pen = canvas.getContext("2d");
-    const image = pen.createImageData(this.across, this.down);
-    for (let cell = 0; cell < this.across * this.down; cell += 1) {
-      const [start, end] = [this.starts[cell], this.starts[cell + 1]];
-      if (start === end) continue;
-      let sum = 0;
-      let covered = 0;
-      for (let k = start; k < end; k += 1) {
-        const i = this.ids[k];
-        sum += value.numbers[i];
-        covered += width[i] * height[i];
-      }
-      const colour = contents.colours[colourIndex((sum * value.unit) / (end - start))];
-      image.data.set(colour, 4 * cell);
-      image.data[4 * cell + 3] = 255 * (0.35 + 0.65 * Math.min(1, covered / this.cell ** 2));
-    }
+    const image = pen.createImageData(across, down);
+    const fullest = covered.reduce((most, area) => Math.max(most, area), 0);
+    patches.forEach((count, at) => {
+      if (!count) return;
+      image.data.set(contents.colours[colourIndex(value[at] / count)], 4 * at);
+      image.data[4 * at + 3] = 255 * (0.3 + (0.7 * covered[at]) / fullest);
+    });
     pen.putImageData(image, 0, 0);
-    this.picture = canvas;
+    this.pictures[level] = canvas;
     return canvas;
   }
 }

@@ -159,10 +159,11 @@ class TileMap {
   }
 
   paintBlocks() {
-    const blocks = this.ground.blocks();
-    const { cell } = this.ground;
-    this.pen.imageSmoothingEnabled = this.scale * cell < 1.5;
-    this.pen.drawImage(blocks, 0, 0, blocks.width * cell, blocks.height * cell);
+    const level = this.ground.levelAt(this.scale);
+    const blocks = this.ground.blocks(level);
+    const { side } = this.ground.sums(level);
+    this.pen.imageSmoothingEnabled = false;
+    this.pen.drawImage(blocks, 0, 0, blocks.width * side, blocks.height * side);
   }
 
   paintPatches(left, top, right, bottom) {
@@ -187,9 +188,11 @@ class TileMap {
       pen.stroke(path);
     };
     pen.lineJoin = "round";
-    const { path } = this.outlines.onTile(this.index);
-    stroke(path, 3.5, "rgb(0 0 0 / 65%)");
-    stroke(path, 1.5, "#ffffff");
+    const { path, side } = this.outlines.onTile(this.index);
+    // Thousands of small outlines must not hide what they enclose.
+    const fine = Math.max(0.2, Math.min(1, (side * scale) / 60));
+    stroke(path, 3.5 * fine, "rgb(0 0 0 / 65%)");
+    stroke(path, 1.5 * fine, "#ffffff");
     const chosen = this.selected < 0 ? null : this.outlines.path(this.selected, this.index);
     if (chosen) {
       stroke(chosen, 7, "rgb(0 0 0 / 75%)");

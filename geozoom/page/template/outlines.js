@@ -38,13 +38,14 @@ class Outlines {
     path.closePath();
   }
 
-  // All outlines on a tile, in one path.
+  // All outlines on a tile, in one path, and their mean extent.
   onTile(tile) {
     if (!this.tiles[tile]) {
       const rings = this.rings.filter((ring) => ring.tile === tile);
       const path = new Path2D();
       for (const ring of rings) this.trace(path, ring);
-      this.tiles[tile] = { path, rings };
+      const sides = rings.reduce((sum, { box }) => sum + Math.max(box[2] - box[0], box[3] - box[1]), 0);
+      this.tiles[tile] = { path, rings, side: sides / Math.max(1, rings.length) };
     }
     return this.tiles[tile];
   }

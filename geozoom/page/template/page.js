@@ -12,7 +12,7 @@ async function begin() {
   };
   const outlines = new Outlines(columns);
   const map = new TileMap(all, outlines);
-  const figures = new Figures(map, all, outlines);
+  const figures = new Figures(map, all, outlines, (index) => table.rowOf(index).focus());
   const table = new OrderTable((index) => choose(index, { zoom: true }));
   let keyed = false; // whether the last thing said of the map came from the keyboard
 
@@ -40,7 +40,7 @@ async function begin() {
     map.show(index);
     byId("tile").value = String(index);
     const tile = contents.tiles[index];
-    byId("tile-name").textContent = `${contents.tiles.length > 1 ? "" : `${tile.name}, `}${figure(tile.patches)} patches`;
+    byId("tile-name").textContent = contents.tiles.length > 1 ? "" : tile.name;
   }
 
   map.onLook = () => {
