@@ -68,10 +68,10 @@ class TileMap {
     this.hold();
   }
 
-  // Keep the tile in view.
+  // Keep the middle of the screen on the tile: the cross there reaches every patch, and the tile stays in view.
   hold() {
     const { width, height } = this.tile;
-    const held = (at, size, room) => (size <= room ? (room - size) / 2 : Math.min(0, Math.max(room - size, at)));
+    const held = (at, size, room) => Math.min(room / 2, Math.max(room / 2 - size, at));
     this.x = held(this.x, width * this.scale, this.width);
     this.y = held(this.y, height * this.scale, this.height);
     this.draw();
@@ -88,7 +88,11 @@ class TileMap {
   zoom(factor, x = this.width / 2, y = this.height / 2) {
     cancelAnimationFrame(this.flight);
     const [px, py] = this.toTile(x, y);
-    this.scale = Math.min(LARGEST_SCALE, Math.max(this.wholeScale(), this.scale * factor));
+    if (this.scale * factor <= this.wholeScale()) {
+      this.fit();
+      return;
+    }
+    this.scale = Math.min(LARGEST_SCALE, this.scale * factor);
     this.x = x - px * this.scale;
     this.y = y - py * this.scale;
     this.hold();
@@ -191,8 +195,8 @@ class TileMap {
     const { path, side } = this.outlines.onTile(this.index);
     // Thousands of small outlines must not hide what they enclose.
     const fine = Math.max(0.2, Math.min(1, (side * scale) / 60));
-    stroke(path, 3.5 * fine, "rgb(0 0 0 / 65%)");
-    stroke(path, 1.5 * fine, "#ffffff");
+    stroke(path, 4 * fine, "rgb(0 0 0 / 65%)");
+    stroke(path, 2 * fine, "#ffffff");
     const chosen = this.selected < 0 ? null : this.outlines.path(this.selected, this.index);
     if (chosen) {
       stroke(chosen, 7, "rgb(0 0 0 / 75%)");
