@@ -4,6 +4,7 @@ const MOST_PATCHES = 50000; // drawn one by one; more of them as blocks
 const LARGEST_SCALE = 64; // screen pixels for a tile's pixel
 const STEP = 60; // screen pixels that an arrow key moves
 const MARGIN = 12; // screen pixels around a whole tile, so that outlines on its edge are seen
+const paper = matchMedia("print");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 class TileMap {
@@ -15,7 +16,6 @@ class TileMap {
     let from = 0;
     this.spans = contents.tiles.map((tile) => [from, (from += tile.patches)]);
     new ResizeObserver(() => this.resize()).observe(this.frame);
-    matchMedia("print").addEventListener("change", () => this.resize());
   }
 
   show(index) {
@@ -35,6 +35,8 @@ class TileMap {
   }
 
   resize() {
+    // Paper takes the canvas as it is: there is no frame in which to draw it again.
+    if (paper.matches) return;
     const { clientWidth: width, clientHeight: height } = this.frame;
     const dense = window.devicePixelRatio || 1;
     const middle = this.tile && this.width ? this.toTile(this.width / 2, this.height / 2) : null;

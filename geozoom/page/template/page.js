@@ -40,7 +40,7 @@ async function begin() {
     map.show(index);
     byId("tile").value = String(index);
     const tile = contents.tiles[index];
-    byId("tile-name").textContent = contents.tiles.length > 1 ? "" : tile.name;
+    byId("tile-name").textContent = tile.name;
   }
 
   map.onLook = () => {

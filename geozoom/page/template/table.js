@@ -20,10 +20,8 @@ class OrderTable {
     this.table = byId("table");
     this.head();
     this.foot();
-    byId("more-button").addEventListener("click", () => {
-      this.shown = Math.min(this.shown + ROWS, this.ranked.length);
-      this.fill();
-    });
+    byId("more-button").addEventListener("click", () => this.showRows(this.shown + ROWS));
+    addEventListener("beforeprint", () => this.showRows(Infinity)); // who signs, signs all of them
     this.table.tBodies[0].addEventListener("click", (event) => this.choose(event.target.closest("tr")));
     this.table.tBodies[0].addEventListener("keydown", (event) => this.key(event));
     this.fill();
@@ -78,6 +76,11 @@ class OrderTable {
     this.mark(this.selected);
   }
 
+  showRows(count) {
+    this.shown = Math.min(count, this.ranked.length);
+    this.fill();
+  }
+
   rowOf(index) {
     return this.table.tBodies[0].querySelector(`tr[data-order="${index}"]`);
   }
@@ -89,8 +92,7 @@ class OrderTable {
     if (index < 0) return;
     const rank = this.ranked.indexOf(index);
     if (rank >= this.shown) {
-      this.shown = Math.min(this.ranked.length, ROWS * Math.ceil((rank + 1) / ROWS));
-      this.fill();
+      this.showRows(ROWS * Math.ceil((rank + 1) / ROWS));
       return;
     }
     const row = this.rowOf(index);
