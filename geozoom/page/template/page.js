@@ -8,7 +8,7 @@ async function begin() {
     y: inPixels(columns.top),
     width: inPixels(columns.width),
     height: inPixels(columns.height),
-    colour: Uint8Array.from(columns.value.numbers, (number) => colourIndex(number * columns.value.unit)),
+    colour: converted(Uint8Array, columns.value, colourIndex),
   };
   const outlines = new Outlines(columns);
   const map = new TileMap(all, outlines);
