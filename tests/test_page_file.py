@@ -6,13 +6,14 @@ import base64
 import gzip
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ import geozoom
 from geozoom.cli import main
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
-from geozoom.orders import Plan
+from geozoom.orders import Order, Plan
 from geozoom.page import page_data, write_page
 from geozoom.page.from_plan import without_secrets
 from geozoom.page.packing import Column, decimal_column, exact_column, packed
@@ -91,6 +92,45 @@ def test_a_plans_patches_lie_on_the_page_where_the_lattice_has_them(plan: Plan) 
     assert len(plan) > 100
     assert np.abs(data.patches.box - wanted).max() < 1e-3
     assert (data.patches.value == plan.patch_value).all()
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32601", Affine(10, 0, 180_000, 0, -10, 8_110_000)),
+        ("EPSG:4326", Affine(9e-5, 0, 179.9975, 0, -9e-5, 0.001)),  # its longitudes go on beyond 180°
+        ("EPSG:32633", Affine(8, 6, 400_000, 6, -8, 5_800_000)),  # turned
+    ],
+)
+def test_patches_are_placed_on_tiles_that_are_turned_or_cross_the_antimeridian(
+    write_raster: WriteRaster, tmp_path: Path, model: PatchDrop, crs: str, transform: Affine
+) -> None:
+    write_raster(crs=crs, transform=transform)
+    plan = geozoom.plan([tmp_path / "tiles"], model=model)
+    corners = plan.card.grid.corners_px(plan.scene_row, plan.scene_col, plan.card.lr_px, plan.patch)
+    wanted = np.hstack([corners.min(axis=1), corners.max(axis=1)])
+    data = page_data(plan, curve=None, today=TODAY)
+    assert np.abs(data.patches.box - wanted).max() < 1e-3
+    (((_, ring),),) = (order.rings for order in data.orders)
+    assert ring.min() >= -1e-3
+    assert ring[:, 0].max() <= data.tiles[0].width + 1e-3
+
+
+def test_an_order_with_a_polygon_is_outlined_by_it(plan: Plan) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Shaped(Order):
+        polygon: np.ndarray[Any, Any]
+
+    order = plan.orders[0]
+    mine = plan.corners[plan._order_ids() == order.id]
+    ring = np.concatenate([mine[0], mine[0, :1]])
+    shaped = Shaped(**vars(order), polygon=ring)
+    vars(plan)["orders"] = (shaped, *plan.orders[1:])  # what a cached property found
+    data = page_data(plan, curve=None, today=TODAY)
+    ((_, outline),) = data.orders[0].rings
+    boxes = data.patches.box[data.patches.order == order.id]
+    assert outline.shape == (5, 2)
+    assert np.concatenate([outline.min(axis=0), outline.max(axis=0)]) == pytest.approx(boxes[0], abs=1e-3)
 
 
 def test_a_plans_orders_are_on_the_page_with_outlines_that_hold_their_patches(plan: Plan) -> None:

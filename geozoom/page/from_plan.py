@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
 
 from geozoom import __version__
 from geozoom.footprints import to_lonlat
 from geozoom.page.contents import PageCurve, PageData, PageOrder, PagePatches, PagePrices, PageTile
 from geozoom.report import DISPLAY
+from geozoom.vectors import PixelSpace
 
 if TYPE_CHECKING:
     from geozoom.curve import Curve
@@ -150,18 +150,11 @@ def _boxes(plan: Plan) -> NDArray[np.float64]:
     boxes = np.empty((len(plan), 4))
     for index, tile in enumerate(plan.tiles):
         mine = np.flatnonzero(plan.tile == index)
+        space = PixelSpace(tile)
         # Opposite corners stay opposite whichever way the ring runs.
-        one, other = (_to_pixels(tile, plan.corners[mine, corner]) for corner in (0, 2))
+        one, other = (space.points(plan.corners[mine, corner]) for corner in (0, 2))
         boxes[mine] = np.hstack([np.minimum(one, other), np.maximum(one, other)])
     return boxes
-
-
-def _to_pixels(tile: Tile, lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return pixels (n, 2) of a tile's grid of longitudes and latitudes (n, 2)."""
-    to_tile = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
-    a, b, c, d, e, f = (~tile.transform)[:6]
-    x, y = to_tile.transform(lonlat[:, 0], lonlat[:, 1])
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
 
 def _order(order: Order, plan: Plan, mine: NDArray[np.int64], box: NDArray[np.float64]) -> PageOrder:
@@ -175,7 +168,7 @@ def _order(order: Order, plan: Plan, mine: NDArray[np.int64], box: NDArray[np.fl
             (left, top), (right, bottom) = on[:, :2].min(axis=0), on[:, 2:].max(axis=0)
             ring = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
         else:
-            ring = _to_pixels(plan.tiles[index], np.asarray(polygon))
+            ring = PixelSpace(plan.tiles[index]).points(np.asarray(polygon))
         rings.append((index, ring))
     return PageOrder(
         id=order.id,

@@ -60,7 +60,7 @@ class OrderTable {
   fill() {
     const rows = this.ranked.slice(0, this.shown).map((index) => {
       const order = contents.orders[index];
-      const row = element("tr", "", { tabIndex: 0 });
+      const row = element("tr", "", { tabIndex: -1 });
       row.dataset.order = index;
       COLUMNS.forEach((column, at) => {
         const cell = element(at ? "td" : "th", column.text(order), { className: column.words ? "" : "number" });
@@ -70,6 +70,7 @@ class OrderTable {
       return row;
     });
     this.table.tBodies[0].replaceChildren(...rows);
+    this.reached(rows[0]);
     const more = byId("more-button");
     more.hidden = this.shown === this.ranked.length;
     more.textContent = `Show more (${figure(this.shown)} of ${figure(this.ranked.length)} orders are listed)`;
@@ -85,6 +86,12 @@ class OrderTable {
     return this.table.tBodies[0].querySelector(`tr[data-order="${index}"]`);
   }
 
+  // One row is on the way of the tab key; arrows go from it to the others.
+  reached(row) {
+    this.table.querySelector('tr[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    row?.setAttribute("tabindex", "0");
+  }
+
   // Mark the chosen order's row, which is brought into the list if it is further down.
   mark(index) {
     this.table.querySelector("tr[aria-current]")?.removeAttribute("aria-current");
@@ -97,6 +104,7 @@ class OrderTable {
     }
     const row = this.rowOf(index);
     row.setAttribute("aria-current", "true");
+    this.reached(row);
     this.reveal(row);
   }
 
@@ -116,8 +124,10 @@ class OrderTable {
     const row = event.target.closest("tr");
     const beside = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
     if (event.key === "Enter" || event.key === " ") this.choose(row);
-    else if (beside) beside.focus();
-    else return;
+    else if (beside) {
+      this.reached(beside);
+      beside.focus();
+    } else return;
     event.preventDefault();
   }
 }
