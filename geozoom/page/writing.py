@@ -39,6 +39,9 @@ _PIXEL_PARTS = 16
 _DIGITS = 4
 """Of the largest patch's figures; smaller ones have the same number of decimals."""
 _COLOURS = 64
+"""Of plasma: perceptually uniform, readable without red or green, and strange to every landscape."""
+_FIRST_COLOUR = 0.12
+"""Its darkest part is hard to see on dark soil and water."""
 _OUTLIERS = 1.0
 """Per cent of the patches at either end of the colour scale that share its last colour."""
 _LOSSLESS_PX = 500_000
@@ -158,7 +161,7 @@ def _contents(data: PageData, heads: list[dict[str, Any]]) -> dict[str, Any]:
 
     value = data.patches.value
     low, high = np.percentile(value, [_OUTLIERS, 100 - _OUTLIERS]).tolist() if len(value) else (0.0, 1.0)
-    palette = mpl.colormaps["plasma"].resampled(_COLOURS)(np.arange(_COLOURS), bytes=True)
+    palette = mpl.colormaps["plasma"](np.linspace(_FIRST_COLOUR, 1, _COLOURS), bytes=True)
     counts = np.bincount(data.patches.tile, minlength=len(data.tiles))
     return {
         "currency": data.currency,
