@@ -152,7 +152,7 @@ def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Cu
     )
 
 
-def default_budgets(candidates: Candidates) -> list[Budget]:
+def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> list[Budget]:
     """Return budgets from the smallest order, or a hundredth of everything, to everything, at equal ratios."""
     everything = candidates.choose(None).cost
     if everything <= 0:
@@ -160,7 +160,7 @@ def default_budgets(candidates: Candidates) -> list[Budget]:
     cell = min(int(ground.lattice.area_dm2.min()) for ground in candidates.grounds)
     smallest = candidates.prices.bill(max(cell, int((candidates.prices.shape.min_km2 or 0) * DM2_PER_KM2)))
     first = max(_FIRST_SHARE, min(1.0, float(smallest / everything)))
-    shares = np.geomspace(first, 1, DEFAULT_POINTS)
+    shares = np.geomspace(first, 1, points)
     amounts = {(everything * Decimal(share)).quantize(Decimal(1), ROUND_UP) for share in shares.tolist()[:-1]}
     return sorted(Budget.of(amount) for amount in {amount for amount in amounts if amount > 0} | {everything})
 

@@ -17,7 +17,7 @@ from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import open_tiles
 
 PICTURE_SUFFIXES = (".png", ".svg")
-_DISPLAY = Display(white=0.3, gamma=1.6)
+DISPLAY = Display(white=0.3, gamma=1.6)
 """For the eye, not for the networks."""
 
 
@@ -52,7 +52,7 @@ def draw_plan(
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):
         with tile.open() as dataset:
-            pixels = tile.read(dataset, None, _DISPLAY)
+            pixels = tile.read(dataset, None, DISPLAY)
         picture = np.dstack([*pixels.rgb, pixels.valid.astype(np.float32)])
         panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame

@@ -130,12 +130,16 @@ class PixelSpace:
         (carried,) = self._to_pixels(np.array([shapely.segmentize(near, SEGMENT_DEG)], dtype=object))
         return carried
 
-    def _to_pixels(self, geometries: Geometries) -> Geometries:
-        def carry(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-            x, y = self._to_crs.transform(xy[:, 0], xy[:, 1])
-            return to_map(np.column_stack([x, y]), self._inverse)
+    def points(self, lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Carry longitudes and latitudes (N, 2) to pixel columns and rows (N, 2)."""
+        return self._carry(np.column_stack([self._near(lonlat[:, 0]), lonlat[:, 1]]))
 
-        return np.asarray(shapely.transform(geometries, carry), dtype=np.object_)
+    def _carry(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = self._to_crs.transform(xy[:, 0], xy[:, 1])
+        return to_map(np.column_stack([x, y]), self._inverse)
+
+    def _to_pixels(self, geometries: Geometries) -> Geometries:
+        return np.asarray(shapely.transform(geometries, self._carry), dtype=np.object_)
 
 
 def _middle_lon(tile: Tile) -> float:

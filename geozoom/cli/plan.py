@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import loading, options, planning
+from geozoom.cli import loading, options, planning, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from geozoom.ordering import Solver
     from geozoom.orders import Plan
 
+REPORTED_BUDGETS = 7
+"""Points of the curve on a page, each a plan of its own."""
 SHOWN_ORDERS = 20
 """Orders listed on the terminal; the file holds them all."""
 
@@ -37,12 +39,14 @@ SHOWN_ORDERS = 20
     show_default=True,
     help="How orders are chosen under a budget; exact proves the optimum of small cases and refuses others.",
 )
+@reporting.report_option
 @options.output_option
 @planning.planning_options
 @options.human_options
 def command(
     budgets: tuple[Budget, ...] | None,
     solver: Solver,
+    report: Path | None,
     output: Path,
     overwrite: bool,
     quiet: bool,
@@ -62,13 +66,24 @@ def command(
         outputs = [output if len(wanted) == 1 else _named_after(output, budget) for budget in wanted]
         for path in outputs:
             options.check_features_output(path, overwrite=overwrite)
+        pages = [
+            report if report is None or len(wanted) == 1 else _named_after(report, budget)
+            for budget in wanted
+        ]
+        for page in pages:
+            if page is not None:
+                reporting.check(page, overwrite=overwrite)
         console = options.stderr_console(quiet)
         import geozoom.planner  # noqa: F401
+        from geozoom.curve import default_budgets, trace
     candidates = planning.find_candidates(given, console)
+    curve = None if report is None else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS))
     summaries = []
-    for budget, path in zip(wanted, outputs, strict=True):
+    for budget, path, page in zip(wanted, outputs, pages, strict=True):
         chosen = candidates.choose(budget, solver=solver)
         chosen.write(path, overwrite=overwrite)
+        if page is not None and curve is not None:
+            reporting.write(page, chosen, curve, overwrite=overwrite)
         if not quiet:
             _show(chosen, console)
         # Times are no part of the plan: the same inputs give the same file.
