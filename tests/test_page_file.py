@@ -145,8 +145,8 @@ def test_a_plans_orders_are_on_the_page_with_outlines_that_hold_their_patches(pl
 def test_a_plans_page_warns_of_prices_that_are_no_offer(plan: Plan) -> None:
     data = page_data(plan, curve=None, today=date(2028, 1, 1))
     assert data.warnings == (
-        "Price list skywatch-archive-50cm: its figures are of 2026-07-04, more than a year ago.",
-        "The prices are unverified: ask the vendor for an offer before you sign.",
+        "Price list by area: its figures are of 2026-01-31, more than a year ago.",
+        "The prices are illustrative: ask the vendor for an offer before you sign.",
     )
 
 

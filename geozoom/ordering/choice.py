@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from geozoom.ordering.atlas import apart, sheets
 from geozoom.ordering.bounds import upper_bound
 from geozoom.ordering.exact import solve_exactly
-from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.fast import Draft, drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
 from geozoom.ordering.regions import Regions
-from geozoom.ordering.rest import covering, spend_rest
+from geozoom.ordering.rest import covering, everything, spend_rest
 from geozoom.ordering.shapes import CellLimits, cell_limits
 from geozoom.ordering.small import MOST_CELLS, MOST_CELLS_OF_ONE, best_packing, candidates
-from geozoom.ordering.wanted import all_wanted, left_out
+from geozoom.ordering.wanted import left_out
 from geozoom.prices import DM2_PER_KM2, PriceList
 
 Solver = Literal["fast", "exact"]
@@ -137,14 +137,10 @@ def _chosen(
     rules = prices.shape
     limits = [cell_limits(rules, lattice) for lattice in lattices]
     if budget_cents is None:
-        regions = [
-            all_wanted(lattice, limit, prices, free_area_dm2(prices, limit.least_dm2))
-            for lattice, limit in zip(lattices, limits, strict=True)
-        ]
-        draft = Draft(regions=regions)
-        everything = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
-        choice = _choice(draft, prices, bound=everything, budget_cents=draft.cost(prices))
-        return replace(choice, left_out=sum(left_out(each, each.lattice.value > 0) for each in regions))
+        draft = everything(lattices, limits, prices)
+        total = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
+        choice = _choice(draft, prices, bound=total, budget_cents=draft.cost(prices))
+        return replace(choice, left_out=sum(left_out(each, each.lattice.value > 0) for each in draft.regions))
     if solver == "exact":
         orders = solve_exactly(lattices, limits, prices, budget_cents)
         draft = _draft_of(lattices, limits, orders)

@@ -13,7 +13,7 @@ from geozoom.ordering.fast import Draft, drafts, free_area_dm2
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
-from geozoom.ordering.wanted import BRIDGES, all_wanted
+from geozoom.ordering.wanted import all_wanted
 from geozoom.prices import PriceList
 
 _TIMES = 2
@@ -93,10 +93,11 @@ def covering(
             ]
         )
 
-    best = on_ground_above(0.0, BRIDGES)
-    if best.cost(prices) <= budget_cents:
-        yield best
-        return
+    if budget_cents >= int(prices.bills_cents(np.array([wanted]))[0]):
+        best = everything(lattices, limits, prices)
+        if best.cost(prices) <= budget_cents:
+            yield best
+            return
     found = None
     # Levels by their share of all cells wanted, as wealth is spread unevenly.
     levels = np.sort(
@@ -114,6 +115,25 @@ def covering(
             found = draft
     if found is not None:
         yield found
+
+
+def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList) -> Draft:
+    """Return orders that hold every cell that is worth something, as far as that is possible."""
+    best = Draft(
+        regions=[
+            all_wanted(lattice, limit, prices, free_area_dm2(prices, limit.least_dm2))
+            for lattice, limit in zip(lattices, limits, strict=True)
+        ]
+    )
+    if sum(lattice.value.size for lattice in lattices) > _COVERED_CELLS:
+        return best
+    # Many small orders may cost less than the few that bridges make.
+    cost = best.cost(prices)
+    for other in drafts(lattices, prices, cost):
+        spend_rest(other, prices, cost)
+        if other.value >= best.value * (1 - 1e-9) and other.cost(prices) < best.cost(prices):
+            best = other
+    return best
 
 
 def _wealth(lattice: Lattice, free_dm2: int) -> NDArray[np.float32]:

@@ -77,9 +77,9 @@ def page_html(data: PageData) -> str:
         else f"of {data.budget:,.2f} budget, {data.budget - data.cost:,.2f} left",
         "value": f"{data.value:,.1f}",
         "value_unit": data.value_unit,
-        "gap": "no bound is known"
+        "gap": "No bound is known."
         if gap is None
-        else f"{1 - gap:.1%} of the most that this money can buy (at most {data.bound:,.1f}, gap {gap:.1%})",
+        else f"No plan for this money has a benefit above {data.bound:,.1f} (gap {gap:.1%}).",
         "orders": f"{len(data.orders):,}",
         "patches": f"{len(data.patches):,}",
         "terms": data.prices.terms,

@@ -5,7 +5,7 @@ const COLUMNS = [
   { name: "Order", key: (order) => order.id, text: (order) => String(order.id), total: () => "Total" },
   { name: "Tile", key: (order) => order.tile, text: (order) => order.tile, words: true },
   { name: "Patches", key: (order) => order.patches, text: (order) => figure(order.patches), total: (sum) => figure(sum) },
-  { name: "Wanted km²", key: (order) => order.areaKm2, text: (order) => figure(order.areaKm2, 4), total: (sum) => figure(sum, 4) },
+  { name: "Area km²", key: (order) => order.areaKm2, text: (order) => figure(order.areaKm2, 4), total: (sum) => figure(sum, 4) },
   { name: "Billed km²", key: (order) => order.billedKm2, text: (order) => figure(order.billedKm2, 4), total: (sum) => figure(sum, 4) },
   { name: `Cost ${contents.currency}`, key: (order) => order.cost, text: (order) => figure(order.cost, 2), total: (sum) => figure(sum, 2) },
   { name: "Benefit", key: (order) => order.value, text: (order) => figure(order.value, 2), total: (sum) => figure(sum, 2) },
