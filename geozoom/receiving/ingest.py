@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geozoom.errors import CatalogError, DeliveryError
 from geozoom.features import check_output
@@ -14,7 +15,9 @@ from geozoom.receiving.description import describe, with_sources
 from geozoom.receiving.files import ReceivedFile, find_files, sha256
 from geozoom.receiving.ordered import read_ordered
 from geozoom.receiving.report import Ingested
-from geozoom.scoring import Progress
+
+if TYPE_CHECKING:
+    from geozoom.scoring import Progress
 
 CLOUDED = 0.2
 """Share of clouds from which an image is named as clouded, where nothing else was said."""
