@@ -4,6 +4,7 @@
 
     plan = geozoom.plan(["tiles/"], budget=5000)
     plan.write("orders.geojson")
+    geozoom.ingest(["delivered/"], orders="orders.geojson", catalog="catalog.gpkg")
     scenes = geozoom.classify("orders.geojson", hr=["delivered/"], lr=["tiles/"])
 
 Names are imported when they are first used, so that `import geozoom` stays fast.
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from geozoom.prices import PriceList
     from geozoom.purchase import Order
     from geozoom.rasters import ReadOptions
+    from geozoom.receiving.ingest import ingest
+    from geozoom.receiving.report import Ingested
 
 __version__ = "0.1.0"
 
@@ -37,6 +40,7 @@ _HOME = {
     "ClassifiedScenes": "classification",
     "Curve": "curve",
     "GeozoomError": "errors",
+    "Ingested": "receiving.report",
     "ModelCard": "card",
     "Order": "purchase",
     "PatchDrop": "model",
@@ -45,6 +49,7 @@ _HOME = {
     "PriceList": "prices",
     "ReadOptions": "rasters",
     "classify": "classification",
+    "ingest": "receiving.ingest",
     "load_model": "model",
     "load_price_list": "pricelists",
     "plan": "planner",
@@ -58,6 +63,7 @@ __all__ = [
     "ClassifiedScenes",
     "Curve",
     "GeozoomError",
+    "Ingested",
     "ModelCard",
     "Order",
     "PatchDrop",
@@ -67,6 +73,7 @@ __all__ = [
     "ReadOptions",
     "__version__",
     "classify",
+    "ingest",
     "load_model",
     "load_price_list",
     "plan",

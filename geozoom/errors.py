@@ -17,6 +17,10 @@ class DeliveryError(GeozoomError):
     """A delivered high-resolution raster cannot be used."""
 
 
+class CatalogError(GeozoomError):
+    """A catalog of deliveries is missing, not one, of another version, or of other orders."""
+
+
 class ModelError(GeozoomError):
     """A checkpoint is missing, cut short, or not one of geozoom's."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     try:
         if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
             raise VectorError(f"{path}: no such file; check the path")
+        _take_back(Path(f"{path}-journal"), path)
         read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
@@ -77,6 +80,13 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if not np.isfinite(placed.total_bounds).all():
         raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     return placed
+
+
+def _take_back(journal: Path, path: Path | str) -> None:
+    """Let SQLite undo what a process that was killed had half written: GDAL, which only reads, refuses to."""
+    if journal.is_file():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
 
 
 def polygons_of(geometries: Geometries) -> BaseGeometry:
