@@ -24,7 +24,7 @@ from geozoom.cli import main
 from geozoom.errors import DeliveryError
 from geozoom.receiving.catalog import Entry, open_catalog
 from geozoom.virtual import joined
-from tests.conftest import ORIGIN, WriteRaster, smooth_noise
+from tests.conftest import BY_AREA, ORIGIN, WriteRaster, smooth_noise
 from tests.deliveries import deliver, four_by_four, square, to_wgs84, write_orders
 
 IMD = """BEGIN_GROUP = IMAGE_1
@@ -151,7 +151,7 @@ def test_a_plan_of_geozoom_is_complete_once_its_tile_is_delivered(
     write_raster: WriteRaster, tmp_path: Path, model: geozoom.PatchDrop
 ) -> None:
     tile, path = write_raster(), tmp_path / "orders.geojson"
-    plan = geozoom.plan([tile], model=model)
+    plan = geozoom.plan([tile], model=model, prices=BY_AREA)
     plan.write(path)
     write_raster("all.tif", folder=tmp_path / "sent", gsd=2.5, height=160, width=192)
     found = take(tmp_path, path)
@@ -377,10 +377,10 @@ def test_what_the_catalog_holds_is_not_bought_again(
     write_raster: WriteRaster, tmp_path: Path, model: geozoom.PatchDrop
 ) -> None:
     tile, path = write_raster(), tmp_path / "orders.geojson"
-    geozoom.plan([tile], model=model, threshold=0.0).write(path)
+    geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA).write(path)
     write_raster("west.tif", folder=tmp_path / "sent", gsd=2.5, height=160, width=96)  # its western half
     take(tmp_path, path)
-    plan = geozoom.plan([tile], model=model, threshold=0.0, owned=[tmp_path / "catalog.gpkg"])
+    plan = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, owned=[tmp_path / "catalog.gpkg"])
     frame = plan.to_geodataframe().to_crs("EPSG:32633")
     assert len(frame) == 15 * 16  # 5 × 3 of 5 × 6 scenes
     assert frame.total_bounds[0] == pytest.approx(ORIGIN[0] + 240, abs=0.05)
