@@ -4,6 +4,7 @@
 
     plan = geozoom.plan(["tiles/"], budget=5000)
     plan.write("orders.geojson")
+    geozoom.ingest(["delivered/"], orders="orders.geojson", catalog="catalog.gpkg")
     scenes = geozoom.classify("orders.geojson", hr=["delivered/"], lr=["tiles/"])
 
 Names are imported when they are first used, so that `import geozoom` stays fast.
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
     from geozoom.model import PatchDrop, load_model
-    from geozoom.orders import Order, Plan
+    from geozoom.orders import Plan
     from geozoom.planner import Candidates, plan, prepare
     from geozoom.pricelists import load_price_list
     from geozoom.prices import PriceList
+    from geozoom.purchase import Order
     from geozoom.rasters import ReadOptions
+    from geozoom.receiving.ingest import ingest
+    from geozoom.receiving.report import Ingested
 
 __version__ = "0.1.0"
 
@@ -36,14 +40,16 @@ _HOME = {
     "ClassifiedScenes": "classification",
     "Curve": "curve",
     "GeozoomError": "errors",
+    "Ingested": "receiving.report",
     "ModelCard": "card",
-    "Order": "orders",
+    "Order": "purchase",
     "PatchDrop": "model",
     "PatchGrid": "grid",
     "Plan": "orders",
     "PriceList": "prices",
     "ReadOptions": "rasters",
     "classify": "classification",
+    "ingest": "receiving.ingest",
     "load_model": "model",
     "load_price_list": "pricelists",
     "plan": "planner",
@@ -57,6 +63,7 @@ __all__ = [
     "ClassifiedScenes",
     "Curve",
     "GeozoomError",
+    "Ingested",
     "ModelCard",
     "Order",
     "PatchDrop",
@@ -66,6 +73,7 @@ __all__ = [
     "ReadOptions",
     "__version__",
     "classify",
+    "ingest",
     "load_model",
     "load_price_list",
     "plan",

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from geozoom.cells import CellGrid
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
+from geozoom.orderfile import is_plan, read_order_polygons
 from geozoom.tiles import Tile
 from geozoom.vectors import PixelSpace, polygons_of, read_vectors
 
@@ -29,18 +31,31 @@ class Area:
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
     ) -> NDArray[np.bool_]:
         """Return which patches of a part of the lattice lie in the area, (rows · cols, P)."""
-        on_tile = self._on(tile)
-        inside = np.zeros((rows * grid.rows, cols * grid.cols), dtype=np.uint8)
-        strip = shapely.box(
-            left * scene_px, first * scene_px, (left + cols) * scene_px, (first + rows) * scene_px
+        inside = self.cells(
+            tile,
+            CellGrid(
+                rows=rows * grid.rows,
+                cols=cols * grid.cols,
+                left=left * scene_px,
+                top=first * scene_px,
+                width=scene_px / grid.cols,
+                height=scene_px / grid.rows,
+            ),
         )
-        if not on_tile.is_empty and shapely.intersects(on_tile, strip):
-            transform = Affine.translation(left * scene_px, first * scene_px) @ Affine.scale(
-                scene_px / grid.cols, scene_px / grid.rows
-            )
-            inside = rasterize([(on_tile, 1)], out_shape=inside.shape, transform=transform, dtype="uint8")
         cut = inside.reshape(rows, grid.rows, cols, grid.cols).transpose(0, 2, 1, 3)
-        return cut.reshape(rows * cols, grid.patches).astype(bool)
+        return cut.reshape(rows * cols, grid.patches)
+
+    def cells(self, tile: Tile, cells: CellGrid) -> NDArray[np.bool_]:
+        """Return which cells of a tile have their centre in the area, (rows, cols)."""
+        on_tile = self._on(tile)
+        right, bottom = cells.corners_px(np.array([cells.cols, cells.rows]))
+        if on_tile.is_empty or not shapely.intersects(
+            on_tile, shapely.box(cells.left, cells.top, right, bottom)
+        ):
+            return np.zeros(cells.shape, dtype=bool)
+        transform = Affine.translation(cells.left, cells.top) @ Affine.scale(cells.width, cells.height)
+        found = rasterize([(on_tile, 1)], out_shape=cells.shape, transform=transform, dtype="uint8")
+        return np.asarray(found, dtype=bool)
 
     def patches_in(self, tile: Tile, grid: PatchGrid, windows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which patches of windows (N, 4) on a tile's pixels lie in the area, (N, P)."""
@@ -51,6 +66,10 @@ class Area:
         x = left + width * ((col + 0.5) / grid.cols)
         y = top + height * ((row + 0.5) / grid.rows)
         return np.asarray(shapely.contains_xy(on_tile, x, y))
+
+    def touches(self, tile: Tile) -> bool:
+        """Tell whether some of the area lies on a tile."""
+        return bool(shapely.intersects(self._on(tile), shapely.box(0, 0, tile.width, tile.height)))
 
     def _on(self, tile: Tile) -> BaseGeometry:
         """Return what of the area lies around a tile, in its pixels."""
@@ -67,8 +86,12 @@ def read_area(*paths: Path | str) -> Area:
     """
     parts = []
     for path in paths:
-        frame = read_vectors(path, ("Polygon", "MultiPolygon"))
-        parts.append(polygons_of(shapely.make_valid(frame.geometry.to_numpy())))
+        if is_plan(path):
+            # What is delivered is what was ordered, not only the patches wanted of it.
+            shapes = [shapely.Polygon(order.ring) for order in read_order_polygons(Path(path)).orders]
+        else:
+            shapes = read_vectors(path, ("Polygon", "MultiPolygon")).geometry.to_numpy()
+        parts.append(polygons_of(shapely.make_valid(shapes)))
         if parts[-1].is_empty:
             raise VectorError(f"{path}: its polygons have no area; correct them")
     return Area(geometry=shapely.union_all(parts))

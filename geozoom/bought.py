@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geozoom.card import ModelCard
 from geozoom.errors import OrdersError
 from geozoom.footprints import to_lonlat
 from geozoom.scenes import lattice_shape
@@ -19,6 +18,8 @@ from geozoom.tiles import Tile
 
 if TYPE_CHECKING:
     import geopandas
+
+    from geozoom.card import ModelCard  # which loads torch, and `ingest` needs none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +91,12 @@ def read_frame(path: Path) -> geopandas.GeoDataFrame:
     import geopandas
 
     _require_file(path)
-    read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else geopandas.read_file
     try:
-        return read(path)
+        if path.suffix.lower() == ".parquet":
+            return geopandas.read_parquet(path)
+        # A plan of format 2 holds its orders beside the patches.
+        several = path.suffix.lower() == ".gpkg" and "patches" in set(geopandas.list_layers(path)["name"])
+        return geopandas.read_file(path, layer="patches" if several else None)
     except (RuntimeError, ValueError, OSError, ImportError) as error:
         raise OrdersError(f"{path}: cannot be read as features ({error}); plan again") from error
 

@@ -119,7 +119,7 @@ def score_on(
             )
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
-    return gathered.result()
+    return gathered.result({} if claims is None else claims.refused)
 
 
 def score_tile(

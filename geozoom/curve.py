@@ -16,6 +16,7 @@ import numpy as np
 from geozoom.budget import Budget
 from geozoom.features import check_output
 from geozoom.files import write_text, written_aside
+from geozoom.prices import DM2_PER_KM2
 
 if TYPE_CHECKING:
     from geozoom.orders import Plan
@@ -151,14 +152,15 @@ def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Cu
     )
 
 
-def default_budgets(candidates: Candidates) -> list[Budget]:
+def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> list[Budget]:
     """Return budgets from the smallest order, or a hundredth of everything, to everything, at equal ratios."""
     everything = candidates.choose(None).cost
     if everything <= 0:
         return []
-    smallest = candidates.prices.bill(int(candidates.area_dm2.min()))
+    cell = min(int(ground.lattice.area_dm2.min()) for ground in candidates.grounds)
+    smallest = candidates.prices.bill(max(cell, int((candidates.prices.shape.min_km2 or 0) * DM2_PER_KM2)))
     first = max(_FIRST_SHARE, min(1.0, float(smallest / everything)))
-    shares = np.geomspace(first, 1, DEFAULT_POINTS)
+    shares = np.geomspace(first, 1, points)
     amounts = {(everything * Decimal(share)).quantize(Decimal(1), ROUND_UP) for share in shares.tolist()[:-1]}
     return sorted(Budget.of(amount) for amount in {amount for amount in amounts if amount > 0} | {everything})
 
@@ -171,5 +173,5 @@ def _point(budget: Decimal, plan: Plan) -> CurvePoint:
         bound=plan.bound,
         patches=len(plan),
         orders=len(plan.orders),
-        billed_km2=sum((order.billed_km2 for order in plan.orders), Decimal(0)),
+        billed_km2=plan.billed_km2,
     )

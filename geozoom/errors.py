@@ -17,6 +17,10 @@ class DeliveryError(GeozoomError):
     """A delivered high-resolution raster cannot be used."""
 
 
+class CatalogError(GeozoomError):
+    """A catalog of deliveries is missing, not one, of another version, or of other orders."""
+
+
 class ModelError(GeozoomError):
     """A checkpoint is missing, cut short, or not one of geozoom's."""
 
@@ -39,6 +43,18 @@ class ClusterError(GeozoomError):
 
 class OrdersError(GeozoomError):
     """An orders file is missing, is not geozoom's, or does not fit the tiles beside it."""
+
+
+class SolverError(GeozoomError):
+    """A choice is too large for the exact solver."""
+
+
+class ExportError(GeozoomError):
+    """An order is none that the vendor takes, or cannot be written as it wants it."""
+
+
+class DetailsError(GeozoomError):
+    """A request body needs what was not said, or cannot hold what was."""
 
 
 class OutputError(GeozoomError):

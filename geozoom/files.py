@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,3 +36,31 @@ def write_text(path: Path, text: str) -> None:
     """
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def folder_written_aside(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; rename it to `folder` at the end, or remove it if anything fails.
+
+    A folder of that name is replaced whole, so that nothing of it stays beside what is new.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    aside, before = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    try:
+        aside.mkdir()
+        yield aside
+        if folder.exists():
+            folder.replace(before)
+        try:
+            aside.replace(folder)
+        except OSError:
+            if before.exists():
+                before.replace(folder)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{str(folder)[:200]}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

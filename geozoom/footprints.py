@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Geod
 
+from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.grid import PatchGrid, to_map
 from geozoom.ground import lonlat
@@ -28,10 +29,19 @@ def to_lonlat(tile: Tile, corners_px: NDArray[np.float64]) -> NDArray[np.float64
     Raises:
         TileError: The tile's coordinates do not lie in its CRS.
     """
+    return counter_clockwise(points_to_lonlat(tile, corners_px))
+
+
+def points_to_lonlat(tile: Tile, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Carry pixel columns and rows (..., 2) through a tile's affine and CRS into WGS84.
+
+    Raises:
+        TileError: The tile's coordinates do not lie in its CRS.
+    """
     a, b, c, d, e, f = tile.transform[:6]
-    mapped = to_map(corners_px, (a, b, c, d, e, f))
+    mapped = to_map(points_px, (a, b, c, d, e, f))
     lon, lat = lonlat(tile.path, tile.crs, mapped[..., 0], mapped[..., 1], TileError)
-    return counter_clockwise(np.stack([lon, lat], axis=-1))
+    return np.stack([lon, lat], axis=-1)
 
 
 def counter_clockwise(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,6 +81,19 @@ def patch_areas_m2(
     mesh = Mesh(_reach(row, tile.height), _reach(col, tile.width), MESH_NODES)
     per_pixel = mesh.at(_pixel_areas_m2(tile, *mesh.nodes()), row, col)
     return np.asarray(per_pixel * (height / grid.rows) * (width / grid.cols), dtype=np.float64)
+
+
+def cell_areas_dm2(tile: Tile, cells: CellGrid) -> NDArray[np.int64]:
+    """Return the area of a tile's cells on WGS84, (rows, cols), in whole square decimetres.
+
+    Raises:
+        TileError: The tile's coordinates do not lie in its CRS.
+    """
+    rows, cols = cells.middle_rows, cells.middle_cols
+    mesh = Mesh(_reach(rows, tile.height), _reach(cols, tile.width), MESH_NODES)
+    per_pixel = mesh.on_lattice(_pixel_areas_m2(tile, *mesh.nodes()), rows, cols)
+    per_pixel *= 100 * cells.width * cells.height
+    return np.rint(per_pixel, out=per_pixel).astype(np.int64)
 
 
 def _reach(at: NDArray[np.float64], size: int) -> tuple[float, float]:

@@ -39,3 +39,19 @@ class Mesh:
         ]
         found: NDArray[np.float64] = map_coordinates(values, places, order=1, mode="nearest")
         return found
+
+    def on_lattice(
+        self, values: NDArray[np.float64], rows: NDArray[np.float64], cols: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return `at` every pair of pixel rows (N,) and columns (M,) as (N, M): two products instead of N · M looks."""
+        down, across = (
+            _weights((along - first) * (spaces / (last - first)), spaces)
+            for along, (first, last), spaces in zip((rows, cols), self._ends, self._spaces, strict=True)
+        )
+        return np.asarray(down @ values @ across.T, dtype=np.float64)
+
+
+def _weights(places: NDArray[np.float64], spaces: int) -> NDArray[np.float64]:
+    """Return how much each of spaces + 1 nodes counts at each place (N,) between them, (N, spaces + 1)."""
+    distance = np.abs(np.clip(places, 0, spaces)[:, None] - np.arange(spaces + 1))
+    return np.asarray(np.maximum(0.0, 1 - distance), dtype=np.float64)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,40 +15,29 @@ from geozoom import __version__
 from geozoom.benefit import value_unit
 from geozoom.card import ModelCard
 from geozoom.features import Column, FeatureTable
+from geozoom.layers import Layer, layer_frame, write_geopackage
+from geozoom.ordering import Solver
+from geozoom.placement import areas_dm2, footprints
 from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.purchase import Order
 from geozoom.scenes import Skipped
+from geozoom.scoring import Patches
+from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
 
-ORDERS_FORMAT = 1
+if TYPE_CHECKING:
+    import geopandas
+
+ORDERS_FORMAT = 2
 _SHARE_DECIMALS = 6
 """A patch's share of a bill is far below a cent; shares of an order add up to its cost exactly."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a vendor would be asked for in one go."""
-
-    id: int
-    """Counted from 1 in the plan."""
-    tile: str
-    """The LR tile that it lies on, or the first and how many more."""
-    patches: int
-    """Number of patches."""
-    area_km2: Decimal
-    """Area of the patches."""
-    billed_km2: Decimal
-    """Area that is billed, at least the price list's minimum."""
-    cost: Decimal
-    """The bill, in the price list's currency."""
-    value: float
-    """What the patches add, in the plan's `value_unit`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(FeatureTable):
     """The patches to buy, in columns of one length N, with all that led to the choice."""
 
-    LAYER: ClassVar[str] = "orders"
+    LAYER: ClassVar[str] = "patches"
 
     tiles: tuple[Tile, ...]
     card: ModelCard
@@ -66,70 +56,51 @@ class Plan(FeatureTable):
     """Tiles with pixels that are 0 in every band and not marked as missing."""
     candidates: int
     """Patches that the policy would buy if money were no object."""
-    tile: NDArray[np.int64]
-    scene_row: NDArray[np.int64]
-    scene_col: NDArray[np.int64]
-    patch: NDArray[np.int64]
-    probability: NDArray[np.float64]
-    patch_value: NDArray[np.float64]
-    """(N,) what each patch adds to its scene after the better ones, in `value_unit`."""
-    area_dm2: NDArray[np.int64]
-    """(N,) geodesic areas in square decimetres."""
+    patches: Patches
+    """The N patches that are bought."""
+    orders: tuple[Order, ...]
+    """What the vendor is asked for, the most benefit for the money first."""
     order: NDArray[np.int64]
-    """(N,) order of each patch, as the planner numbers them."""
-    site: NDArray[np.str_] | None
-    """(N,) name of the site that is each patch's scene, or None if scenes lie on a lattice."""
-    off_tiles: tuple[str, ...]
-    """Names of sites that lie on no tile."""
-    corners: NDArray[np.float64]
-    """(N, 4, 2) longitude and latitude (WGS84), counter-clockwise."""
+    """(N,) id of each patch's order."""
+    sites: SitesOnTiles | None
+    """The scenes, if they do not lie on a lattice."""
+    solver: Solver
+    """How the orders were chosen."""
     seconds_scenes: float
     """Time that checking and reading the tiles and running the policy took."""
     seconds_choice: float
     """Time that the choice took."""
     bound: float
-    """Upper bound of the value under this budget."""
-    next_tile: str | None
-    """The tile of the best patches that did not fit, or None."""
+    """No plan under this budget is worth more."""
     next_cost: Decimal | None
-    """What the budget lacks for them."""
+    """Bill of the best order that is not bought, or None."""
+    next_lacking: Decimal | None
+    """What the budget lacks for it."""
 
     def __len__(self) -> int:
-        return len(self.patch)
+        return len(self.patches)
 
     @cached_property
-    def orders(self) -> tuple[Order, ...]:
-        """All orders, most expensive first."""
-        return tuple(sorted(self._orders, key=lambda order: (-order.cost, order.id)))
+    def corners(self) -> NDArray[np.float64]:  # type: ignore[override]
+        """(N, 4, 2) longitude and latitude (WGS84) of the patches, counter-clockwise."""
+        return footprints(self.tiles, self.patches, self.card, self.sites)
 
     @cached_property
-    def _groups(self) -> list[NDArray[np.int64]]:
-        """The patches of each order, in the order of the planner's numbers."""
-        ranked = np.argsort(self.order, kind="stable")
-        return np.split(ranked, np.flatnonzero(np.diff(self.order[ranked])) + 1) if len(ranked) else []
+    def area_dm2(self) -> NDArray[np.int64]:
+        """(N,) geodesic areas of the patches in square decimetres."""
+        return areas_dm2(self.tiles, self.patches, self.card, self.sites)
 
-    @cached_property
-    def _orders(self) -> list[Order]:
-        found = []
-        for number, mine in enumerate(self._groups, start=1):
-            area = int(self.area_dm2[mine].sum())
-            found.append(
-                Order(
-                    id=number,
-                    tile=self._names(mine),
-                    patches=len(mine),
-                    area_km2=Decimal(area) / DM2_PER_KM2,
-                    billed_km2=self.prices.billed_km2(area),
-                    cost=self.prices.bill(area),
-                    value=float(self.patch_value[mine].sum()),
-                )
-            )
-        return found
+    @property
+    def site(self) -> NDArray[np.str_] | None:
+        """(N,) name of the site that is each patch's scene, or None if scenes lie on a lattice."""
+        if self.sites is None:
+            return None
+        return np.array(self.sites.sites.names, dtype=np.str_)[self.patches.scene_row]
 
-    def _names(self, mine: NDArray[np.int64]) -> str:
-        on = np.unique(self.tile[mine])
-        first = self.tiles[int(on[0])].name
-        return first if len(on) == 1 else f"{first} and {len(on) - 1} more"
+    @property
+    def off_tiles(self) -> tuple[str, ...]:
+        """Names of sites that lie on no tile."""
+        return () if self.sites is None else self.sites.off_tiles
 
     @property
     def cost(self) -> Decimal:
@@ -137,9 +108,21 @@ class Plan(FeatureTable):
         return sum((order.cost for order in self.orders), Decimal("0.00"))
 
     @property
+    def billed_km2(self) -> Decimal:
+        """The area that is billed."""
+        if self.prices.billing == "union":
+            return self.prices.billed_km2(sum(int(order.area_km2 * DM2_PER_KM2) for order in self.orders))
+        return sum((order.billed_km2 for order in self.orders), Decimal(0))
+
+    @property
     def value(self) -> float:
         """The benefit of what is bought, in `value_unit`."""
-        return float(self.patch_value.sum())
+        return sum(order.value for order in self.orders)
+
+    @property
+    def gap(self) -> float:
+        """Share of the bound by which a better plan could beat this one at most."""
+        return 0.0 if self.bound <= 0 else max(0.0, 1 - self.value / self.bound)
 
     @property
     def value_unit(self) -> str:
@@ -154,8 +137,9 @@ class Plan(FeatureTable):
             "totals": {
                 "patches": len(self),
                 "orders": len(self.orders),
+                "patches_km2": round(float(self.area_dm2.sum()) / DM2_PER_KM2, 8),
                 "area_km2": float(sum((order.area_km2 for order in self.orders), Decimal(0))),
-                "billed_km2": float(sum((order.billed_km2 for order in self.orders), Decimal(0))),
+                "billed_km2": float(self.billed_km2),
                 "cost": float(self.cost),
                 "currency": self.prices.currency,
                 "budget": None if self.budget is None else float(self.budget),
@@ -171,12 +155,14 @@ class Plan(FeatureTable):
                 "scenes_skipped_owned": self.scenes_skipped.owned,
                 "sites_off_tiles": self.scenes_skipped.off_tiles,
                 "candidate_patches": self.candidates,
-                "next_tile": self.next_tile,
+                "value_gap": round(self.gap, 6),
                 "next_cost": None if self.next_cost is None else float(self.next_cost),
+                "next_lacking": None if self.next_lacking is None else float(self.next_lacking),
             },
             "threshold": self.threshold,
-            "scenes": "lattice" if self.site is None else "sites",
-            "price_list": self.prices.facts() | {"order_side_km": float(self.prices.order_side_km)},
+            "solver": self.solver,
+            "scenes": "lattice" if self.sites is None else "sites",
+            "price_list": self.prices.facts(),
             "model": {
                 "name": self.card.name,
                 "data": self.card.data,
@@ -214,45 +200,57 @@ class Plan(FeatureTable):
                     "billed_km2": float(order.billed_km2),
                     "cost": float(order.cost),
                     "value": round(order.value, 6),
+                    "vertices": order.vertices,
+                    "violations": list(order.violations),
+                    "geometry": {"type": "Polygon", "coordinates": [order.ring.tolist()]},
                 }
                 for order in self.orders
             ],
         }
 
+    def layer(self, name: Layer) -> geopandas.GeoDataFrame:
+        """Return one layer in EPSG:4326: the patches, the orders, or the scenes of which something is bought."""
+        return layer_frame(self, name)
+
+    def _write_layers(self, path: Path) -> None:
+        """Write all layers where a format holds several, and else the patches."""
+        if path.suffix.lower() == ".gpkg":
+            write_geopackage(self, path)
+        else:
+            super()._write_layers(path)
+
     def columns(self) -> dict[str, Column]:
         """Return the properties of all patches, column by column."""
-        row, col = self.card.grid.row_col(self.patch)
+        patches = self.patches
+        row, col = self.card.grid.row_col(patches.patch.astype(np.int64))
         names = [tile.name for tile in self.tiles]
-        lattice = zip(self.scene_row.tolist(), self.scene_col.tolist(), strict=True)
+        lattice = zip(patches.scene_row.tolist(), patches.scene_col.tolist(), strict=True)
         return {
-            "tile": [names[index] for index in self.tile.tolist()],
+            "tile": [names[index] for index in patches.tile.tolist()],
             "scene": [f"{row},{col}" for row, col in lattice] if self.site is None else self.site,
-            "scene_row": self.scene_row,
-            "scene_col": self.scene_col,
-            "patch": self.patch,
+            "scene_row": patches.scene_row,
+            "scene_col": patches.scene_col,
+            "patch": patches.patch,
             "row": row,
             "col": col,
-            "probability": self.probability.round(6),
-            "value": self.patch_value.round(9),
+            "probability": patches.probability.astype(np.float64).round(6),
+            "value": patches.value.astype(np.float64).round(9),
             "area_km2": self.area_dm2 / DM2_PER_KM2,
             "cost_share": self._cost_shares(),
-            "order": self._order_ids(),
+            "order": self.order,
         }
 
     def _cost_shares(self) -> NDArray[np.float64]:
         """Return each patch's share of its order's cost by area; shares add up to the cost."""
         unit = 10**_SHARE_DECIMALS
         shares = np.zeros(len(self), dtype=np.int64)
-        for mine, order in zip(self._groups, self._orders, strict=True):
+        if not self.orders:
+            return shares.astype(np.float64)
+        ranked = np.argsort(self.order, kind="stable")
+        ends = np.cumsum([order.patches for order in self.orders], dtype=np.int64)
+        for order, mine in zip(self.orders, np.split(ranked, ends[:-1]), strict=True):
             cost = int(order.cost * unit)
             areas = np.cumsum(self.area_dm2[mine])
             reached = np.array([cost * area // int(areas[-1]) for area in areas.tolist()])
             shares[mine] = np.diff(reached, prepend=0)
         return np.asarray(shares / unit, dtype=np.float64)
-
-    def _order_ids(self) -> NDArray[np.int64]:
-        """Return the id of each patch's order, (N,)."""
-        ids = np.zeros(len(self), dtype=np.int64)
-        for mine, order in zip(self._groups, self._orders, strict=True):
-            ids[mine] = order.id
-        return ids

@@ -50,6 +50,8 @@ class Claims:
         self._grid = grid
         self._px = scene_px
         self._claimed: dict[int, NDArray[np.bool_]] = {}
+        self.refused: dict[int, NDArray[np.bool_]] = {}
+        """Of each tile the patches (rows, cols), on its lattice of patches, that another tile had claimed."""
         self._maps: dict[tuple[int, int], _PixelMap | None] = {}
 
     def leave(
@@ -67,6 +69,8 @@ class Claims:
         free = present & ~taken
         kept = np.flatnonzero(free.any(axis=1) | ~taken.any(axis=1))
         self.claim(tile, row[kept], col[kept], free[kept])
+        if taken.any():
+            self._mark(self.refused, tile, row, col, taken)
         return kept, free[kept]
 
     def taken(self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -96,14 +100,24 @@ class Claims:
         self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
     ) -> None:
         """Claim patches (N, P) of a tile's scenes."""
-        if tile not in self._claimed:
+        self._mark(self._claimed, tile, row, col, present)
+
+    def _mark(
+        self,
+        marked: dict[int, NDArray[np.bool_]],
+        tile: int,
+        row: NDArray[np.int64],
+        col: NDArray[np.int64],
+        patches: NDArray[np.bool_],
+    ) -> None:
+        if tile not in marked:
             shape = self._tiles[tile]
             rows, cols = -(-shape.height // self._px), -(-shape.width // self._px)
-            self._claimed[tile] = np.zeros((rows * self._grid.rows, cols * self._grid.cols), dtype=bool)
+            marked[tile] = np.zeros((rows * self._grid.rows, cols * self._grid.cols), dtype=bool)
         patch_row, patch_col = np.divmod(np.arange(self._grid.patches), self._grid.cols)
         i = row[:, None] * self._grid.rows + patch_row
         j = col[:, None] * self._grid.cols + patch_col
-        self._claimed[tile][i, j] = present
+        marked[tile][i, j] = patches
 
     def _points(
         self, row: NDArray[np.int64], col: NDArray[np.int64], down: float, across: float

@@ -1,4 +1,4 @@
-"""Where patches lie: windows on their tiles, areas, footprints, and the squares that go into one order."""
+"""Where patches lie: windows on their tiles, areas and footprints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from geozoom.card import ModelCard
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import lattice_windows
-from geozoom.prices import PriceList
-from geozoom.scenes import lattice_shape
 from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
@@ -23,7 +21,7 @@ MOST_SHARED = 0.02
 """Patches of two sites that share more than this of their ground are one place, and bought once."""
 
 
-def _windows(
+def scene_windows(
     patches: Patches, rows: NDArray[np.int64], card: ModelCard, sites: SitesOnTiles | None
 ) -> NDArray[np.float64]:
     """Return the window of each patch's scene on its tile, (n, 4), for some rows (n,) of the patches."""
@@ -48,7 +46,7 @@ def areas_dm2(
     """Return the area of each patch on WGS84, (N,), in whole square decimetres."""
     areas = np.empty(len(patches), dtype=np.int64)
     for tile, rows in _by_tile(tiles, patches):
-        windows = _windows(patches, rows, card, sites)
+        windows = scene_windows(patches, rows, card, sites)
         areas[rows] = np.rint(100 * patch_areas_m2(tile, card.grid, windows, patches.patch[rows]))
     return areas
 
@@ -63,7 +61,7 @@ def footprints(
     """
     corners = np.empty((len(patches), 4, 2))
     for tile, rows in _by_tile(tiles, patches):
-        windows = _windows(patches, rows, card, sites)
+        windows = scene_windows(patches, rows, card, sites)
         corners[rows] = to_lonlat(tile, card.grid.corners_in(windows, patches.patch[rows].astype(np.int64)))
     return corners
 
@@ -82,39 +80,3 @@ def first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     for patch, other in sorted(zip(later[same].tolist(), earlier[same].tolist(), strict=True)):
         kept[patch] &= not kept[other]
     return np.flatnonzero(kept)
-
-
-def order_ids(
-    tiles: Sequence[Tile],
-    patches: Patches,
-    card: ModelCard,
-    prices: PriceList,
-    sites: SitesOnTiles | None = None,
-) -> NDArray[np.int64]:
-    """Return the order of each patch, (N,), counted from 0 over all tiles.
-
-    Orders are the scenes of one square of the tile, as large as fits the price list's order_side_km; where
-    all orders are billed together, there is one.
-    """
-    if prices.billing == "union":
-        return np.zeros(len(patches), dtype=np.int64)
-    ids = np.empty(len(patches), dtype=np.int64)
-    first = 0
-    for index, tile in enumerate(tiles):
-        pixel_m = max((card.lr_gsd_m, card.lr_gsd_m) if tile.resampled and card.lr_gsd_m else tile.gsd_m)
-        mine = patches.tile == index
-        if sites is None:
-            row, col = patches.scene_row[mine], patches.scene_col[mine]
-            side = max(1, int(float(prices.order_side_km) * 1000 // (card.lr_px * pixel_m)))
-            across = -(-lattice_shape(tile, card.lr_px)[1] // side)
-            down = -(-lattice_shape(tile, card.lr_px)[0] // side)
-        else:
-            # A scene that begins in a square may end beyond it: squares are smaller by the largest.
-            windows = sites.windows[patches.scene_row[mine]]
-            largest = windows[:, 2:].max(initial=0.0)
-            side = max(1, int(float(prices.order_side_km) * 1000 // pixel_m - largest))
-            col, row = np.maximum(windows[:, :2], 0).astype(np.int64).T
-            across, down = -(-tile.width // side), -(-tile.height // side)
-        ids[mine] = first + row // side * across + col // side
-        first += across * down
-    return ids

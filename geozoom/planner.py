@@ -9,23 +9,23 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
 from geozoom.area import read_area
 from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
+from geozoom.errors import VectorError
+from geozoom.grounds import Ground, lay_grounds
 from geozoom.model import PatchDrop, load_model
+from geozoom.ordering import Solver
 from geozoom.orders import Plan
 from geozoom.overlaps import OverlapRule
-from geozoom.placement import areas_dm2, first_of_each_place, footprints, order_ids
+from geozoom.placement import first_of_each_place, footprints
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
+from geozoom.purchase import purchase
 from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits
 from geozoom.scoring import Progress, Scored, score
-from geozoom.selection import choose
 from geozoom.sites import SitesOnTiles, read_sites
 from geozoom.tiles import Tile, open_tiles
 
@@ -65,6 +65,7 @@ def plan(
     inputs: Sequence[str | Path],
     *,
     budget: Budget | Decimal | int | str | None = None,
+    solver: Solver = "fast",
     **how: Unpack[Planning],
 ) -> Plan:
     """Choose the HR patches that are worth buying over all tiles at once.
@@ -72,14 +73,16 @@ def plan(
     Args:
         inputs: LR rasters: files, folders, `/vsi…` paths or URLs.
         budget: What may be spent, in the price list's currency ("5000" or "5000 USD"); None buys every candidate.
+        solver: "exact" proves the optimum of small cases.
         how: See `Planning`.
 
     Raises:
         BudgetError: The budget is no positive amount, or in another currency than the prices.
+        SolverError: The case is too large for the exact solver.
         GeozoomError: See `prepare`.
     """
     spend = None if budget is None else Budget.of(budget)
-    return prepare(inputs, **how).choose(spend)
+    return prepare(inputs, **how).choose(spend, solver=solver)
 
 
 def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates:
@@ -115,6 +118,10 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     tiles, ignored = open_tiles(
         [str(entry) for entry in inputs], how.get("options") or ReadOptions(), card.lr_gsd_m, card.lr_px
     )
+    if wanted is not None and not any(wanted.touches(tile) for tile in tiles):
+        raise VectorError(
+            f"{area}: lies outside every tile; check the CRS that it says it has, or give tiles of that place"
+        )
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
     limits = how.get("limits") or SceneLimits()
     threshold = how.get("threshold", DEFAULT_THRESHOLD)
@@ -150,7 +157,11 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         ignored=ignored,
         scored=scored,
         sites=placed,
-        area_dm2=areas_dm2(tiles, patches, card, placed),
+        grounds=tuple(
+            lay_grounds(
+                tiles, patches, card, price_list.shape, sites=placed, owned=had, refused=scored.refused
+            )
+        ),
         seconds=time.perf_counter() - began,
     )
 
@@ -170,8 +181,8 @@ class Candidates:
     """What the policy made of all scenes."""
     sites: SitesOnTiles | None
     """The scenes, if they do not lie on a lattice."""
-    area_dm2: NDArray[np.int64]
-    """(N,) geodesic area of each candidate in square decimetres."""
+    grounds: tuple[Ground, ...]
+    """What can be ordered on each tile."""
     seconds: float
     """Time that checking and reading the tiles and running the policy took."""
 
@@ -180,53 +191,41 @@ class Candidates:
         """What the value of a plan counts."""
         return value_unit(self.card.benefit)
 
-    def choose(self, budget: Budget | None) -> Plan:
+    def choose(self, budget: Budget | None, *, solver: Solver = "fast") -> Plan:
         """Choose what is worth most under a budget; None buys every candidate.
+
+        Args:
+            budget: What may be spent.
+            solver: "exact" proves the optimum of small cases.
 
         Raises:
             BudgetError: The budget is in another currency than the prices.
+            SolverError: The case is too large for the exact solver.
         """
         began = time.perf_counter()
         budget_cents = None if budget is None else budget.cents_in(self.prices)
         patches = self.scored.candidates
-        order = order_ids(self.tiles, patches, self.card, self.prices, self.sites)
-        choice = choose(
-            order=order,
-            value=patches.value.astype(np.float64),
-            area_dm2=self.area_dm2,
-            prices=self.prices,
-            budget_cents=budget_cents,
-        )
-        bought = np.flatnonzero(choice.chosen)
-        chosen = patches[bought]
-        sites = self.sites
+        bought = purchase(self.tiles, self.grounds, patches.value, self.prices, budget_cents, solver)
+        chosen = patches[bought.patches]
         return Plan(
             tiles=self.tiles,
             card=self.card,
             prices=self.prices,
             budget=None if budget_cents is None else Decimal(budget_cents).scaleb(-2),
             threshold=self.threshold,
+            solver=solver,
             ignored=self.ignored,
             scenes=self.scored.scenes,
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,
             candidates=len(patches),
-            tile=chosen.tile.astype(np.int64),
-            scene_row=chosen.scene_row.astype(np.int64),
-            scene_col=chosen.scene_col.astype(np.int64),
-            patch=chosen.patch.astype(np.int64),
-            probability=chosen.probability.astype(np.float64),
-            patch_value=chosen.value.astype(np.float64),
-            area_dm2=self.area_dm2[bought],
-            order=order[bought],
-            site=None if sites is None else np.array(sites.sites.names, dtype=np.str_)[chosen.scene_row],
-            off_tiles=() if sites is None else sites.off_tiles,
-            corners=footprints(self.tiles, chosen, self.card, sites),
+            patches=chosen,
+            orders=bought.orders,
+            order=bought.order,
+            sites=self.sites,
             seconds_scenes=self.seconds,
             seconds_choice=time.perf_counter() - began,
-            bound=choice.bound,
-            next_tile=None
-            if choice.next_order is None
-            else self.tiles[int(patches.tile[order == choice.next_order][0])].name,
-            next_cost=None if choice.next_cost_cents is None else Decimal(choice.next_cost_cents).scaleb(-2),
+            bound=bought.bound,
+            next_cost=bought.next_cost,
+            next_lacking=bought.next_lacking,
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from geozoom.errors import PriceListError
-from geozoom.prices import UNDATED, AoiFormat, Billing, PriceList, Tier, TiersApply, Trust, Uplift
+from geozoom.prices import UNDATED, AoiFormat, Billing, PriceList, TiersApply, Trust
+from geozoom.rates import Tier, Uplift
 from geozoom.rules import ONE_POLYGON, ShapeRules
 
 DEFAULT_PRICE_LIST = "skywatch-archive-50cm"

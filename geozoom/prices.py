@@ -28,7 +28,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geozoom.figures import CENT, DM2, LARGEST_KM2, amount_problems, area_problems, refuse, within
+from geozoom.figures import CENT, DM2, LARGEST_KM2, amount_problems, area_problems, refuse
+from geozoom.rates import LARGEST_PERCENT, LARGEST_RATE, Tier, Uplift
 from geozoom.rules import ONE_POLYGON, ShapeRules
 
 Billing = Literal["per-order", "union", "per-scene"]
@@ -42,61 +43,14 @@ DM2_PER_KM2 = 10**8
 """Square decimetres in a square kilometre; areas are added up in these, without rounding errors."""
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 """More digits than any bill has, whatever the caller's own context."""
-_LARGEST_RATE = 50_000
-"""Up to this and the figures below, bills in cents are exact in 64 bits for all that the Earth has."""
 _LARGEST_MINIMUM_KM2 = 10_000
+"""Up to this, the figure below and those of `geozoom.rates`, bills in cents are exact in 64 bits for all that the
+Earth has."""
 _LARGEST_PRICE = 10**9
-_LARGEST_PERCENT = 1_000
 _PERCENT_UNIT = 10_000
 """Percentages have two decimals, so that this is 100%."""
-_LARGEST_ORDER_SIDE_KM = Decimal(5)
 _GOOD_FOR_DAYS = 365
 """Older figures are doubted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tier:
-    """A rate that holds from some area on."""
-
-    from_km2: Decimal
-    """Where the tier begins; it ends where the next one begins."""
-    rate_per_km2: Decimal
-    """Price of a square kilometre, in whole cents."""
-
-    def __post_init__(self) -> None:
-        refuse(
-            (
-                *amount_problems("rate_per_km2", self.rate_per_km2, _LARGEST_RATE, positive=True),
-                *area_problems("from_km2", self.from_km2),
-            )
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Uplift:
-    """A surcharge, for example for a cloud guarantee."""
-
-    name: str
-    percent: Decimal | None = None
-    """Share of the price of the area, in per cent; or"""
-    per_km2: Decimal | None = None
-    """amount for each square kilometre that is billed."""
-    applies: bool = False
-    """Whether it is on every bill; otherwise it is one that `PriceList.with_uplifts` switches on."""
-
-    def __post_init__(self) -> None:
-        refuse(self._problems())
-
-    def _problems(self) -> Iterator[str]:
-        if (self.percent is None) == (self.per_km2 is None):
-            yield "has both or neither of percent and per_km2; give one of them"
-        if self.per_km2 is not None:
-            yield from amount_problems("per_km2", self.per_km2, _LARGEST_RATE, positive=True)
-        if self.percent is not None and not within(self.percent, _LARGEST_PERCENT, CENT, positive=True):
-            yield (
-                f"percent is {self.percent}; it must be positive, with 2 decimals at most, "
-                f"up to {_LARGEST_PERCENT}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,13 +169,6 @@ class PriceList:
         )
 
     @property
-    def order_side_km(self) -> Decimal:
-        """Side of the squares in which the planner gathers patches for one order, within the shape rules."""
-        largest = None if self.shape.max_km2 is None else self.shape.max_km2.sqrt()
-        sides = (_LARGEST_ORDER_SIDE_KM, self.shape.max_width_km, self.shape.max_height_km, largest)
-        return min(side for side in sides if side is not None)
-
-    @property
     def terms(self) -> str:
         """What is billed, in a few words, with the uplifts that are switched on."""
         if self.price_per_scene is not None:
@@ -328,8 +275,8 @@ class PriceList:
         names = [uplift.name for uplift in self.uplifts]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"two uplifts are called {name!r}; rename one of them"
-        if sum(uplift.percent or 0 for uplift in self.uplifts) > _LARGEST_PERCENT:
-            yield f"the uplifts add up to more than {_LARGEST_PERCENT} percent; lower them"
+        if sum(uplift.percent or 0 for uplift in self.uplifts) > LARGEST_PERCENT:
+            yield f"the uplifts add up to more than {LARGEST_PERCENT} percent; lower them"
         if self.gsd_m is not None and not (self.gsd_m.is_finite() and self.gsd_m > 0):
             yield f"gsd_m is {self.gsd_m}; it must be a positive number of metres"
 
@@ -339,7 +286,7 @@ class PriceList:
         if (self.rate_per_km2 is None) == (not self.tiers):
             yield "a price list has either rate_per_km2 or tiers; give one of them"
         if self.rate_per_km2 is not None:
-            yield from amount_problems("rate_per_km2", self.rate_per_km2, _LARGEST_RATE, positive=True)
+            yield from amount_problems("rate_per_km2", self.rate_per_km2, LARGEST_RATE, positive=True)
         if (self.tiers_apply is None) != (not self.tiers):
             yield (
                 'tiers and tiers_apply belong together; give both (tiers_apply = "marginal" bills each km² at '
@@ -357,8 +304,8 @@ class PriceList:
         yield from amount_problems("minimum_value", self.minimum_value, _LARGEST_PRICE)
         highest = max((tier.rate_per_km2 for tier in self.tiers), default=self.rate_per_km2 or Decimal(0))
         more = sum(uplift.per_km2 or 0 for uplift in self.uplifts)
-        if more and highest + more > _LARGEST_RATE:
-            yield f"rate and uplifts add up to more than {_LARGEST_RATE} per km²; lower them"
+        if more and highest + more > LARGEST_RATE:
+            yield f"rate and uplifts add up to more than {LARGEST_RATE} per km²; lower them"
 
     def _scene_problems(self) -> Iterator[str]:
         if self.price_per_scene is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -248,8 +249,38 @@ def read_rgb(
     Raises:
         GeozoomError: Of type `problem`: the raster cannot be read to its end.
     """
+    numbers, valid = read_numbers(
+        dataset,
+        bands,
+        window,
+        nodata=nodata,
+        path=path,
+        problem=problem,
+        mask_band=mask_band,
+        out_shape=out_shape,
+    )
+    zeros = 0 if numbers[0].all() else int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
+    return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
+
+
+def read_numbers(
+    dataset: Any,
+    bands: Sequence[int],
+    window: Window | None,
+    *,
+    nodata: float | None,
+    path: str,
+    problem: type[GeozoomError],
+    mask_band: int | None = None,
+    out_shape: tuple[int, int] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read digital numbers (bands, H, W) and where all of them are data (H, W); arguments as of `read_rgb`.
+
+    Raises:
+        GeozoomError: Of type `problem`: the raster cannot be read to its end.
+    """
     try:
-        stack = None if out_shape is None else (3, *out_shape)
+        stack = None if out_shape is None else (len(bands), *out_shape)
         numbers = dataset.read(list(bands), window=window, out_shape=stack)
         if all(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid] for band in bands):
             valid = np.ones(numbers.shape[1:], dtype=bool)
@@ -266,8 +297,7 @@ def read_rgb(
     if numbers.dtype.kind == "f":
         valid &= np.isfinite(numbers).all(axis=0)
         numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
-    zeros = 0 if numbers[0].all() else int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
-    return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
+    return numbers, valid
 
 
 def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:

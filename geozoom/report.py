@@ -12,11 +12,12 @@ from geozoom.bought import read_frame
 from geozoom.errors import OrdersError
 from geozoom.features import check_output
 from geozoom.files import written_aside
+from geozoom.orderfile import is_plan, read_order_polygons
 from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import open_tiles
 
 PICTURE_SUFFIXES = (".png", ".svg")
-_DISPLAY = Display(white=0.3, gamma=1.6)
+DISPLAY = Display(white=0.3, gamma=1.6)
 """For the eye, not for the networks."""
 
 
@@ -28,7 +29,7 @@ def draw_plan(
     options: ReadOptions | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw the patches of a plan over its LR tiles, a panel per tile, coloured by probability.
+    """Draw the patches of a plan over its LR tiles, coloured by probability, and its orders, a panel per tile.
 
     Raises:
         OrdersError: The orders cannot be read.
@@ -43,6 +44,7 @@ def draw_plan(
     frame = read_frame(orders)
     if len(frame) and not {"tile", "probability", "cost_share"} <= set(frame.columns):
         raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
+    ordered = read_order_polygons(orders).orders if len(frame) and is_plan(orders) else ()
     tiles, _ = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
     heights = [tile.height * tile.gsd_m[1] / (tile.width * tile.gsd_m[0]) for tile in tiles]
     figure = Figure(figsize=(10, 8.6 * sum(heights) + 0.4 * len(tiles)), layout="constrained")
@@ -50,7 +52,7 @@ def draw_plan(
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):
         with tile.open() as dataset:
-            pixels = tile.read(dataset, None, _DISPLAY)
+            pixels = tile.read(dataset, None, DISPLAY)
         picture = np.dstack([*pixels.rgb, pixels.valid.astype(np.float32)])
         panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
@@ -65,6 +67,16 @@ def draw_plan(
             shown.set_clim(0.5, 1)
             panel.add_collection(shown)
             title = f"{tile.name}: {len(mine):,} patches, {mine['cost_share'].sum():,.2f}"
+            outlines = [
+                np.column_stack(inverse @ to_tile.transform(order.ring[:, 0], order.ring[:, 1]))
+                for order in ordered
+                if order.tile == tile.name
+            ]
+            panel.add_collection(
+                mpl.collections.PolyCollection(
+                    outlines, facecolors="none", edgecolors="white", linewidths=0.9
+                )
+            )
         panel.set_title(title, fontsize=10, loc="left")
         panel.set_xlim(-0.5, tile.width - 0.5)
         panel.set_ylim(tile.height - 0.5, -0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,8 @@ class Scored:
     """Scenes left out, by reason."""
     tiles_with_zeros: tuple[str, ...]
     """Names of tiles with zeros that nothing marks as missing."""
+    refused: Mapping[int, NDArray[np.bool_]]
+    """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
 
 
 def score(
@@ -103,6 +105,7 @@ def score(
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
     gathered = Gathered(tiles, card)
+    claims = None if overlap == "all" or sites is not None else Claims(tiles, card.grid, card.lr_px)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
         order = ranked(tiles, overlap)
@@ -111,7 +114,6 @@ def score(
                 order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, owned=owned
             )
             return
-        claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
         for index in order:
             for block in read_scenes(
                 tiles[index],
@@ -134,7 +136,7 @@ def score(
                 gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
-    return gathered.result()
+    return gathered.result({} if claims is None else claims.refused)
 
 
 def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
@@ -200,8 +202,8 @@ class Gathered:
             )
         )
 
-    def result(self) -> Scored:
-        """Return all of it.
+    def result(self, refused: Mapping[int, NDArray[np.bool_]]) -> Scored:
+        """Return all of it, with the patches of tiles that other tiles are planned for.
 
         Raises:
             TileError: The policy saw no scene at all.
@@ -219,6 +221,7 @@ class Gathered:
             scenes=self.scenes,
             skipped=self.skipped,
             tiles_with_zeros=tuple(self._with_zeros),
+            refused=refused,
         )
 
 

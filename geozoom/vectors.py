@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,7 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     try:
         if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
             raise VectorError(f"{path}: no such file; check the path")
+        _take_back(Path(f"{path}-journal"), path)
         read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
@@ -77,6 +80,13 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if not np.isfinite(placed.total_bounds).all():
         raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     return placed
+
+
+def _take_back(journal: Path, path: Path | str) -> None:
+    """Let SQLite undo what a process that was killed had half written: GDAL, which only reads, refuses to."""
+    if journal.is_file():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
 
 
 def polygons_of(geometries: Geometries) -> BaseGeometry:
@@ -130,12 +140,16 @@ class PixelSpace:
         (carried,) = self._to_pixels(np.array([shapely.segmentize(near, SEGMENT_DEG)], dtype=object))
         return carried
 
-    def _to_pixels(self, geometries: Geometries) -> Geometries:
-        def carry(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-            x, y = self._to_crs.transform(xy[:, 0], xy[:, 1])
-            return to_map(np.column_stack([x, y]), self._inverse)
+    def points(self, lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Carry longitudes and latitudes (N, 2) to pixel columns and rows (N, 2)."""
+        return self._carry(np.column_stack([self._near(lonlat[:, 0]), lonlat[:, 1]]))
 
-        return np.asarray(shapely.transform(geometries, carry), dtype=np.object_)
+    def _carry(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = self._to_crs.transform(xy[:, 0], xy[:, 1])
+        return to_map(np.column_stack([x, y]), self._inverse)
+
+    def _to_pixels(self, geometries: Geometries) -> Geometries:
+        return np.asarray(shapely.transform(geometries, self._carry), dtype=np.object_)
 
 
 def _middle_lon(tile: Tile) -> float:

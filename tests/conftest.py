@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,25 @@ from rasterio.enums import ColorInterp
 from geozoom.card import ModelCard
 from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
+from geozoom.prices import PriceList
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 UTM33 = "EPSG:32633"
 ORIGIN = (400_000.0, 5_800_000.0)
 
 torch.set_num_threads(1)  # the networks here are too small to share out
+
+
+BY_AREA = PriceList(
+    name="by area",
+    currency="USD",
+    billing="per-order",
+    rate_per_km2=Decimal(100),
+    source="made for tests",
+    effective_date=date(2026, 1, 31),
+    trust="illustrative",
+)
+"""Orders of any size and shape, so that a patch alone is one: tests of what is bought are not about orders."""
 
 
 def small_card(**changes: Any) -> ModelCard:

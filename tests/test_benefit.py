@@ -117,7 +117,7 @@ def test_a_plan_counts_the_scenes_that_its_patches_gain(write_raster: WriteRaste
 
 def test_without_a_calibration_probabilities_stand_in_and_the_plan_says_so(write_raster: WriteRaster) -> None:
     plan = geozoom.plan([write_raster("a.tif")], model=small_model())
-    assert plan.value == pytest.approx(plan.probability.sum())
+    assert plan.value == pytest.approx(plan.patches.probability.sum())
     assert plan.summary()["totals"]["value_unit"] == FALLBACK_UNIT
 
 

@@ -67,7 +67,7 @@ class World:
 
     def masks(self) -> np.ndarray[Any, Any]:
         masks = np.zeros((ROWS, COLS, 16), dtype=bool)
-        masks[self.plan.scene_row, self.plan.scene_col, self.plan.patch] = True
+        masks[self.plan.patches.scene_row, self.plan.patches.scene_col, self.plan.patches.patch] = True
         return masks.reshape(-1, 16)
 
 

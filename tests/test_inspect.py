@@ -158,7 +158,7 @@ def test_a_vrt_plans_as_its_file_does(write_raster: WriteRaster, tmp_path: Path)
     copy(tile, tmp_path / "tile.vrt", driver="VRT")
     plan, other = (geozoom.plan([path], model=small_model()) for path in (tile, tmp_path / "tile.vrt"))
     np.testing.assert_array_equal(plan.corners, other.corners)
-    np.testing.assert_array_equal(plan.probability, other.probability)
+    np.testing.assert_array_equal(plan.patches.probability, other.patches.probability)
 
 
 def test_a_plan_is_the_same_whatever_the_order_and_the_batch(

@@ -15,13 +15,13 @@ from geozoom.orders import Plan
 from geozoom.overlaps import ranked
 from geozoom.rasters import ReadOptions
 from geozoom.tiles import open_tiles
-from tests.conftest import ORIGIN, WriteRaster, small_model
+from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 from tests.products import write_safe
 
 
 def rings(plan: Plan, tile: str) -> shapely.Geometry:
     names = np.array([each.name for each in plan.tiles])
-    return shapely.union_all(shapely.polygons(plan.corners[names[plan.tile] == tile]))
+    return shapely.union_all(shapely.polygons(plan.corners[names[plan.patches.tile] == tile]))
 
 
 def grid(east_px: float, north_px: float = 0.0) -> Affine:
@@ -30,10 +30,10 @@ def grid(east_px: float, north_px: float = 0.0) -> Affine:
 
 def test_two_dates_of_one_place_are_planned_once(write_raster: WriteRaster) -> None:
     files = [write_raster("a.tif"), write_raster("b.tif", seed=1)]
-    plan = geozoom.plan(files, model=small_model(), threshold=0.0)
-    assert {plan.tiles[index].name for index in plan.tile.tolist()} == {"a.tif"}
+    plan = geozoom.plan(files, model=small_model(), threshold=0.0, prices=BY_AREA)
+    assert {plan.tiles[index].name for index in plan.patches.tile.tolist()} == {"a.tif"}
     assert (plan.scenes, plan.scenes_skipped.overlap) == (30, 30)
-    both = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="all")
+    both = geozoom.plan(files, model=small_model(), threshold=0.0, prices=BY_AREA, overlap="all")
     assert (both.scenes, both.scenes_skipped.overlap, len(both)) == (60, 0, 2 * len(plan))
 
 
@@ -44,11 +44,11 @@ def test_neighbours_share_no_ground_and_leave_no_gap_wider_than_a_patch(
 ) -> None:
     first = write_raster("a.tif")  # 48 × 40 px
     second = write_raster("b.tif", transform=grid(east, north), seed=1)
-    plan = geozoom.plan([second, first], model=small_model(), threshold=0.0)
+    plan = geozoom.plan([second, first], model=small_model(), threshold=0.0, prices=BY_AREA)
     a, b = rings(plan, "a.tif"), rings(plan, "b.tif")
     patch = 20 / 111_000
     assert a.intersection(b).area < 0.05 * patch * b.length  # the inset of corners
-    alone = geozoom.plan([second], model=small_model(), threshold=0.0)
+    alone = geozoom.plan([second], model=small_model(), threshold=0.0, prices=BY_AREA)
     lost = rings(alone, "b.tif").difference(a).difference(b)
     assert lost.buffer(-0.9 * patch).is_empty
     assert plan.scenes_skipped.overlap > 0
@@ -58,12 +58,12 @@ def test_where_the_first_tile_misses_data_the_second_is_planned(write_raster: Wr
     pixels = np.full((3, 40, 48), 90, np.uint8)
     pixels[:, :, :24] = 0
     files = [write_raster("a.tif", pixels=pixels, nodata=0), write_raster("b.tif")]
-    plan = geozoom.plan(files, model=small_model(), threshold=0.0)
-    assert set(plan.scene_col[plan.tile == 0].tolist()) == {3, 4, 5}
-    assert set(plan.scene_col[plan.tile == 1].tolist()) == {0, 1, 2}
+    plan = geozoom.plan(files, model=small_model(), threshold=0.0, prices=BY_AREA)
+    assert set(plan.patches.scene_col[plan.patches.tile == 0].tolist()) == {3, 4, 5}
+    assert set(plan.patches.scene_col[plan.patches.tile == 1].tolist()) == {0, 1, 2}
     assert (plan.scenes_skipped.nodata, plan.scenes_skipped.overlap) == (15, 15)
-    clearest = geozoom.plan(files, model=small_model(), threshold=0.0, overlap="clearest")
-    assert set(clearest.tile.tolist()) == {1}
+    clearest = geozoom.plan(files, model=small_model(), threshold=0.0, prices=BY_AREA, overlap="clearest")
+    assert set(clearest.patches.tile.tolist()) == {1}
 
 
 def test_overlaps_are_found_across_utm_zones(write_raster: WriteRaster) -> None:
@@ -71,7 +71,7 @@ def test_overlaps_are_found_across_utm_zones(write_raster: WriteRaster) -> None:
     west = Transformer.from_crs(zone, "EPSG:32632", always_xy=True).transform(x, y)
     first = write_raster("a.tif", crs=zone, transform=Affine(10, 0, x, 0, -10, y))
     second = write_raster("b.tif", crs="EPSG:32632", transform=Affine(10, 0, west[0], 0, -10, west[1]))
-    plan = geozoom.plan([first, second], model=small_model(), threshold=0.0)
+    plan = geozoom.plan([first, second], model=small_model(), threshold=0.0, prices=BY_AREA)
     assert rings(plan, "a.tif").intersection(rings(plan, "b.tif")).area < 0.05 * rings(plan, "b.tif").area
     assert plan.scenes_skipped.overlap > 10
 

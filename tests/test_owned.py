@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import shapely
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from shapely.geometry import box
 
 import geozoom
@@ -16,15 +17,18 @@ from geozoom.area import read_area
 from geozoom.benefit import Benefit
 from geozoom.cli import main
 from geozoom.orders import Plan
-from tests.conftest import ORIGIN, WriteRaster, small_model
+from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 
 CRS = "EPSG:32633"
 BENEFIT = Benefit(knots=(1.5, 6.0, 16.0), weights=(0.05, 0.02, 0.001), scenes=50)
 
 
-def places(plan: Plan) -> set[tuple[str, int]]:
-    scenes = zip(plan.scene_row.tolist(), plan.scene_col.tolist(), strict=True)
-    return {(f"{row},{col}", patch) for (row, col), patch in zip(scenes, plan.patch.tolist(), strict=True)}
+def places(plan: Plan, which: NDArray[np.bool_] | None = None) -> set[tuple[str, int]]:
+    patches = plan.patches if which is None else plan.patches[np.flatnonzero(which)]
+    columns = (patches.scene_row, patches.scene_col, patches.patch)
+    return {
+        (f"{row},{col}", patch) for row, col, patch in zip(*(each.tolist() for each in columns), strict=True)
+    }
 
 
 def square(path: Path, left: float, top: float, side: float) -> Path:
@@ -40,22 +44,32 @@ def test_what_an_earlier_plan_ordered_is_not_bought_again(
     write_raster: WriteRaster, tmp_path: Path, suffix: str
 ) -> None:
     tile, model = write_raster(), small_model(benefit=BENEFIT)
-    everything = geozoom.plan([tile], model=model, threshold=0.0)
-    first = geozoom.plan([tile], model=model, area=square(tmp_path / "west.gpkg", 0, 0, 25))
+    everything = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA)
+    west = square(tmp_path / "west.gpkg", 0, 0, 25)
+    first = geozoom.plan([tile], model=model, area=west, prices=BY_AREA)
     earlier = tmp_path / f"earlier{suffix}"
     first.write(earlier)
-    second = geozoom.plan([tile], model=model, threshold=0.0, owned=[earlier])
+    second = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, owned=[earlier])
     assert places(first)
-    assert places(second) == places(everything) - places(first)
-    assert second.value + first.value == pytest.approx(everything.value, rel=1e-5)
+    # All that was ordered is owned, with what lies between the patches wanted.
+    ordered = shapely.union_all([shapely.Polygon(order.ring) for order in first.orders])
+    inside = shapely.contains_xy(ordered, *everything.corners.mean(axis=1).T)
+    had = places(everything, inside)
+    assert places(first) < had
+    assert places(second) == places(everything) - had
     # Scenes that the first plan had bought the best of are worth less than they were.
     assert (
         second.value
         < sum(
             value
             for place, value in zip(
-                zip(everything.scene_row, everything.scene_col, everything.patch, strict=True),
-                everything.patch_value,
+                zip(
+                    everything.patches.scene_row,
+                    everything.patches.scene_col,
+                    everything.patches.patch,
+                    strict=True,
+                ),
+                everything.patches.value,
                 strict=True,
             )
             if (f"{place[0]},{place[1]}", int(place[2])) in places(second)
@@ -68,7 +82,7 @@ def test_scenes_owned_whole_are_counted_and_not_asked_about(
     write_raster: WriteRaster, tmp_path: Path
 ) -> None:
     owned = square(tmp_path / "four.gpkg", 8, 8, 16)
-    plan = geozoom.plan([write_raster()], model=small_model(), threshold=0.0, owned=[owned])
+    plan = geozoom.plan([write_raster()], model=small_model(), threshold=0.0, prices=BY_AREA, owned=[owned])
     assert (plan.scenes, plan.scenes_skipped.owned) == (26, 4)
     assert plan.summary()["totals"]["scenes_skipped_owned"] == 4
     assert "4 owned already" in str(plan.scenes_skipped)
@@ -99,10 +113,10 @@ def test_sites_leave_out_what_is_owned(write_raster: WriteRaster, tmp_path: Path
     model, tile = small_model(benefit=BENEFIT), write_raster()
     sites = square(tmp_path / "site.gpkg", 10, 10, 8)
     half = square(tmp_path / "half.gpkg", 10, 10, 4)  # its upper left quarter: 2 × 2 patches
-    whole = geozoom.plan([tile], model=model, threshold=0.0, sites=sites)
-    plan = geozoom.plan([tile], model=model, threshold=0.0, sites=sites, owned=[half])
+    whole = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, sites=sites)
+    plan = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, sites=sites, owned=[half])
     assert places(plan) == {place for place in places(whole) if place[1] not in (0, 1, 4, 5)}
-    had = whole.probability[np.isin(whole.patch, (0, 1, 4, 5))].sum()
+    had = whole.patches.probability[np.isin(whole.patches.patch, (0, 1, 4, 5))].sum()
     assert plan.value == pytest.approx(whole.value - float(BENEFIT.gain(had)), rel=1e-5)
     nothing = geozoom.plan(
         [tile, write_raster("b.tif")], model=model, sites=square(tmp_path / "s.gpkg", 30, 10, 8)
@@ -114,11 +128,13 @@ def test_a_cluster_leaves_out_the_same(write_raster: WriteRaster, tmp_path: Path
     distributed = pytest.importorskip("distributed")
     files = [write_raster("a.tif"), write_raster("b.tif", seed=1)]
     model, owned = small_model(benefit=BENEFIT), square(tmp_path / "o.gpkg", 3, 5, 20)
-    alone = geozoom.plan(files, model=model, owned=[owned])
+    alone = geozoom.plan(files, model=model, prices=BY_AREA, owned=[owned])
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
-        spread = geozoom.plan(files, model=model, owned=[owned], dask=cluster.scheduler_address)
+        spread = geozoom.plan(
+            files, model=model, prices=BY_AREA, owned=[owned], dask=cluster.scheduler_address
+        )
     assert alone.summary() == spread.summary()
     assert list(alone.features()) == list(spread.features())
 

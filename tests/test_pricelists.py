@@ -11,7 +11,7 @@ import pytest
 import geozoom
 from geozoom.errors import PriceListError
 from geozoom.pricelists import DEFAULT_PRICE_LIST, load_price_list, parse_price_list, shipped_price_lists
-from geozoom.prices import Tier, Uplift
+from geozoom.rates import Tier, Uplift
 from geozoom.rules import ShapeRules
 from tests.conftest import EXAMPLES
 from tests.test_prices import dm2

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from geozoom.budget import to_cents
 from geozoom.errors import PriceListError
-from geozoom.prices import DM2_PER_KM2, PriceList, Tier, Uplift
+from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.rates import Tier, Uplift
 from geozoom.rules import ShapeRules
 
 EARTH_DM2 = 10**9 * DM2_PER_KM2
@@ -281,19 +282,6 @@ def test_a_scene_has_one_price_whatever_is_wanted_of_it() -> None:
     assert prices.with_uplifts(["rush"]).bill(1) == Decimal("337.61")
     assert prices.with_uplifts(["rush"]).bills_cents(np.array([0, 1, dm2(200)])).tolist() == [0, 33761, 33761]
     assert prices.terms == "300.10 USD a scene"
-
-
-@pytest.mark.parametrize(
-    ("shape", "side"),
-    [
-        (ShapeRules(), "5"),
-        (ShapeRules(max_km2=Decimal(9)), "3"),
-        (ShapeRules(max_width_km=Decimal(4), max_height_km=Decimal(2), max_km2=Decimal(9)), "2"),
-        (SCENE, "5"),
-    ],
-)
-def test_the_planner_keeps_its_squares_within_the_shape_rules(shape: ShapeRules, side: str) -> None:
-    assert price_list(shape=shape).order_side_km == Decimal(side)
 
 
 @pytest.mark.parametrize(

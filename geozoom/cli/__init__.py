@@ -12,7 +12,7 @@ import click
 from geozoom import __version__
 from geozoom.errors import GeozoomError
 
-_COMMANDS = ("inspect", "plan", "curve", "classify", "draw", "prices", "train")
+_COMMANDS = ("inspect", "plan", "curve", "export", "ingest", "classify", "draw", "prices", "train")
 
 
 class _LazyGroup(click.Group):

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from geozoom.cli import loading, options, planning
+from geozoom.cli import loading, options, planning, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from geozoom.budget import Budget
+    from geozoom.ordering import Solver
     from geozoom.orders import Plan
 
+REPORTED_BUDGETS = 7
+"""Points of the curve on a page, each a plan of its own."""
 SHOWN_ORDERS = 20
 """Orders listed on the terminal; the file holds them all."""
 
@@ -29,11 +32,21 @@ SHOWN_ORDERS = 20
     help="What may be spent, in the price list's currency. Several, as in 1000,5000, make a plan each, in a file "
     "named after its budget.",
 )
+@click.option(
+    "--solver",
+    type=click.Choice(["fast", "exact"]),
+    default="fast",
+    show_default=True,
+    help="How orders are chosen under a budget; exact proves the optimum of small cases and refuses others.",
+)
+@reporting.report_option
 @options.output_option
 @planning.planning_options
 @options.human_options
 def command(
     budgets: tuple[Budget, ...] | None,
+    solver: Solver,
+    report: Path | None,
     output: Path,
     overwrite: bool,
     quiet: bool,
@@ -53,13 +66,24 @@ def command(
         outputs = [output if len(wanted) == 1 else _named_after(output, budget) for budget in wanted]
         for path in outputs:
             options.check_features_output(path, overwrite=overwrite)
+        pages = [
+            report if report is None or len(wanted) == 1 else _named_after(report, budget)
+            for budget in wanted
+        ]
+        for page in pages:
+            if page is not None:
+                reporting.check(page, overwrite=overwrite)
         console = options.stderr_console(quiet)
         import geozoom.planner  # noqa: F401
+        from geozoom.curve import default_budgets, trace
     candidates = planning.find_candidates(given, console)
+    curve = None if report is None else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS))
     summaries = []
-    for budget, path in zip(wanted, outputs, strict=True):
-        chosen = candidates.choose(budget)
+    for budget, path, page in zip(wanted, outputs, pages, strict=True):
+        chosen = candidates.choose(budget, solver=solver)
         chosen.write(path, overwrite=overwrite)
+        if page is not None and curve is not None:
+            reporting.write(page, chosen, curve, overwrite=overwrite)
         if not quiet:
             _show(chosen, console)
         # Times are no part of the plan: the same inputs give the same file.
@@ -86,7 +110,7 @@ def _show(plan: Plan, console: Console) -> None:
         ("order", "total"),
         ("tile", ""),
         ("patches", f"{len(plan):,}"),
-        ("km² wanted", f"{totals['area_km2']:.4f}"),
+        ("km²", f"{totals['area_km2']:.4f}"),
         ("km² billed", f"{totals['billed_km2']:.4f}"),
         (f"cost {currency}", f"{plan.cost:,.2f}"),
         ("benefit", f"{plan.value:,.1f}"),
@@ -121,15 +145,19 @@ def _remarks(plan: Plan, today: date) -> list[str]:
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
         f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
-        f"benefit: {plan.value_unit}"
-        + (f", {plan.value / plan.bound:.2%} of the most that this budget can buy" if plan.bound else ""),
+        f"benefit: {plan.value:,.1f} {plan.value_unit}"
+        + (
+            f"; no plan for this budget has more than {plan.bound:,.1f} (gap {plan.gap:.1%})"
+            if plan.budget is not None
+            else ""
+        ),
     ]
     if plan.budget is not None:
         lines.append(f"budget {plan.budget:,.2f} {currency}, left {plan.budget - plan.cost:,.2f} {currency}")
     if plan.next_cost is not None:
         lines.append(
-            f"next best patches that did not fit lie on {plan.next_tile}: {plan.next_cost:,.2f} {currency} more "
-            "would buy them"
+            f"next best order that did not fit: {plan.next_cost:,.2f} {currency}; the budget lacks "
+            f"{plan.next_lacking:,.2f} {currency}"
         )
     lines.append(
         f"prices: {prices.name}, {prices.terms}; {prices.source} ({prices.dated}, trust: {prices.trust})"

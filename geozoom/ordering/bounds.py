@@ -1,0 +1,152 @@
+"""What no plan can be worth more than, whatever its orders' shapes. Pure NumPy and SciPy, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from geozoom.ordering.lattice import Lattice
+from geozoom.prices import PriceList
+
+_STEP = 1e-4
+"""Relative step of the areas at which a bill is looked up: what the cheapest rate may be too low by."""
+_TRIALS = 12
+_TRIAL_CELLS = 2**17
+"""Thresholds are sought on about this many cells, and proved on all."""
+
+
+def most_area_dm2(prices: PriceList, budget_cents: int, largest: int) -> int:
+    """Return the largest area up to `largest` that one order under the budget can have; 0 if there is none."""
+    low, high = 0, largest
+    while low < high:
+        middle = (low + high + 1) // 2
+        if int(prices.bills_cents(np.array([middle]))[0]) <= budget_cents:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def cheapest_rate(prices: PriceList, smallest: int, largest: int) -> float:
+    """Return a lower bound of cents per dm² that any order from the smallest to the largest area is billed.
+
+    Bills rise with the area, so that between two areas a < b none is below bill(a) / b a dm²; areas are taken
+    so close together that this is near the truth.
+    """
+    if largest <= smallest:
+        return float(prices.bills_cents(np.array([smallest]))[0]) / largest if largest else 0.0
+    count = int(np.log(largest / smallest) / _STEP) + 2
+    areas = np.unique(np.geomspace(smallest, largest, count).astype(np.int64))
+    areas[0], areas[-1] = smallest, largest
+    bills = prices.bills_cents(areas).astype(np.float64)
+    # An area one below the next is an area looked up, or lies between two that were.
+    above = np.maximum(areas[1:] - 1, areas[:-1])
+    return float(min((bills[:-1] / above).min(), bills[-1] / areas[-1]))
+
+
+def upper_bound(lattices: Sequence[Lattice], prices: PriceList, budget_cents: int, most_dm2: int) -> float:
+    """Return a bound of the value of every plan of whole orders under a budget.
+
+    Let ρ be the cheapest rate at which an order that the budget pays for is billed, so that all orders
+    together cover at most budget / ρ. For any price t ≥ 0 of a dm², a plan is then worth at most
+
+        t · budget / ρ + Σ over its orders (value − t · bill / ρ),
+
+    and bill / ρ is at least the order's area and at least f, the smallest bill / ρ. Let w = value − t · area
+    of a cell, and call it good if w > 0. Good cells fall into clusters that share sides. An order that holds
+    cells of a cluster either lies in it, and then nets at most w(cluster) − t · (f − area(cluster)); or it is
+    connected to something else and holds one of the poor cells around the cluster. A poor cell has at most
+    four neighbours, so that a quarter of its w, which is not above 0, may be charged to each cluster of its
+    order that it touches, and the sum over the order does not fall below its net value. A cluster thus
+    contributes at most w(cluster) plus the greater of the two charges, or nothing if that is negative; where
+    several orders share a cluster, each of them is charged, which is not less. Every t gives a valid bound;
+    the best of several is returned, and never more than the value of all cells.
+
+    Args:
+        lattices: The cells.
+        prices: What an order is billed.
+        budget_cents: What may be spent.
+        most_dm2: Largest area of an order.
+    """
+    total = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
+    everything = sum(_open_area(lattice) for lattice in lattices)
+    smallest = min((int(lattice.area_dm2.min()) for lattice in lattices if lattice.value.size), default=0)
+    most = most_area_dm2(prices, budget_cents, min(most_dm2, everything))
+    if most < smallest or smallest == 0:
+        return 0.0
+    rate = cheapest_rate(prices, smallest, most)
+    if rate <= 0:
+        return total
+    affordable = budget_cents / rate
+    first_bill = float(prices.bills_cents(np.array([smallest]))[0]) / rate
+    low, high = 0.0, max(float((lattice.value / lattice.area_dm2).max(initial=0)) for lattice in lattices)
+    samples, share = _samples(lattices)
+    # The bound is convex in t without charges, and nearly so with them.
+    golden = (5**0.5 - 1) / 2
+    for _ in range(_TRIALS):
+        lower, upper = high - golden * (high - low), low + golden * (high - low)
+        if _dual(samples, lower, affordable * share, first_bill) < _dual(
+            samples, upper, affordable * share, first_bill
+        ):
+            high = upper
+        else:
+            low = lower
+    found = _dual(lattices, (low + high) / 2, affordable, first_bill)
+    # Values are float32 and so are large lattices' net values: their rounding must not lower the bound.
+    return min(total, found * (1 + 1e-6))
+
+
+def _open_area(lattice: Lattice) -> int:
+    area = int(lattice.areas.sum(dtype=np.int64))
+    return area if lattice.closed is None else area - int(lattice.areas[lattice.closed].sum(dtype=np.int64))
+
+
+def _samples(lattices: Sequence[Lattice]) -> tuple[list[Lattice], float]:
+    """Return some bands of every lattice and the share of the area that they cover."""
+    cells = sum(lattice.value.size for lattice in lattices)
+    every = max(1, cells // _TRIAL_CELLS)
+    if every == 1:
+        return list(lattices), 1.0
+    bands = []
+    for lattice in lattices:
+        areas = lattice.areas
+        high = min(16, lattice.shape[0])
+        for top in range(0, lattice.shape[0] - high + 1, high * every):
+            cut = np.s_[top : top + high]
+            closed = None if lattice.closed is None else lattice.closed[cut]
+            bands.append(
+                Lattice(value=lattice.value[cut], area_dm2=areas[cut], cell_km=lattice.cell_km, closed=closed)
+            )
+    covered = sum(band.value.size for band in bands)
+    return bands, covered / cells
+
+
+def _dual(lattices: Sequence[Lattice], price: float, affordable: float, first_bill: float) -> float:
+    return price * affordable + sum(_contributions(lattice, price, first_bill) for lattice in lattices)
+
+
+def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
+    """Return what all clusters of a lattice contribute at most at a price."""
+    net = lattice.value - np.float64(price) * lattice.area_dm2
+    net = np.asarray(net, dtype=np.float32 if lattice.value.size > _TRIAL_CELLS * 4 else np.float64)
+    clusters, count = ndimage.label(net > 0)
+    if count == 0:
+        return 0.0
+    flat = clusters.reshape(-1)
+    held = np.flatnonzero(flat)
+    own = flat[held]
+    worth = np.bincount(own, net.reshape(-1)[held], minlength=count + 1)
+    area = np.bincount(own, np.asarray(lattice.areas[np.divmod(held, net.shape[1])]), minlength=count + 1)
+    alone = -price * np.maximum(0, first_bill - area)
+    # A closed cell leads to nothing.
+    shut = net > 0 if lattice.closed is None else (net > 0) | lattice.closed
+    poor = np.pad(np.where(shut, -np.inf, net / 4).astype(net.dtype), 1, constant_values=-np.inf)
+    beside = np.maximum(poor[:-2, 1:-1], poor[2:, 1:-1])
+    np.maximum(beside, poor[1:-1, :-2], out=beside)
+    np.maximum(beside, poor[1:-1, 2:], out=beside)
+    charge = np.full(count + 1, -np.inf)
+    np.maximum.at(charge, own, beside.reshape(-1)[held])
+    contribution = worth + np.maximum(charge, alone)
+    return float(np.maximum(0, contribution[1:]).sum())

@@ -1,0 +1,323 @@
+"""Orders on a lattice that gain and lose cells, all of them at once.
+
+Every cell on an order's rim may leave it and every cell beside it may join, as long as the order stays whole.
+Cells of one parity of row and column do not see each other in their 3 × 3 neighbourhoods, so that a quarter
+of all moves happens at once. Pure NumPy, no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.ordering.outlines import corner_counts
+from geozoom.ordering.shapes import CellLimits
+
+AHEAD = 0.7
+"""Weight of the best cell that joining a cell opens the way to."""
+_MOST_CORNERS = 4
+"""A single cell changes the number of corners by no more."""
+_MARGIN = 4
+"""Moves that are looked at for every one that there is money for."""
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Regions:
+    """The orders of one lattice, changed in place; columns are indexed by label, 0 being none."""
+
+    lattice: Lattice
+    limits: CellLimits
+    labels: NDArray[np.int32]
+    """(rows + 2, cols + 2) the order of each cell, with a border of none."""
+    area: Integers = field(init=False)
+    value: Floats = field(init=False)
+    corners: Integers = field(init=False)
+    first: Integers = field(init=False)
+    last: Integers = field(init=False)
+    """(K + 1, 2) first and last row and column that an order may reach."""
+
+    def __post_init__(self) -> None:
+        self._padded = np.pad(self.lattice.value, 1).reshape(-1)
+        closed = self.lattice.closed
+        self._open = None if closed is None else np.pad(~closed, 1)
+        self.recount()
+
+    def recount(self) -> None:
+        """Number the orders anew and work out all columns from the labels."""
+        inner = self.inner
+        cells = np.flatnonzero(inner)
+        rows, cols = np.divmod(cells, inner.shape[1])
+        own = inner[rows, cols]
+        present = np.bincount(own) > 0
+        count = int(present.sum())
+        if count < len(present) - 1:
+            own = np.cumsum(present, dtype=np.int32)[own]
+            inner[rows, cols] = own
+        self.area = np.zeros(count + 1, dtype=np.int64)
+        # bincount adds in float64, which holds areas exactly up to 2⁵³ dm².
+        self.area[:] = np.bincount(own, self.lattice.areas[rows, cols], minlength=count + 1)
+        self.value = np.bincount(own, self.lattice.value[rows, cols], minlength=count + 1).astype(np.float64)
+        self.corners = np.r_[0, corner_counts(inner, count)]
+        self.first, self.last = self._reaches(own, rows, cols, count)
+
+    @property
+    def inner(self) -> NDArray[np.int32]:
+        """(rows, cols) the labels without their border."""
+        return self.labels[1:-1, 1:-1]
+
+    @property
+    def count(self) -> int:
+        """K, the number of orders."""
+        return len(self.area) - 1
+
+    def _reaches(
+        self, own: NDArray[np.int32], rows: Integers, cols: Integers, count: int
+    ) -> tuple[Integers, Integers]:
+        """Return how far each order may reach: the vendor's largest box, around what it covers now."""
+        shape = np.array(self.inner.shape)
+        first, last = np.tile(shape, (count + 1, 1)), np.zeros((count + 1, 2), dtype=np.int64)
+        for axis, at in enumerate((rows, cols)):
+            np.minimum.at(first[:, axis], own, at)
+            np.maximum.at(last[:, axis], own, at)
+        most = np.array([self.limits.most_rows, self.limits.most_cols])
+        spare = most - (last - first + 1)
+        first = np.maximum(0, np.minimum(first - spare // 2, shape - most))
+        return first, first + most - 1
+
+    def add(
+        self,
+        threshold: Floats,
+        slack: Integers,
+        *,
+        corner: Floats | None = None,
+        ahead: float = AHEAD,
+        most: int | None = None,
+    ) -> int:
+        """Let cells join that are worth more than their order's threshold; return how many did.
+
+        Args:
+            threshold: (K + 1,) least value per dm² of a cell that joins each order.
+            slack: (K + 1,) area that each order may gain at most, in dm².
+            corner: (K + 1,) what each corner more costs an order, in value.
+            ahead: Weight of the best free cell that joining opens the way to.
+            most: Most area that all orders together may gain.
+        """
+        wide = self.labels.shape[1]
+        flat = self.labels.reshape(-1)
+        shut = np.append(np.inf, threshold[1:])
+        shut[slack <= 0] = np.inf
+        moved = 0
+        for cells in _phases(self._outer_rim(), wide):
+            if most is not None and most <= 0:
+                break
+            beside = cells[:, None] + _steps(wide)[1::2]
+            near = flat[beside]
+            price = shut[near]
+            side = price.argmin(axis=1)
+            each = np.arange(len(cells))
+            own, least = near[each, side], price[each, side]
+            area, value = self._areas(cells), self._values(cells)
+            gain = value - least * area
+            if ahead:
+                onward = self._values(beside)
+                onward[near > 0] = 0
+                with np.errstate(invalid="ignore"):
+                    gain = gain + ahead * np.maximum(0, onward.max(axis=1) - least * area)
+            good = np.flatnonzero(gain > 0 if corner is None else gain + _MOST_CORNERS * corner[own] > 0)
+            if most is not None:
+                # Many more than can be had need no closer look.
+                enough = _MARGIN * (most // max(1, int(area.min(initial=1))) + 16)
+                if len(good) > enough:
+                    good = good[np.argpartition(-gain[good], enough)[:enough]]
+            code = _codes(flat, cells[good], own[good], wide)
+            good, code = good[SIMPLE[code]], code[SIMPLE[code]]
+            if corner is not None:
+                gain[good] -= corner[own[good]] * CORNERS_ADDED[code]
+                code = code[gain[good] > 0]
+                good = good[gain[good] > 0]
+            inside = self._reachable(cells[good], own[good])
+            good, code = good[inside], code[inside]
+            joins = _within(
+                own[good], gain[good], CORNERS_ADDED[code], self.limits.most_corners - self.corners
+            )
+            good, code = good[joins], code[joins]
+            joins = _within(own[good], gain[good], area[good], slack)
+            good, code = good[joins], code[joins]
+            if most is not None and len(good):
+                best = np.argsort(-gain[good] / area[good], kind="stable")
+                best = best[np.cumsum(area[good[best]]) <= most]
+                good, code = good[best], code[best]
+                most -= int(area[good].sum())
+            flat[cells[good]] = own[good]
+            self._count(own[good], area[good], value[good], CORNERS_ADDED[code])
+            slack = slack - np.bincount(own[good], area[good], minlength=len(slack)).astype(np.int64)
+            shut[slack <= 0] = np.inf
+            moved += len(good)
+        return moved
+
+    def drop(self, threshold: Floats, slack: Integers, *, corner: Floats | None = None) -> int:
+        """Let cells go that are worth less than their order's threshold; return how many did.
+
+        Args:
+            threshold: (K + 1,) least value per dm² of a cell that stays in each order.
+            slack: (K + 1,) area that each order may lose at most, in dm².
+            corner: (K + 1,) what each corner more costs an order, in value.
+        """
+        wide = self.labels.shape[1]
+        flat = self.labels.reshape(-1)
+        moved = 0
+        for cells in _phases(self._inner_rim(), wide):
+            own = flat[cells]
+            area, value = self._areas(cells), self._values(cells)
+            gain = threshold[own] * area - value
+            hope = gain if corner is None else gain + _MOST_CORNERS * corner[own]
+            good = np.flatnonzero((hope > 0) & (slack[own] > 0))
+            code = _codes(flat, cells[good], own[good], wide)
+            good, code = good[SIMPLE[code]], code[SIMPLE[code]]
+            if corner is not None:
+                gain[good] += corner[own[good]] * CORNERS_ADDED[code]
+                code = code[gain[good] > 0]
+                good = good[gain[good] > 0]
+            # Corners first: moves that they forbid must not use up the area.
+            goes = _within(
+                own[good], gain[good], -CORNERS_ADDED[code], self.limits.most_corners - self.corners
+            )
+            good, code = good[goes], code[goes]
+            goes = _within(own[good], gain[good] / area[good], area[good], slack)
+            good, code = good[goes], code[goes]
+            flat[cells[good]] = 0
+            self._count(own[good], -area[good], -value[good], -CORNERS_ADDED[code])
+            slack = slack - np.bincount(own[good], area[good], minlength=len(slack)).astype(np.int64)
+            moved += len(good)
+        return moved
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Drop whole orders; those that stay are numbered anew in their order.
+
+        Args:
+            kept: (K,) whether each order stays.
+        """
+        number = np.zeros(len(kept) + 1, dtype=np.int32)
+        number[1:][kept] = np.arange(1, int(kept.sum()) + 1)
+        self.labels = number[self.labels]
+        stay = np.r_[True, kept]
+        self.area, self.value, self.corners = self.area[stay], self.value[stay], self.corners[stay]
+        self.first, self.last = self.first[stay], self.last[stay]
+
+    def refused(self) -> NDArray[np.bool_]:
+        """Tell which orders the vendor would not take as they are, (K,)."""
+        limits = self.limits
+        area, corners = self.area[1:], self.corners[1:]
+        tall, wide, cells = self.extents()
+        taken = (limits.least_dm2 <= area) & (area <= limits.most_dm2) & (corners <= limits.most_corners)
+        taken &= (limits.least_rows <= tall) & (tall <= limits.most_rows)
+        taken &= (limits.least_cols <= wide) & (wide <= limits.most_cols)
+        taken &= cells >= limits.box_share * tall * wide
+        if limits.rectangles:
+            taken &= cells == tall * wide
+        return ~taken
+
+    def extents(self) -> tuple[Integers, Integers, Integers]:
+        """Return the height and the width of every order's box and its number of cells, each (K,)."""
+        at = np.flatnonzero(self.inner)
+        rows, cols = np.divmod(at, self.inner.shape[1])
+        own = self.inner[rows, cols]
+        cells = np.bincount(own, minlength=self.count + 1)
+        ranges = []
+        for place in (rows, cols):
+            first, last = np.full(self.count + 1, 2**31), np.full(self.count + 1, -1)
+            np.minimum.at(first, own, place)
+            np.maximum.at(last, own, place)
+            ranges.append((last - first + 1)[1:])
+        return ranges[0], ranges[1], cells[1:]
+
+    def _outer_rim(self) -> Integers:
+        """Return the free cells beside an order."""
+        taken = self.labels > 0
+        rim = np.zeros_like(taken)
+        rim[1:-1, 1:-1] = taken[:-2, 1:-1] | taken[2:, 1:-1]
+        rim[1:-1, 1:-1] |= taken[1:-1, :-2]
+        rim[1:-1, 1:-1] |= taken[1:-1, 2:]
+        rim &= ~taken
+        if self._open is not None:
+            rim &= self._open
+        return np.flatnonzero(rim)
+
+    def _inner_rim(self) -> Integers:
+        """Return the cells of orders with a side to something else."""
+        rim = np.zeros(self.labels.shape, dtype=bool)
+        here = self.inner
+        rim[1:-1, 1:-1] = (here != self.labels[:-2, 1:-1]) | (here != self.labels[2:, 1:-1])
+        rim[1:-1, 1:-1] |= here != self.labels[1:-1, :-2]
+        rim[1:-1, 1:-1] |= here != self.labels[1:-1, 2:]
+        rim &= self.labels > 0
+        return np.flatnonzero(rim)
+
+    def _areas(self, cells: Integers) -> Integers:
+        if self.lattice.area_dm2.size == 1:
+            return np.full(len(cells), self.lattice.area_dm2.flat[0], dtype=np.int64)
+        row, col = np.divmod(cells, self.labels.shape[1])
+        return np.asarray(self.lattice.areas[row - 1, col - 1])
+
+    def _values(self, cells: Integers) -> Floats:
+        """Return the values of cells of the padded lattice; the border is worth nothing."""
+        return self._padded[cells].astype(np.float64)
+
+    def _reachable(self, cells: Integers, own: NDArray[np.int32]) -> NDArray[np.bool_]:
+        at = np.stack(np.divmod(cells, self.labels.shape[1]), axis=-1) - 1
+        return np.asarray(((at >= self.first[own]) & (at <= self.last[own])).all(axis=1))
+
+    def _count(
+        self, own: NDArray[np.int32], area: Integers, value: Floats, corners: NDArray[np.int8]
+    ) -> None:
+        size = len(self.area)
+        self.area += np.bincount(own, area, minlength=size).astype(np.int64)
+        self.value += np.bincount(own, value, minlength=size)
+        self.corners += np.bincount(own, corners, minlength=size).astype(np.int64)
+
+
+def _steps(wide: int) -> Integers:
+    return np.array([down * wide + across for down, across in RING])
+
+
+def _codes(flat: NDArray[np.int32], cells: Integers, own: NDArray[np.int32], wide: int) -> NDArray[np.uint8]:
+    """Return the code of each cell's neighbours that belong to an order."""
+    code = np.zeros(len(cells), dtype=np.uint8)
+    for bit, step in enumerate(_steps(wide).tolist()):
+        code |= (flat[cells + step] == own).view(np.uint8) << np.uint8(bit)
+    return code
+
+
+def _phases(cells: Integers, wide: int) -> list[Integers]:
+    """Split cells by the parities of their row and column: moves of one part do not see each other."""
+    row, col = np.divmod(cells, wide)
+    phase = (row & 1) * 2 + (col & 1)
+    return [cells[phase == which] for which in range(4)]
+
+
+def _within(
+    own: NDArray[np.int32], gain: Floats, amount: NDArray[np.signedinteger], slack: Integers
+) -> NDArray[np.bool_]:
+    """Tell which moves to make so that no order uses up more than its slack, best moves first.
+
+    Amounts below zero give nothing back, as the moves that they belong to may be refused elsewhere.
+    """
+    amount = np.maximum(amount, 0).astype(np.int64)
+    made = amount <= slack[own]
+    used = np.bincount(own[made], amount[made], minlength=len(slack))
+    tight = np.flatnonzero((used > slack)[own] & made & (amount > 0))
+    if len(tight):
+        # By order, then by gain: one sort of a sum is quicker than two sorts.
+        best = max(float(gain[tight].max()), 1e-300)
+        ranked = tight[np.argsort(own[tight] - 0.99 * np.maximum(0, gain[tight]) / best, kind="stable")]
+        reached = np.cumsum(amount[ranked])
+        starts = np.r_[True, np.diff(own[ranked]) > 0]
+        before = (reached - amount[ranked])[starts][np.cumsum(starts) - 1]
+        made[ranked] = reached - before <= slack[own[ranked]]
+    return made

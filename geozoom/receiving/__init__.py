@@ -1,0 +1,1 @@
+"""What comes back after the invoice: files of any shape → a catalog, held against what was ordered."""

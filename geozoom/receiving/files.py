@@ -1,0 +1,272 @@
+"""What a vendor sent → a list of rasters: files, folders within folders, and zips, which are read as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from geozoom.errors import DeliveryError
+from geozoom.inputs import RASTER_SUFFIXES
+
+HR_SUFFIXES = (*RASTER_SUFFIXES, ".ntf", ".nitf", ".nsf")
+"""What is read from a folder or a zip; a file of any other suffix can be named itself."""
+UNREAD_SUFFIXES = frozenset(
+    (
+        ".img",
+        ".ecw",
+        ".sid",
+        ".pix",
+        ".hdf",
+        ".h5",
+        ".nc",
+        ".bil",
+        ".bip",
+        ".bsq",
+        ".dat",
+        ".png",
+        ".tar",
+        ".tgz",
+        ".gz",
+        ".7z",
+        ".rar",
+    )
+)
+"""Suffixes of what may hold an image and is not read, so that it is named."""
+_NO_IMAGE = re.compile(
+    r"(.*[_.-])?(udm2?|pixel_mask|cloud_mask|browse|thumb(nail)?|quicklook|preview)([_.-].*)?", re.IGNORECASE
+)
+"""Names, without suffix, of what vendors put beside an image: masks and small pictures of it."""
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedFile:
+    """One raster that was sent."""
+
+    path: str
+    """What GDAL opens: an absolute path, or one into a zip."""
+    name: str
+    """As people know it."""
+    size: int
+    """Bytes, unpacked."""
+    modified_ns: int
+    """When the file, or the zip that holds it, was last written, in nanoseconds since 1970."""
+    archive: Path | None = None
+    """The zip that holds it."""
+    member: str | None = None
+    """Its name in the zip."""
+    sources: tuple[str, ...] = ()
+    """What a VRT is made of, as GDAL opens it."""
+
+    @property
+    def file_name(self) -> str:
+        """Its name without folders."""
+        return PurePosixPath(self.member or self.path).name
+
+    def parts(self) -> list[ReceivedFile]:
+        """Return the files that a VRT is made of."""
+        inside = "" if self.archive is None else f"/vsizip/{{{self.archive.resolve()}}}/"
+        return [
+            replace(
+                self,
+                path=path,
+                name=path,
+                member=path.removeprefix(inside) if self.member else None,
+                sources=(),
+            )
+            for path in self.sources
+        ]
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """Open the file's own bytes.
+
+        Raises:
+            DeliveryError: They cannot be read.
+        """
+        try:
+            if self.archive is None:
+                with Path(self.path).open("rb") as file:
+                    yield file
+            else:
+                with zipfile.ZipFile(self.archive) as archive, archive.open(self.member or "") as file:
+                    yield file
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
+            raise DeliveryError(f"{self.name}: cannot be read ({error}); copy it again") from error
+
+    def beside(self) -> list[tuple[str, bytes]]:
+        """Return name and content of the JSON files in the same folder that begin as this file's name does."""
+        stem = PurePosixPath(self.file_name).stem
+        if self.archive is None:
+            here = sorted(Path(self.path).parent.glob("*.json"))
+            return [(file.name, file.read_bytes()) for file in here if _belongs(file.name, stem)]
+        folder = PurePosixPath(self.member or "").parent
+        with zipfile.ZipFile(self.archive) as archive:
+            names = [name for name in sorted(archive.namelist()) if PurePosixPath(name).parent == folder]
+            return [
+                (name, archive.read(name))
+                for name in names
+                if name.lower().endswith(".json") and _belongs(PurePosixPath(name).name, stem)
+            ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedFiles:
+    """What a list of paths came to."""
+
+    files: tuple[ReceivedFile, ...]
+    """Without repetitions, by path."""
+    ignored: tuple[str, ...]
+    """What may hold an image and was not read: masks, small pictures, other formats and archives."""
+    problems: tuple[str, ...]
+    """A sentence for every path that cannot be used."""
+
+
+def find_files(inputs: Iterable[str]) -> ReceivedFiles:
+    """Find the rasters in files, folders, the folders within them, and zips."""
+    files: dict[str, ReceivedFile] = {}
+    ignored: list[str] = []
+    problems: list[str] = []
+    for entry in inputs:
+        try:
+            found, others = _look_at(entry)
+        except DeliveryError as error:
+            problems += str(error).splitlines()
+            continue
+        except OSError as error:
+            problems.append(f"{entry[:80]}: cannot be looked at ({error.strerror}); check the path")
+            continue
+        files.update((file.path, file) for file in found.files)
+        problems += found.problems
+        ignored += others
+    return ReceivedFiles(
+        files=tuple(files[path] for path in sorted(files)),
+        ignored=tuple(ignored),
+        problems=tuple(problems),
+    )
+
+
+def sha256(file: ReceivedFile) -> str:
+    """Return the checksum of a file's bytes, followed by those of what it is made of.
+
+    Raises:
+        DeliveryError: They cannot be read.
+    """
+    digest = hashlib.sha256()
+    for part in (file, *file.parts()):
+        with part.opened() as source:
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
+    if entry.startswith("/vsi") or "://" in entry:
+        raise DeliveryError(
+            f"{entry}: is no local file; download it first, since what was delivered is told by its bytes"
+        )
+    path = Path(entry)
+    if not entry or not path.exists():
+        raise DeliveryError(f"{entry or '(an empty path)'}: no such file or folder; check the path")
+    if not path.is_dir():
+        zipped = path.suffix.lower() == ".zip"
+        files = _zipped(path) if zipped else [_plain(path)]
+        return ReceivedFiles(files=tuple(files), ignored=(), problems=()), []
+    found: list[ReceivedFile] = []
+    others: list[str] = []
+    problems: list[str] = []
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        suffix = file.suffix.lower()
+        if suffix == ".zip":
+            try:
+                found += _zipped(file)
+            except DeliveryError as error:
+                problems.append(str(error))
+        elif suffix in HR_SUFFIXES and not _NO_IMAGE.fullmatch(file.stem):
+            found.append(_plain(file))
+        elif suffix in HR_SUFFIXES or suffix in UNREAD_SUFFIXES:
+            others.append(str(file))
+    if not found and not problems:
+        raise DeliveryError(
+            f"{path}: no rasters ({', '.join(HR_SUFFIXES)}) in this folder or those in it; name the folder that "
+            "holds them"
+        )
+    return ReceivedFiles(files=tuple(found), ignored=(), problems=tuple(problems)), others
+
+
+def _plain(path: Path) -> ReceivedFile:
+    facts = path.stat()
+    return ReceivedFile(
+        path=str(path.resolve()), name=str(path), size=facts.st_size, modified_ns=facts.st_mtime_ns
+    )
+
+
+def _zipped(path: Path) -> list[ReceivedFile]:
+    """Return the rasters in a zip.
+
+    Raises:
+        DeliveryError: It is none, is encrypted, holds no raster, or a path that climbs out of it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise DeliveryError(f"{path}: cannot be read as a zip ({error}); copy it again") from error
+    names = [member.filename for member in members]
+    climbing = [name for name in names if climbs(name)]
+    if climbing:
+        raise DeliveryError(
+            f"{path}: holds {climbing[0]!r}, a path that climbs out of the zip; ask for the delivery again, and "
+            "do not unpack this one"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DeliveryError(f"{path}: holds two files called {twice!r}; ask for the delivery again")
+    inside = [
+        member
+        for member in members
+        if PurePosixPath(member.filename).suffix.lower() in HR_SUFFIXES
+        and not _NO_IMAGE.fullmatch(PurePosixPath(member.filename).stem)
+    ]
+    if not inside:
+        raise DeliveryError(f"{path}: a zip without rasters ({', '.join(HR_SUFFIXES)}); name what holds them")
+    if any(member.flag_bits & 1 for member in inside):
+        raise DeliveryError(f"{path}: is encrypted; unpack it and name the folder")
+    modified = path.stat().st_mtime_ns
+    return [
+        ReceivedFile(
+            path=f"/vsizip/{{{path.resolve()}}}/{member.filename}",
+            name=f"{path}/{member.filename}",
+            size=member.file_size,
+            modified_ns=modified,
+            archive=path,
+            member=member.filename,
+        )
+        for member in inside
+    ]
+
+
+def climbs(name: str) -> bool:
+    """Tell whether a name in a zip leads out of the folder that the zip is unpacked into."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." in parts or name[:1] in ("/", "\\") or parts[0].endswith(":")
+
+
+def _belongs(name: str, stem: str) -> bool:
+    """Tell whether a JSON file is about the image: `a.json` or `a_metadata.json` about `a.tif` or `a_SR_clip.tif`."""
+    head = re.sub(r"[_.-]?metadata$", "", PurePosixPath(name).stem, flags=re.IGNORECASE)
+    return bool(head) and re.fullmatch(re.escape(head) + r"([_.-].*)?", stem) is not None

@@ -1,0 +1,152 @@
+"""`ingest`: deliveries → catalog, held against the orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geozoom.errors import CatalogError, DeliveryError
+from geozoom.features import check_output
+from geozoom.rasters import ReadOptions
+from geozoom.receiving.catalog import Catalog, Entry, open_catalog
+from geozoom.receiving.coverage import OrderedGround
+from geozoom.receiving.description import describe, with_sources
+from geozoom.receiving.files import ReceivedFile, find_files, sha256
+from geozoom.receiving.ordered import read_ordered
+from geozoom.receiving.report import Ingested
+
+if TYPE_CHECKING:
+    from geozoom.scoring import Progress
+
+CLOUDED = 0.2
+"""Share of clouds from which an image is named as clouded, where nothing else was said."""
+
+
+def ingest(
+    paths: Sequence[str | Path],
+    *,
+    orders: Path | str,
+    catalog: Path | str,
+    options: ReadOptions | None = None,
+    ordered_gsd_m: float | None = None,
+    max_cloud: float = CLOUDED,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Take deliveries into a catalog, and say what of the orders it holds now.
+
+    Every raster is in the catalog or not, at whatever moment the process ends; what is there already is not read
+    again. What cannot be used is named in the result, and the rest is taken all the same.
+
+    Args:
+        paths: Rasters, zips, and folders with either in them.
+        orders: The file that `plan` wrote.
+        catalog: A GeoPackage, made if it is not there.
+        options: Bands and missing data of rasters that do not say it themselves.
+        ordered_gsd_m: GSD that was ordered, in metres; that of the plan's model if absent.
+        max_cloud: Share of clouds in an image's metadata from which it is named as clouded.
+        progress: Called after every raster.
+
+    Raises:
+        OrdersError: The orders cannot be read.
+        CatalogError: The catalog cannot be read, or belongs to other orders.
+        OutputError: The catalog cannot be created.
+    """
+    ordered = read_ordered(Path(orders))
+    ground = OrderedGround(ordered)
+    path = Path(catalog)
+    if not path.exists():
+        check_output(path, overwrite=False, suffixes=(".gpkg",))
+    found = find_files([str(entry) for entry in paths])
+    problems = list(found.problems)
+    files, faults = with_sources(found.files)
+    problems += faults
+    with open_catalog(path, create=True) as held:
+        receiver = _Receiver(held, ground, options or ReadOptions())
+        _check_belongs(path, receiver.by_path.values(), ground)
+        for number, file in enumerate(files, start=1):
+            try:
+                receiver.take(file)
+            except DeliveryError as error:
+                held.remove(file.path)
+                problems.append(str(error))
+            if progress is not None:
+                progress(number, len(files))
+        entries = held.entries()
+    gone = {each.path for each in entries if not each.exists}
+    usable = [each for each in entries if each.path not in gone and each.rgb is not None]
+    gsd = ordered_gsd_m if ordered_gsd_m is not None else ordered.hr_gsd_m
+    return Ingested(
+        catalog=str(catalog),
+        orders_file=str(orders),
+        orders=tuple(ground.coverage(usable, gsd)),
+        added=tuple(receiver.added),
+        known=tuple(receiver.known),
+        duplicates=tuple(receiver.duplicates),
+        entries=tuple(entries),
+        gone=tuple(each.name for each in entries if each.path in gone),
+        elsewhere=tuple(each.name for each in entries if not len(ground.met_by(each.footprint))),
+        ordered_gsd_m=gsd,
+        max_cloud=max_cloud,
+        ignored=found.ignored,
+        problems=tuple(problems),
+    )
+
+
+class _Receiver:
+    """Takes one raster after the other into a catalog."""
+
+    def __init__(self, catalog: Catalog, ground: OrderedGround, options: ReadOptions) -> None:
+        self.added: list[str] = []
+        self.known: list[str] = []
+        self.duplicates: list[str] = []
+        self.by_path = {entry.path: entry for entry in catalog.entries()}
+        self._by_sum = {entry.sha256: entry for entry in self.by_path.values()}
+        self._catalog = catalog
+        self._ground = ground
+        self._options = options
+
+    def take(self, file: ReceivedFile) -> None:
+        """Take a raster, unless it is there already.
+
+        Raises:
+            DeliveryError: It cannot be used, or lies on no order.
+        """
+        before = self.by_path.get(file.path)
+        if before is not None and (before.bytes, before.modified_ns) == (file.size, file.modified_ns):
+            self.known.append(file.name)
+            return
+        checksum = sha256(file)
+        same = self._by_sum.get(checksum)
+        if same is not None and (same.path == file.path or not same.exists):
+            self._catalog.move(same.path, file.path, file.name, file.modified_ns)
+            self.known.append(file.name)
+            return
+        if same is not None:
+            self._catalog.remove(file.path)
+            self.duplicates.append(file.name)
+            return
+        entry = describe(file, checksum, self._options)
+        if not len(self._ground.met_by(entry.footprint)):
+            km = self._ground.km_away(entry.footprint)
+            raise DeliveryError(
+                f"{file.name}: lies on no order, {km:.3g} km from the nearest one; its CRS or georeference is wrong, "
+                "or it belongs to other orders"
+            )
+        self._catalog.put(entry)
+        self._by_sum[checksum] = entry
+        self.added.append(file.name)
+
+
+def _check_belongs(path: Path, entries: Iterable[Entry], ground: OrderedGround) -> None:
+    """Refuse a catalog of which nothing lies on the orders."""
+    away = []
+    for entry in entries:
+        if len(ground.met_by(entry.footprint)):
+            return
+        away.append(ground.km_away(entry.footprint))
+    if away:
+        raise CatalogError(
+            f"{path}: none of its {len(away)} deliveries lies on an order of {ground.ordered.source}, the nearest is "
+            f"{min(away):.3g} km away; give the orders that they were made for, or another catalog"
+        )

@@ -1,0 +1,214 @@
+"""The choice of orders that vendors take, against the exact solver as the oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from geozoom.errors import SolverError
+from geozoom.ordering.choice import OrderChoice, choose_orders
+from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.shapes import cell_limits, violations
+from geozoom.prices import PriceList
+from geozoom.rules import ShapeRules
+from tests.test_prices import price_list
+
+CELL_DM2 = 40_000
+ANY = ShapeRules()
+VENDORS = (
+    ANY,
+    ShapeRules(convex=True),
+    ShapeRules(max_vertices=12),
+    ShapeRules(max_vertices=40, max_width_km=Decimal("0.3"), max_height_km=Decimal("0.4")),
+    ShapeRules(min_km2=Decimal("0.02"), max_km2=Decimal("0.03")),
+    ShapeRules(min_width_km=Decimal("0.1"), min_box_share=Decimal("0.3")),
+)
+
+
+def minimum_of(cells: int) -> PriceList:
+    """A price list by which a cell costs 80 cents and an order at least that of some cells."""
+    return price_list(Decimal(2000), cells * Decimal("0.0004"))
+
+
+def shaped(prices: PriceList, rules: ShapeRules) -> PriceList:
+    return dataclasses.replace(prices, shape=rules)
+
+
+def lattice_of(value: NDArray[Any], area_dm2: int = CELL_DM2) -> Lattice:
+    return Lattice(value=value.astype(np.float32), area_dm2=np.full((1, 1), area_dm2), cell_km=(0.02, 0.02))
+
+
+def small_case(seed: int) -> tuple[Lattice, PriceList, int]:
+    """Clusters of value with gaps between them on 9 to 36 cells; minimums of 3 to 8 cells, 1 to 3 of them."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(3, 7, 2).tolist())
+    rows, cols = np.indices(shape)
+    value = np.zeros(shape)
+    for _ in range(rng.integers(1, 4)):
+        row, col = rng.integers(shape)
+        bell = np.exp(-((rows - row) ** 2 + (cols - col) ** 2) / rng.uniform(0.5, 2.5))
+        value = np.maximum(value, rng.uniform(0.5, 1) * bell)
+    value = value * rng.uniform(0.4, 1, shape) + rng.uniform(0, 0.1, shape) * (rng.random(shape) < 0.6)
+    least, orders = int(rng.integers(3, 9)), int(rng.integers(1, 4))
+    return lattice_of(value), minimum_of(least), int(rng.uniform(1, orders + 1) * least * 80)
+
+
+def tile(seed: int, rows: int = 60, cols: int = 50) -> Lattice:
+    rng = np.random.default_rng(seed)
+    good = rng.random((rows, cols)) < 0.4
+    slow = np.linspace(0.3, 1, cols)[None]
+    return lattice_of(np.where(good, rng.uniform(0.5, 1, good.shape), rng.uniform(0, 0.1, good.shape)) * slow)
+
+
+def check(choice: OrderChoice, lattices: list[Lattice], prices: PriceList, rules: ShapeRules) -> None:
+    """Recompute every column from the cells."""
+    taken = [np.zeros(lattice.value.size, dtype=int) for lattice in lattices]
+    for index in range(len(choice)):
+        lattice = lattices[choice.lattice[index]]
+        cells = choice.cells[choice.offsets[index] : choice.offsets[index + 1]]
+        taken[choice.lattice[index]][cells] += 1
+        mask = np.zeros(lattice.shape, dtype=bool)
+        mask.reshape(-1)[cells] = True
+        area = int(lattice.areas[mask].sum())
+        assert not (mask & lattice.barred).any()
+        assert violations(mask, area, cell_limits(rules, lattice)) == []
+        assert choice.area_dm2[index] == area
+        assert choice.cost_cents[index] == int(prices.bill(area) * 100)
+        assert choice.value[index] == pytest.approx(float(lattice.value[mask].sum()), rel=1e-5)
+        ring = choice.rings.ring(index).astype(np.int64)
+        ahead = np.roll(ring, -1, axis=0)
+        assert abs(int((ring[:, 0] * ahead[:, 1] - ahead[:, 0] * ring[:, 1]).sum())) == 2 * len(cells)
+    assert all(each.max(initial=0) <= 1 for each in taken)
+
+
+def gap_to_exact(seed: int) -> float:
+    lattice, prices, budget = small_case(seed)
+    fast = choose_orders([lattice], prices, budget)
+    exact = choose_orders([lattice], prices, budget, solver="exact")
+    check(fast, [lattice], prices, ANY)
+    check(exact, [lattice], prices, ANY)
+    assert max(fast.total_cents, exact.total_cents) <= budget
+    assert fast.total_value <= exact.total_value * (1 + 1e-6) + 1e-9
+    assert exact.total_value <= fast.bound * (1 + 1e-6) + 1e-9
+    return 1 - fast.total_value / exact.total_value if exact.total_value else 0.0
+
+
+def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_twenty_cases() -> None:
+    assert max(gap_to_exact(seed) for seed in range(1000, 1020)) < 0.01
+
+
+@pytest.mark.slow
+def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_two_hundred_cases() -> None:
+    gaps = np.array([gap_to_exact(seed) for seed in range(200)])
+    print(f"gaps: mean {gaps.mean():.5%}, 95% {np.quantile(gaps, 0.95):.5%}, worst {gaps.max():.3%}")  # noqa: T201
+    assert gaps.max() < 0.01
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 10**6),
+    st.integers(0, 60_000),
+    st.integers(1, 80),
+    st.sampled_from(VENDORS),
+)
+def test_orders_are_within_the_budget_and_the_bound_and_as_the_vendor_wants_them(
+    seed: int, budget: int, least: int, rules: ShapeRules
+) -> None:
+    lattices, prices = [tile(seed, 30, 25), tile(seed + 1, 20, 40)], minimum_of(least)
+    choice = choose_orders(lattices, shaped(prices, rules), budget)
+    check(choice, lattices, prices, rules)
+    assert choice.total_cents <= budget
+    assert choice.total_value <= choice.bound
+    assert 0 <= choice.gap <= 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.sampled_from(VENDORS[:4]), st.integers(0, 1500), st.integers(0, 600))
+def test_on_small_cases_more_money_never_buys_less(
+    seed: int, rules: ShapeRules, budget: int, more: int
+) -> None:
+    lattice, prices, _ = small_case(seed)
+    poor = choose_orders([lattice], shaped(prices, rules), budget)
+    rich = choose_orders([lattice], shaped(prices, rules), budget + more)
+    assert poor.total_value <= rich.total_value + 1e-6
+
+
+@pytest.mark.parametrize("rules", [ShapeRules(convex=True), ShapeRules(max_vertices=6)])
+def test_the_exact_solver_keeps_to_the_vendors_shapes(rules: ShapeRules) -> None:
+    lattice, prices, budget = small_case(3)
+    exact = choose_orders([lattice], shaped(prices, rules), budget, solver="exact")
+    check(exact, [lattice], prices, rules)
+    fast = choose_orders([lattice], shaped(prices, rules), budget)
+    assert fast.total_value == pytest.approx(exact.total_value, rel=0.01)
+
+
+def test_a_gap_is_bridged_where_that_costs_less_than_a_second_minimum() -> None:
+    value = np.zeros((3, 7))
+    value[1] = [1, 1, 1, 0, 1, 1, 1]
+    choice = choose_orders([lattice_of(value)], minimum_of(6), 7 * 80)
+    assert len(choice) == 1
+    assert choice.total_value == 6
+    assert choice.rings.ring(0).tolist() == [[0, 2], [7, 2], [7, 1], [0, 1]]
+
+
+def test_under_a_minimum_the_best_neighbours_come_free() -> None:
+    value = np.zeros((9, 9))
+    value[4, 4], value[4, 5:7], value[3, 4] = 1, 0.2, 0.3
+    choice = choose_orders([lattice_of(value)], minimum_of(4), 4 * 80)
+    assert choice.total_value == pytest.approx(1.7)
+    assert choice.total_cents == 4 * 80
+
+
+def test_a_budget_below_every_minimum_buys_nothing() -> None:
+    for lattice in (small_case(1)[0], tile(0)):
+        choice = choose_orders([lattice], minimum_of(5), 399)
+        assert len(choice) == 0
+        assert choice.total_value == choice.gap == 0
+
+
+def test_nothing_to_choose_from_is_no_error() -> None:
+    for lattices in ([], [lattice_of(np.zeros((0, 0)))], [lattice_of(np.zeros((50, 50)))]):
+        for budget in (100_000, None):
+            assert len(choose_orders(lattices, minimum_of(5), budget)) == 0
+
+
+def test_the_next_order_says_what_the_budget_lacks_for_it() -> None:
+    choice = choose_orders([tile(0)], minimum_of(30), 5 * 30 * 80)
+    assert choice.next_cost_cents is not None
+    assert choice.next_lacking_cents == choice.next_cost_cents - (12_000 - choice.total_cents)
+
+
+@pytest.mark.parametrize("rules", VENDORS)
+def test_without_a_budget_all_cells_wanted_are_bought_in_shapes_that_the_vendor_takes(
+    rules: ShapeRules,
+) -> None:
+    lattice, prices = tile(1), minimum_of(20)
+    wanted = np.where(lattice.value > 0.8, lattice.value, 0)
+    lattice = dataclasses.replace(lattice, value=wanted)
+    choice = choose_orders([lattice], shaped(prices, rules), None)
+    check(choice, [lattice], prices, rules)
+    bought = np.zeros(lattice.value.size, dtype=bool)
+    bought[choice.cells] = True
+    assert choice.left_out == 0
+    assert bought[wanted.ravel() > 0].all()
+
+
+def test_the_exact_solver_refuses_what_would_take_hours() -> None:
+    with pytest.raises(SolverError, match="use the fast solver"):
+        choose_orders([tile(0)], minimum_of(5), 100_000, solver="exact")
+
+
+def test_cells_of_different_areas_are_billed_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    areas = rng.integers(39_000, 41_000, (40, 40))
+    lattice = Lattice(value=rng.random((40, 40), dtype=np.float32), area_dm2=areas, cell_km=(0.02, 0.02))
+    choice = choose_orders([lattice], minimum_of(20), 20_000)
+    check(choice, [lattice], minimum_of(20), ANY)
+    assert choice.total_cents <= 20_000
