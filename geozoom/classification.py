@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from geozoom import __version__
 from geozoom.bought import check_place, read_orders, scene_masks
 from geozoom.card import ModelCard
-from geozoom.deliveries import DeliveryIndex, open_deliveries
-from geozoom.errors import TileError
+from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
+from geozoom.errors import CatalogError, TileError
 from geozoom.features import Column, FeatureTable
 from geozoom.footprints import to_lonlat
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop, load_model
+from geozoom.mosaic import DeliveryIndex
 from geozoom.rasters import Display, ReadOptions
+from geozoom.receiving.coverage import DELIVERED_SHARE
 from geozoom.scenes import SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
 from geozoom.scoring import Progress
 from geozoom.tiles import Tile, open_tiles
 
-DELIVERED_SHARE = 0.95
-"""Least share of a patch's HR pixels that must hold data for the patch to count as delivered."""
 COARSE = 1.5
 """A delivery whose GSD is this many times the model's HR GSD is reported."""
 BATCH = 64
@@ -63,8 +63,8 @@ class ClassifiedScenes(FeatureTable):
     """(N, 4, 2) longitude and latitude, counter-clockwise."""
     coarse: tuple[str, ...]
     """Deliveries much coarser than the model's HR GSD."""
-    ignored: tuple[str, ...]
-    """Entries of the folders given that were not read as rasters."""
+    received: Received
+    """The deliveries, and what was not used of them or of the LR folders."""
     skipped: Skipped
     """Scenes left out, by reason."""
 
@@ -88,6 +88,8 @@ class ClassifiedScenes(FeatureTable):
                 "scenes_changed_by_hr": int((self.top[:, 0] != self.lr_class).sum()),
             },
             "coarse_deliveries": list(self.coarse),
+            "deliveries_without_colours": list(self.received.colourless),
+            "deliveries_gone": list(self.received.gone),
         }
 
     def columns(self) -> dict[str, Column]:
@@ -115,7 +117,8 @@ class ClassifiedScenes(FeatureTable):
 def classify(
     orders: Path | str,
     *,
-    hr: Sequence[str | Path],
+    hr: Sequence[str | Path] = (),
+    catalog: Path | str | None = None,
     lr: Sequence[str | Path],
     model: PatchDrop | Path | str | None = None,
     limits: SceneLimits | None = None,
@@ -128,6 +131,7 @@ def classify(
     Args:
         orders: The file that `plan` wrote.
         hr: Delivered rasters or folders of them, in any CRS and resolution.
+        catalog: What `ingest` wrote of them, instead.
         lr: The LR tiles of the plan.
         model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
         limits: Which scenes are skipped and counted, for missing data or clouds.
@@ -139,8 +143,12 @@ def classify(
         OrdersError: The orders cannot be read, or do not belong to these tiles or this model.
         TileError: LR tiles cannot be used; every one is named.
         DeliveryError: Delivered rasters cannot be used; every one is named.
+        CatalogError: The catalog cannot be read.
         ModelError: The checkpoint cannot be used.
+        ValueError: Neither rasters nor a catalog are given, or both.
     """
+    if bool(hr) == (catalog is not None):
+        raise ValueError("give either hr or catalog")
     classifier = model if isinstance(model, PatchDrop) else load_model(model)
     card = classifier.card
     tiles, ignored = open_tiles(
@@ -148,12 +156,22 @@ def classify(
     )
     bought = read_orders(Path(orders), card)
     check_place(Path(orders), bought, tiles, card)
-    deliveries, ignored_hr = open_deliveries([str(entry) for entry in hr], hr_options or ReadOptions())
+    read_hr = hr_options or ReadOptions()
+    if catalog is None:
+        received = open_deliveries([str(entry) for entry in hr], read_hr)
+    else:
+        received = cataloged_deliveries(Path(catalog), read_hr)
     parts = []
     skipped, done = Skipped(), 0
     limits = limits or SceneLimits()
     total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
-    with DeliveryIndex(deliveries=deliveries) as index:
+    limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
+    with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
+        if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
+            raise CatalogError(
+                f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
+                "give the orders that they were made for"
+            )
         for number, tile in enumerate(tiles):
             masks = scene_masks(bought, tile, card)
             for part, left_out in _classify_tile(classifier, tile, number, masks, index, limits):
@@ -169,13 +187,12 @@ def classify(
             "values or raise --max-nodata or --max-cloud"
         )
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
     return ClassifiedScenes(
         card=card,
         tiles=tuple(tiles),
-        ignored=(*ignored, *ignored_hr),
+        received=replace(received, ignored=(*ignored, *received.ignored)),
         skipped=skipped,
-        coarse=tuple(each.path for each in deliveries if limit and each.gsd_m > limit),
+        coarse=tuple(each.path for each in received.deliveries if limit and each.gsd_m > limit),
         **columns,
     )
 
@@ -248,6 +265,7 @@ def _classify_batch(
             int(scene_col[scene]),
             scene_px=card.lr_px,
             hr_px=card.hr_px,
+            wanted=wanted[scene].reshape(card.grid_rows, card.grid_cols),
             ring=corners[scene],
             display=display,
         )

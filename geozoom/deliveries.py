@@ -1,36 +1,28 @@
-"""Delivered HR rasters: checked before any work, then read on the grid of a scene."""
+"""Delivered HR rasters, checked before any work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from affine import Affine
-from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from shapely import Polygon, STRtree, box
 
 from geozoom.errors import DeliveryError
 from geozoom.ground import measured_gsd_m
 from geozoom.inputs import find_rasters
 from geozoom.rasters import (
     Calibration,
-    Display,
-    Pixels,
     ReadOptions,
     calibrate,
     choose_bands,
-    on_grid,
+    find_mask_band,
     open_raster,
-    read_rgb,
 )
-from geozoom.tiles import Tile
-
-LARGEST_OPEN = 64
-"""Rasters held open at a time."""
+from geozoom.receiving.catalog import open_catalog
+from geozoom.receiving.metadata import read_acquisition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,135 +39,31 @@ class Delivery:
     """CRS of the raster."""
     nodata: float | None
     """Digital number that means no data, where the user said so."""
+    mask_band: int | None
+    """1-based band that is 0 where data is missing, or None."""
+    acquired: datetime | None
+    """When it was taken, where metadata says it."""
     gsd_m: float
     """Ground sample distance, the coarser of across and down, in metres."""
     bounds: tuple[float, float, float, float]
     """West, south, east and north in WGS84."""
 
 
-@dataclass(kw_only=True)
-class DeliveryIndex:
-    """All deliveries, found by place; a context manager that holds the rasters it opens.
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """What was delivered, as far as it can be used."""
 
-    Where deliveries overlap, the finest one that holds data is used, then the first by name.
-    """
-
-    deliveries: Sequence[Delivery]
-    _tree: STRtree = field(init=False)
-    _owner: list[int] = field(init=False)
-    _open: dict[str, Any] = field(default_factory=dict, init=False)
-    _stack: ExitStack = field(default_factory=ExitStack, init=False)
-
-    def __post_init__(self) -> None:
-        self.deliveries = sorted(self.deliveries, key=lambda each: (each.gsd_m, each.path))
-        boxes = [_boxes(*each.bounds) for each in self.deliveries]
-        self._tree = STRtree([each for several in boxes for each in several])
-        self._owner = [number for number, several in enumerate(boxes) for _ in several]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._close()
-
-    def read(
-        self,
-        tile: Tile,
-        scene_row: int,
-        scene_col: int,
-        *,
-        scene_px: int,
-        hr_px: int,
-        ring: NDArray[np.float64],
-        display: Display,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read one scene from all deliveries that show it.
-
-        Args:
-            tile: The LR tile on whose lattice the scene lies.
-            scene_row: Its lattice row.
-            scene_col: Its lattice column.
-            scene_px: Side of a scene in LR pixels.
-            hr_px: Side of the HR image.
-            ring: (4, 2) the scene's corners in WGS84.
-            display: Reflectance to display RGB.
-
-        Returns:
-            (3, hr_px, hr_px) float32 RGB in 0..1 and (hr_px, hr_px) bool, True where delivered.
-
-        Raises:
-            DeliveryError: A raster cannot be read.
-        """
-        rgb = np.zeros((3, hr_px, hr_px), dtype=np.float32)
-        delivered = np.zeros((hr_px, hr_px), dtype=bool)
-        transform = (
-            tile.transform
-            @ Affine.translation(scene_col * scene_px, scene_row * scene_px)
-            @ Affine.scale(scene_px / hr_px)
-        )
-        for number in self._near(ring):
-            if delivered.all():
-                break
-            more = self._warp(self.deliveries[number], tile.crs, transform, hr_px, display)
-            new = more.valid & ~delivered
-            rgb[:, new] = more.rgb[:, new]
-            delivered |= more.valid
-        return rgb, delivered
-
-    def _near(self, ring: NDArray[np.float64]) -> list[int]:
-        """Return the deliveries whose bounds meet those of a ring, the best first."""
-        (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
-        if east - west > 180:
-            west, east = ring[ring[:, 0] > 0, 0].min(), ring[ring[:, 0] < 0, 0].max()
-        found = {
-            self._owner[index]
-            for part in _boxes(west, south, east, north)
-            for index in self._tree.query(part).tolist()
-        }
-        return sorted(found)
-
-    def _warp(self, delivery: Delivery, crs: CRS, transform: Affine, hr_px: int, display: Display) -> Pixels:
-        with on_grid(
-            self._dataset(delivery.path),
-            crs=delivery.crs.to_wkt(),
-            to_crs=crs.to_wkt(),
-            transform=transform,
-            width=hr_px,
-            height=hr_px,
-            nodata=delivery.nodata,
-        ) as warped:
-            return read_rgb(
-                warped,
-                delivery.bands,
-                None,
-                delivery.calibration,
-                display,
-                nodata=None,  # the warper knows
-                path=delivery.path,
-                problem=DeliveryError,
-            )
-
-    def _dataset(self, path: str) -> Any:
-        if path not in self._open:
-            if len(self._open) >= LARGEST_OPEN:
-                self._close()
-            self._open[path] = self._stack.enter_context(open_raster(path, DeliveryError))
-        return self._open[path]
-
-    def _close(self) -> None:
-        self._stack.close()
-        self._open.clear()
+    deliveries: tuple[Delivery, ...]
+    ignored: tuple[str, ...] = ()
+    """Entries of folders that were not read as rasters."""
+    colourless: tuple[str, ...] = ()
+    """Rasters of a catalog that show no colours, so that they are not used."""
+    gone: tuple[str, ...] = ()
+    """Rasters of a catalog whose files are no longer there."""
 
 
-def _boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:
-    """Return bounds as boxes: two of them where they cross the antimeridian, as west > east says."""
-    if west <= east:
-        return [box(west, south, east, north)]
-    return [box(west, south, 180, north), box(-180, south, east, north)]
-
-
-def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> tuple[list[Delivery], tuple[str, ...]]:
-    """Check every delivered raster; return what is known of them, and the entries that are no rasters.
+def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> Received:
+    """Check every delivered raster.
 
     Raises:
         DeliveryError: One line for every raster that cannot be used.
@@ -190,7 +78,43 @@ def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> tuple[list[D
             problems.append(str(error))
     if problems:
         raise DeliveryError("\n".join(problems))
-    return deliveries, found.ignored
+    return Received(deliveries=tuple(deliveries), ignored=found.ignored)
+
+
+def cataloged_deliveries(catalog: Path, options: ReadOptions) -> Received:
+    """Check every raster that a catalog holds, with the bands and missing data that were settled when it was ingested.
+
+    Args:
+        catalog: What `ingest` wrote.
+        options: What the user says about rasters that do not say it themselves.
+
+    Raises:
+        CatalogError: The catalog cannot be read.
+        DeliveryError: One line for every raster that cannot be used.
+    """
+    with open_catalog(catalog) as held:
+        entries = held.entries()
+    deliveries: list[Delivery] = []
+    problems: list[str] = []
+    for entry in entries:
+        if entry.rgb is None or not entry.exists:
+            continue
+        settled = replace(
+            options,
+            bands=options.bands or entry.rgb,
+            nodata=entry.nodata if options.nodata is None else options.nodata,
+        )
+        try:
+            deliveries.append(replace(_describe(entry.path, settled), acquired=entry.acquired))
+        except DeliveryError as error:
+            problems.append(str(error))
+    if problems:
+        raise DeliveryError("\n".join(problems))
+    return Received(
+        deliveries=tuple(deliveries),
+        colourless=tuple(entry.name for entry in entries if entry.rgb is None),
+        gone=tuple(entry.name for entry in entries if not entry.exists),
+    )
 
 
 def _describe(path: str, options: ReadOptions) -> Delivery:
@@ -211,6 +135,8 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             calibration=calibration,
             crs=crs,
             nodata=options.nodata,
+            mask_band=find_mask_band(dataset),
+            acquired=read_acquisition(dataset).acquired,
             gsd_m=max(gsd),
             bounds=to_wgs84.transform_bounds(*_outline(dataset)),
         )

@@ -17,7 +17,10 @@ from geozoom.cli import loading, options
     required=True,
     help="File that `geozoom plan` wrote.",
 )
-@click.option("--hr", multiple=True, required=True, help="Delivered rasters or a folder of them; repeatable.")
+@click.option("--hr", multiple=True, help="Delivered rasters or a folder of them; repeatable.")
+@click.option(
+    "--catalog", type=click.Path(path_type=Path), help="Catalog that `geozoom ingest` wrote, instead of --hr."
+)
 @click.option(
     "--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable."
 )
@@ -31,6 +34,7 @@ from geozoom.cli import loading, options
 def command(
     orders: Path,
     hr: tuple[str, ...],
+    catalog: Path | None,
     lr: tuple[str, ...],
     output: Path,
     overwrite: bool,
@@ -51,6 +55,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Classify every scene, with the HR patches that were bought and delivered."""
+    if bool(hr) == (catalog is not None):
+        raise click.UsageError("give the deliveries as --catalog or as --hr, one of them")
     with loading.libraries():
         options.check_json(as_json, output)
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
@@ -64,6 +70,7 @@ def command(
         scenes = classify(
             orders,
             hr=hr,
+            catalog=catalog,
             lr=lr,
             model=model,
             limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
@@ -88,7 +95,14 @@ def command(
             f"warning: {path} is much coarser than the {scenes.card.hr_gsd_m:.2f} m that the model was trained on",
             soft_wrap=True,
         )
-    for line in options.ignored_remarks(scenes.ignored):
+    for names, what in (
+        (scenes.received.colourless, "show no colours, so they were not used"),
+        (scenes.received.gone, "are no longer where the catalog has them, so they were not used"),
+    ):
+        if names:
+            named = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
+            console.print(f"warning: {len(names)} deliveries {what}: {named}", soft_wrap=True)
+    for line in options.ignored_remarks(scenes.received.ignored):
         console.print(line, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(scenes.summary(), ensure_ascii=False))

@@ -88,7 +88,7 @@ def describe(file: ReceivedFile, checksum: str, options: ReadOptions) -> Entry:
             raise DeliveryError(
                 f"{file.name}: holds {what} of its {dataset.width:,} × {dataset.height:,} pixels; ask for it again"
             )
-        taken = read_acquisition(dataset, file)
+        taken = read_acquisition(dataset, file.beside())
         return Entry(
             footprint=data.footprint,
             path=file.path,

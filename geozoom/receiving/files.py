@@ -108,17 +108,17 @@ class ReceivedFile:
         ) as error:
             raise DeliveryError(f"{self.name}: cannot be read ({error}); copy it again") from error
 
-    def beside(self) -> list[tuple[str, bytes]]:
-        """Return name and content of the JSON files in the same folder that begin as this file's name does."""
+    def beside(self) -> list[bytes]:
+        """Return the content of the JSON files in the same folder that begin as this file's name does."""
         stem = PurePosixPath(self.file_name).stem
         if self.archive is None:
             here = sorted(Path(self.path).parent.glob("*.json"))
-            return [(file.name, file.read_bytes()) for file in here if _belongs(file.name, stem)]
+            return [file.read_bytes() for file in here if _belongs(file.name, stem)]
         folder = PurePosixPath(self.member or "").parent
         with zipfile.ZipFile(self.archive) as archive:
             names = [name for name in sorted(archive.namelist()) if PurePosixPath(name).parent == folder]
             return [
-                (name, archive.read(name))
+                archive.read(name)
                 for name in names
                 if name.lower().endswith(".json") and _belongs(PurePosixPath(name).name, stem)
             ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from geozoom.products.source import moment
-from geozoom.receiving.files import ReceivedFile
 
 _NITF_TIME = re.compile(r"\d{14}")
 _WITH_DATE = 1900
@@ -30,17 +29,17 @@ class Acquisition:
     """Share of the vendor's scene under clouds, in 0..1; a clip of it may have more or less."""
 
 
-def read_acquisition(dataset: Any, file: ReceivedFile) -> Acquisition:
+def read_acquisition(dataset: Any, beside: Sequence[bytes] = ()) -> Acquisition:
     """Read what GDAL knows from a vendor's own files, from NITF headers, or STAC and Planet JSON beside the image.
 
     The TIFF tag DateTime is when the file was made, so it is not taken.
 
     Args:
         dataset: The open rasterio dataset.
-        file: Where it was found.
+        beside: JSON files that are about the image.
     """
     known = [_imagery(dataset.tags(ns="IMAGERY")), _nitf(dataset.tags())]
-    known += [_item(content) for _, content in file.beside()]
+    known += [_item(content) for content in beside]
     return Acquisition(
         acquired=next((each.acquired for each in known if each.acquired is not None), None),
         sensor=next((each.sensor for each in known if each.sensor), None),

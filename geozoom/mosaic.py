@@ -1,0 +1,209 @@
+"""All deliveries as one image: which of them a pixel is taken from, and reading no more of them than was bought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+from shapely import Polygon, STRtree, box, points
+
+from geozoom.deliveries import Delivery
+from geozoom.errors import DeliveryError
+from geozoom.rasters import Display, Pixels, on_grid, open_raster, read_rgb
+from geozoom.tiles import Tile
+
+LARGEST_OPEN = 64
+"""Rasters held open at a time."""
+_BESIDE_DEG = 1e-3
+"""About 100 m: places are corners of patches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Pixels to read."""
+
+    crs: CRS
+    transform: Affine
+    """Pixels to `crs`."""
+    width: int
+    height: int
+
+
+@dataclass(kw_only=True)
+class DeliveryIndex:
+    """All deliveries, found by place; a context manager that holds the rasters it opens.
+
+    Where deliveries overlap, a pixel is that of the first one that holds data: those that are not too coarse come
+    before those that are, among them the latest, undated ones last, then the finest, then the first by name.
+    """
+
+    deliveries: Sequence[Delivery]
+    coarse_m: float | None = None
+    """GSD above which a delivery is too coarse for the model, in metres; None if that is not known."""
+    _tree: STRtree = field(init=False)
+    _owner: list[int] = field(init=False)
+    _open: dict[str, Any] = field(default_factory=dict, init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
+
+    def __post_init__(self) -> None:
+        self.deliveries = sorted(self.deliveries, key=self._rank)
+        boxes = [_boxes(*each.bounds) for each in self.deliveries]
+        self._tree = STRtree([each for several in boxes for each in several])
+        self._owner = [number for number, several in enumerate(boxes) for _ in several]
+
+    def _rank(self, each: Delivery) -> tuple[bool, float, float, str]:
+        coarse = self.coarse_m is not None and each.gsd_m > self.coarse_m
+        age = math.inf if each.acquired is None else -each.acquired.timestamp()
+        return coarse, age, each.gsd_m, each.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def read(
+        self,
+        tile: Tile,
+        scene_row: int,
+        scene_col: int,
+        *,
+        scene_px: int,
+        hr_px: int,
+        wanted: NDArray[np.bool_],
+        ring: NDArray[np.float64],
+        display: Display,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read patches of one scene from all deliveries that show it, and no pixels besides.
+
+        Args:
+            tile: The LR tile on whose lattice the scene lies.
+            scene_row: Its lattice row.
+            scene_col: Its lattice column.
+            scene_px: Side of a scene in LR pixels.
+            hr_px: Side of the HR image, a multiple of the grid's rows and columns.
+            wanted: (rows, cols) patches to read.
+            ring: (4, 2) the scene's corners in WGS84.
+            display: Reflectance to display RGB.
+
+        Returns:
+            (3, hr_px, hr_px) float32 RGB in 0..1 and (hr_px, hr_px) bool, True where read and delivered.
+
+        Raises:
+            DeliveryError: A raster cannot be read.
+        """
+        rgb = np.zeros((3, hr_px, hr_px), dtype=np.float32)
+        delivered = np.zeros((hr_px, hr_px), dtype=bool)
+        transform = (
+            tile.transform
+            @ Affine.translation(scene_col * scene_px, scene_row * scene_px)
+            @ Affine.scale(scene_px / hr_px)
+        )
+        near = self._near(ring)
+        tall, wide = (hr_px // side for side in wanted.shape)
+        for top, bottom, left, right in rectangles(wanted):
+            rows, cols = slice(top * tall, bottom * tall), slice(left * wide, right * wide)
+            grid = _Grid(
+                crs=tile.crs,
+                transform=transform @ Affine.translation(cols.start, rows.start),
+                width=cols.stop - cols.start,
+                height=rows.stop - rows.start,
+            )
+            self._mosaic(near, grid, display, rgb[:, rows, cols], delivered[rows, cols])
+        return rgb, delivered
+
+    def _mosaic(
+        self,
+        near: Sequence[int],
+        grid: _Grid,
+        display: Display,
+        rgb: NDArray[np.float32],
+        delivered: NDArray[np.bool_],
+    ) -> None:
+        """Fill in RGB (3, H, W) and what is delivered (H, W) from one delivery after the other, as far as needed."""
+        for number in near:
+            more = self._warp(self.deliveries[number], grid, display)
+            new = more.valid & ~delivered
+            rgb[:, new] = more.rgb[:, new]
+            delivered |= more.valid
+            if delivered.all():
+                return
+
+    def shows_any(self, places: NDArray[np.float64]) -> bool:
+        """Tell whether some of the places (N, 2) of longitude and latitude lie on, or next to, a delivery."""
+        found = self._tree.query(points(places), predicate="dwithin", distance=_BESIDE_DEG)
+        return bool(found.size)
+
+    def _near(self, ring: NDArray[np.float64]) -> list[int]:
+        """Return the deliveries whose bounds meet those of a ring, the best first."""
+        (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
+        if east - west > 180:
+            west, east = ring[ring[:, 0] > 0, 0].min(), ring[ring[:, 0] < 0, 0].max()
+        found = {
+            self._owner[index]
+            for part in _boxes(west, south, east, north)
+            for index in self._tree.query(part).tolist()
+        }
+        return sorted(found)
+
+    def _warp(self, delivery: Delivery, grid: _Grid, display: Display) -> Pixels:
+        with on_grid(
+            self._dataset(delivery.path),
+            crs=delivery.crs.to_wkt(),
+            to_crs=grid.crs.to_wkt(),
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            nodata=delivery.nodata,
+        ) as warped:
+            return read_rgb(
+                warped,
+                delivery.bands,
+                None,
+                delivery.calibration,
+                display,
+                nodata=None,  # the warper knows
+                path=delivery.path,
+                problem=DeliveryError,
+                mask_band=delivery.mask_band,
+            )
+
+    def _dataset(self, path: str) -> Any:
+        if path not in self._open:
+            if len(self._open) >= LARGEST_OPEN:
+                self._close()
+            self._open[path] = self._stack.enter_context(open_raster(path, DeliveryError))
+        return self._open[path]
+
+    def _close(self) -> None:
+        self._stack.close()
+        self._open.clear()
+
+
+def rectangles(wanted: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
+    """Return rectangles (top, bottom, left, right) that cover what is wanted of a grid (rows, cols), each cell once.
+
+    Runs of cells in a row, joined with the same run in the rows below it.
+    """
+    found: list[tuple[int, int, int, int]] = []
+    growing: dict[tuple[int, int], int] = {}
+    for row, cells in enumerate([*wanted, np.zeros(wanted.shape[1], dtype=bool)]):
+        edges = np.flatnonzero(np.diff(cells, prepend=False, append=False)).tolist()
+        runs = set(zip(edges[::2], edges[1::2], strict=True))
+        found += [(top, row, *run) for run, top in growing.items() if run not in runs]
+        growing = {run: growing.get(run, row) for run in sorted(runs)}
+    return found
+
+
+def _boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:
+    """Return bounds as boxes: two of them where they cross the antimeridian, as west > east says."""
+    if west <= east:
+        return [box(west, south, east, north)]
+    return [box(west, south, 180, north), box(-180, south, east, north)]
