@@ -169,6 +169,7 @@ def test_without_a_budget_all_that_is_wanted_is_bought(found: Found) -> None:
     for candidates in found:
         plan = candidates.choose(None)
         assert len(plan) == plan.candidates
+        assert (plan.next_cost, plan.next_lacking) == (None, None)
 
 
 def test_buying_nothing_is_a_plan(found: Found, tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices
         spend_rest(other, prices, cost)
         if other.value >= best.value * (1 - 1e-9) and other.cost(prices) < best.cost(prices):
             best = other
+    best.missed = None  # nothing is
     return best
 
 
