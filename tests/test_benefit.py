@@ -17,8 +17,8 @@ from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.model import load_model
 from tests.conftest import WriteRaster, small_card, small_model
+from tests.datasets import read_scenes
 from training.calibrate import Gains, fit_benefit, forecast
-from training.datasets import read_folder
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe import load_recipe
 
@@ -133,7 +133,7 @@ def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
     model = load_model()
     assert model.card.benefit is not None
     recipe = load_recipe("sentinel2", [])
-    data = read_folder(UC_MERCED, hr_px=144, margin=1.25, val_share=0.1, seed=0)
+    data = read_scenes(UC_MERCED, hr_px=144, margin=1.25)
     test = view_split(data.test, recipe, seed=2)
     with torch.autocast("cpu", torch.bfloat16):
         s = policy_probabilities(model, test).float()

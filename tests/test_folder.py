@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 from geozoom.errors import DatasetError
-from training.datasets import SceneData, read_folder
-from training.datasets.folder import read_square
+from tests.datasets import read_scenes
+from training.datasets import HeldSplit, SceneData
+from training.datasets.images import read_square
 
 
 def read(root: Path, seed: int = 0) -> SceneData:
-    return read_folder(root, hr_px=32, margin=1.25, val_share=0.1, seed=seed)
+    return read_scenes(root, margin=1.25, seed=seed)
 
 
 def test_without_val_a_stratified_share_of_train_is_held_out_by_seed(scene_tree: Path) -> None:
@@ -35,7 +36,9 @@ def test_the_trees_own_val_split_is_used(scene_tree: Path) -> None:
 
 
 def test_training_scenes_keep_a_margin_but_are_never_enlarged(scene_tree: Path) -> None:
-    data = read_folder(scene_tree, hr_px=36, margin=1.25, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree, hr_px=36, margin=1.25)
+    assert isinstance(data.train, HeldSplit)
+    assert isinstance(data.test, HeldSplit)
     assert data.train.images.shape[-1] == 40  # the files' own size; 45 would be enlarged
     assert data.test.images.shape[-1] == 36
 
@@ -60,7 +63,7 @@ def test_every_unreadable_image_is_named_at_once(scene_tree: Path) -> None:
         file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"2 of") as caught:
         read(scene_tree)
-    assert all(str(file) in str(caught.value) for file in broken)
+    assert all(str(file.relative_to(scene_tree)) in str(caught.value) for file in broken)
 
 
 def test_images_of_more_than_8_bits_are_refused_rather_than_clipped(scene_tree: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_
 def test_batches_are_shuffled_whole_and_of_equal_size(scene_tree: Path) -> None:
     split = read(scene_tree).train
     batches = list(split.batches(16, torch.Generator().manual_seed(0)))
-    assert [len(labels) for _, labels, _ in batches] == [16, 16, 16]
+    assert [len(labels) for _, labels, _, _ in batches] == [16, 16, 16]
     (everything,) = split.batches(1000, torch.Generator().manual_seed(0))
     assert sorted(everything[1].tolist()) == sorted(split.labels.tolist())
     assert everything[1].tolist() != split.labels.tolist()

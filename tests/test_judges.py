@@ -10,8 +10,9 @@ from torch import Tensor
 
 from geozoom.model import PatchDrop
 from tests.conftest import small_model
+from tests.datasets import read_scenes
 from tests.test_train import QUIET, log, request, small_recipe, without_time
-from training.datasets import Batch, read_folder
+from training.datasets import Batch
 from training.evaluate import view_split
 from training.judges import Judges, assign_folds
 from training.run import train
@@ -53,7 +54,7 @@ def test_rewards_come_from_the_judges_and_lessons_from_the_model(scene_tree: Pat
     """Judges that know the answer make every reward 1, whatever the model under training says."""
     recipe = small_recipe("default", 1, f"{stage}.reward=priced_hits", f"{stage}.price=0.0")
     model = small_model()
-    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree)
     batch = next(data.train.batches(16, torch.Generator().manual_seed(0)))
     folds = data.train.labels.clone()  # a fold for each class, with a judge that says that class
     judges = Judges(models=tuple(_always(label) for label in range(3)), folds=folds)

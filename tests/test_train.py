@@ -17,7 +17,9 @@ from geozoom.cli import main
 from geozoom.errors import RunError
 from geozoom.model import load_model
 from tests.conftest import small_model
+from tests.datasets import read_scenes
 from training import STAGES
+from training.checkpoints import Position
 from training.engine import Engine, learning_rate_factor
 from training.evaluate import centre_masks, random_masks, spread_evenly, view_split, wilson_interval
 from training.recipe import Recipe, load_recipe
@@ -115,9 +117,23 @@ def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path:
     assert sampled[20.0] < 1 < sampled[0.0]
 
 
-@pytest.mark.parametrize(("stage", "interval"), [("hr", 0.0), ("ft2", 0.0), ("lr", 1e9)])
+@pytest.mark.parametrize(
+    ("stage", "interval", "killed_at"),
+    [
+        ("hr", 0.0, (3, 0)),  # the third epoch is in the log, but not in a checkpoint
+        ("ft2", 0.0, (3, 0)),
+        ("hr", 0.0, (1, 2)),  # in the middle of an epoch
+        ("pt", 0.0, (2, 1)),
+        ("lr", 1e9, (3, 0)),
+    ],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, interval: float
+    scene_tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    interval: float,
+    killed_at: tuple[int, int],
 ) -> None:
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
     recipe = small_recipe("default", 3)
@@ -125,10 +141,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     train(request(scene_tree, whole, recipe), QUIET)
     keep = Engine._keep
 
-    def kill_after_two_epochs(self: Engine, kept: Any, model: Any, generators: Any, epoch: int) -> None:
-        if kept.name == stage and epoch == 3:
-            raise KeyboardInterrupt  # the third epoch is in the log, but not in a checkpoint
-        keep(self, kept, model, generators, epoch)
+    def kill_after_two_epochs(
+        self: Engine, kept: Any, model: Any, states: dict[str, torch.Tensor], at: Position
+    ) -> None:
+        if kept.name == stage and (at.epoch, at.step) == killed_at:
+            raise KeyboardInterrupt
+        keep(self, kept, model, states, at)
 
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_keep", kill_after_two_epochs)
@@ -219,11 +237,9 @@ def test_a_missing_cuda_device_is_said_so(scene_tree: Path, tmp_path: Path) -> N
 
 
 def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Path) -> None:
-    from training.datasets import read_folder
-
     recipe = small_recipe()
     model = small_model()
-    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree)
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.lr)
     stage = FineTuning(bench, "ft2")
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
@@ -241,10 +257,8 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
 
 
 def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:
-    from training.datasets import read_folder
-
     model, recipe = small_model(), small_recipe()
-    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree)
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.hr)
     views = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     whole = model.hr_logits(views).log_softmax(dim=1)
@@ -262,8 +276,6 @@ def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it
 def test_a_stage_may_crop_less_than_the_classifiers_do(
     scene_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.datasets import read_folder
-
     seen: list[float] = []
 
     def spy(images: torch.Tensor, side: int, augmentation: Augmentation, _: torch.Generator) -> torch.Tensor:
@@ -271,7 +283,7 @@ def test_a_stage_may_crop_less_than_the_classifiers_do(
         return images[..., :side, :side].float() / 255
 
     monkeypatch.setattr("training.stages.bench.augment", spy)
-    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree)
     for override in ("pt.min_area=0.9", "ft1.min_area=0.7"):
         recipe = small_recipe("default", 1, override)
         model = small_model()
@@ -309,12 +321,12 @@ def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
 
 
 def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tree: Path) -> None:
-    from training.datasets import read_folder
+
     from training.recalibrate import recalibrate, recalibrate_if_better
 
     recipe = small_recipe("default", 1, "data.margin=1.0")
     model = small_model()
-    data = read_folder(scene_tree, hr_px=32, margin=1.0, val_share=0.1, seed=0)
+    data = read_scenes(scene_tree)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     recalibrate(model, data.train, recipe, seed=0)
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}

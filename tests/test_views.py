@@ -13,6 +13,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 12))
 def test_whole_ratios_are_area_averages(lr_px: int, ratio: int) -> None:
     hr = torch.rand(2, 3, lr_px * ratio, lr_px * ratio)
@@ -21,6 +22,7 @@ def test_whole_ratios_are_area_averages(lr_px: int, ratio: int) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 3))
 def test_every_lr_pixel_is_a_weighted_mean(hr_px: int, lr_px: int, fwhm: float) -> None:
     weights = sampling_matrix(max(hr_px, lr_px), min(hr_px, lr_px), fwhm)
@@ -96,3 +98,24 @@ def test_cutmix_reports_the_share_that_each_scene_kept() -> None:
     untouched, _, whole = cutmix(views, 0.0, generator())
     assert torch.equal(untouched, views)
     assert torch.equal(whole, torch.ones(8))
+
+
+def test_shifted_crops_are_windows_of_the_padded_scene_by_whole_pixels() -> None:
+    scene = torch.randint(1, 256, (1, 3, 8, 8), dtype=torch.uint8)
+    augmentation = Augmentation(crop="shift", pad_px=2, quarter_turns=False, jitter=0)
+    views = augment(scene.expand(400, -1, -1, -1), 8, augmentation, generator())
+    padded = F.pad(scene[0].float() / 255, (2, 2, 2, 2))
+    windows = [padded[:, top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
+    windows += [window.flip(-1) for window in windows]
+    found = set()
+    for view in views:
+        matches = [index for index, window in enumerate(windows) if torch.allclose(view, window, atol=1e-4)]
+        assert len(matches) == 1
+        found.update(matches)
+    assert found == set(range(50))
+
+
+def test_shifted_crops_of_larger_scenes_stay_inside() -> None:
+    scene = torch.full((64, 3, 10, 10), 255, dtype=torch.uint8)
+    views = augment(scene, 8, Augmentation(crop="shift", quarter_turns=False, jitter=0), generator())
+    torch.testing.assert_close(views, torch.ones(64, 3, 8, 8), atol=1e-4, rtol=0)

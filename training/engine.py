@@ -13,18 +13,17 @@ from typing import Protocol
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from geozoom.errors import RunError
-from geozoom.files import write_text, written_aside
+from geozoom.files import write_text
 from training import STAGES
+from training.checkpoints import Position, read_checkpoint, read_header, write_checkpoint
 from training.datasets import Batch, Split
+from training.progress import progress_bar
 
 CHECKPOINT_INTERVAL_S = 30.0
-"""Least time between two checkpoints within a stage; the last epoch is always written."""
+"""Least time between two checkpoints, which fall between any two steps; the last epoch is always written."""
 
 
 class Stage(Protocol):
@@ -85,16 +84,16 @@ class Engine:
     def is_done(self, stage: str) -> bool:
         """Tell whether a stage has been trained to its end."""
         file = self.checkpoint(stage)
-        return file.is_file() and _header(file)["done"] == "true"
+        return file.is_file() and read_header(file)["done"] == "true"
 
     def load(self, model: nn.Module, stage: str) -> None:
         """Load the weights that a finished stage left behind."""
-        weights, _, _ = _read(self.checkpoint(stage))
+        weights, _, _ = read_checkpoint(self.checkpoint(stage))
         model.load_state_dict(weights)
 
     def save_weights(self, model: nn.Module, stage: str) -> None:
         """Write the checkpoint of a finished stage: weights only."""
-        _write(self.checkpoint(stage), model, None, {}, {"done": "true", "stage": stage})
+        write_checkpoint(self.checkpoint(stage), model, {"done": "true", "stage": stage})
 
     def fit(self, stage: Stage, model: nn.Module, split: Split) -> None:
         """Train a stage to its end, going on from its checkpoint where there is one.
@@ -109,13 +108,17 @@ class Engine:
         start = self._resume(stage, model, generators)
         batches = max(1, len(split) // stage.batch_size)
         peaks = [group["lr"] for group in stage.optimizer.param_groups]
-        with self._progress() as bar:
-            task = bar.add_task(stage.name, total=stage.epochs * batches, completed=start * batches)
-            for epoch in range(start, stage.epochs):
+        with progress_bar(self.console) as bar:
+            done = start.epoch * batches + start.step
+            task = bar.add_task(stage.name, total=stage.epochs * batches, completed=done)
+            for epoch in range(start.epoch, stage.epochs):
                 began = time.perf_counter()
-                totals: dict[str, Tensor] = {}
+                here = start if epoch == start.epoch else Position(epoch=epoch)
+                totals = dict(here.totals)
+                order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
                 stage.train_mode()
-                for number, batch in enumerate(split.batches(stage.batch_size, shuffle)):
+                drawn = split.batches(stage.batch_size, shuffle, here.step)
+                for number, batch in enumerate(drawn, start=here.step):
                     progress = (epoch * batches + number) / (stage.epochs * batches)
                     rate = learning_rate_factor(stage.schedule, progress)
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
@@ -125,50 +128,58 @@ class Engine:
                     for name, value in metrics.items():
                         totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
                     bar.advance(task)
+                    if number + 1 < batches and self._is_due():
+                        _refuse_nan(stage.name, totals["loss"].item(), epoch)
+                        states = {"shuffle": order, "noise": noise.get_state()}
+                        self._keep(
+                            stage, model, states, Position(epoch=epoch, step=number + 1, totals=totals)
+                        )
                 row = {name: (total / batches).item() for name, total in totals.items()}
                 trained = time.perf_counter() - began
-                if not math.isfinite(row["loss"]):
-                    raise RunError(
-                        f"stage {stage.name}: the loss is {row['loss']} after epoch {epoch + 1}; lower "
-                        "its learning rate with --set and run it again"
-                    )
+                _refuse_nan(stage.name, row["loss"], epoch)
                 with self.autocast():
                     row |= stage.validate()
                 self._log(stage.name, epoch + 1, row | {"seconds": trained})
                 bar.update(task, description=_describe(stage.name, row))
                 for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak
-                self._keep(stage, model, generators, epoch + 1)
+                states = {name: generator.get_state() for name, generator in generators.items()}
+                self._keep(stage, model, states, Position(epoch=epoch + 1))
         self.save_weights(model, stage.name)
 
-    def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> int:
+    def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             self._drop_log_after(stage.name, 0)
-            return 0
-        weights, extra, header = _read(file)
+            return Position()
+        weights, extra, header = read_checkpoint(file)
         model.load_state_dict(weights)
         state = stage.optimizer.state_dict()
         slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        totals: dict[str, Tensor] = {}
         for name, tensor in extra.items():
             kind, rest = name.split(".", 1)
             if kind == "optimizer":
                 parameter, key = rest.split(".", 1)
                 slots[int(parameter)][key] = tensor
+            elif kind == "total":
+                totals[rest] = tensor.to(self.device)
             else:
                 generators[rest].set_state(tensor)
         state["state"] = dict(slots)
         stage.optimizer.load_state_dict(state)
         self._drop_log_after(stage.name, int(header["epoch"]))
-        return int(header["epoch"])
+        return Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
 
-    def _keep(
-        self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator], epoch: int
-    ) -> None:
-        if time.monotonic() - self._written < CHECKPOINT_INTERVAL_S and epoch < stage.epochs:
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
+
+    def _keep(self, stage: Stage, model: nn.Module, states: dict[str, Tensor], at: Position) -> None:
+        if not self._is_due() and at.epoch < stage.epochs:
             return
-        header = {"done": "false", "stage": stage.name, "epoch": str(epoch)}
-        _write(self.checkpoint(stage.name), model, stage.optimizer, generators, header)
+        header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
+        file = self.checkpoint(stage.name)
+        write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()
 
     def _log(self, stage: str, epoch: int, row: dict[str, float]) -> None:
@@ -190,16 +201,6 @@ class Engine:
                 continue  # a kill in the middle of a line: its epoch is run again
         kept = [row for row in rows if row["stage"] != stage or row["epoch"] <= epoch]
         write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
-
-    def _progress(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
@@ -226,53 +227,15 @@ def build_optimizer(name: str, groups: list[dict[str, object]], weight_decay: fl
     return makers[name]()
 
 
+def _refuse_nan(stage: str, loss: float, epoch: int) -> None:
+    """Stop before weights that are no numbers replace the last good checkpoint."""
+    if not math.isfinite(loss):
+        raise RunError(
+            f"stage {stage}: the loss is {loss} after epoch {epoch + 1}; lower its learning rate with --set "
+            "and run it again"
+        )
+
+
 def _describe(stage: str, row: dict[str, float]) -> str:
     shown = {key: row[key] for key in ("loss", "val_accuracy", "val_sampled") if key in row}
     return " ".join([stage, *(f"{name} {value:.3f}" for name, value in shown.items())])
-
-
-def _write(
-    file: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
-    generators: dict[str, torch.Generator],
-    header: dict[str, str],
-) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    if optimizer is not None:
-        for parameter, slots in optimizer.state_dict()["state"].items():
-            for key, value in slots.items():
-                if value is not None:
-                    tensors[f"optimizer.{parameter}.{key}"] = torch.as_tensor(value)
-    for name, generator in generators.items():
-        tensors[f"generator.{name}"] = generator.get_state()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(file) as aside:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
-    header = _header(file)
-    weights: dict[str, Tensor] = {}
-    extra: dict[str, Tensor] = {}
-    with safe_open(file, framework="pt") as checkpoint:
-        for name in checkpoint.keys():
-            tensor = checkpoint.get_tensor(name)
-            if name.startswith("model."):
-                weights[name.removeprefix("model.")] = tensor
-            else:
-                extra[name] = tensor
-    return weights, extra, header
-
-
-def _header(file: Path) -> dict[str, str]:
-    try:
-        with safe_open(file, framework="pt") as checkpoint:
-            header: dict[str, str] = checkpoint.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise RunError(
-            f"{file}: the checkpoint cannot be read ({error}); delete it to train the stage again"
-        ) from error
-    if "done" not in header:
-        raise RunError(f"{file}: not a checkpoint of a training run; delete it to train the stage again")
-    return header

@@ -24,23 +24,25 @@ Streams = Literal["hr", "lr", "both"]
 
 @dataclass(frozen=True, kw_only=True)
 class ViewedSplit:
-    """A split with its LR images, which are simulated once so that every stage sees the same ones."""
+    """A split with its LR images, which are made once so that every stage sees the same ones."""
 
     split: Split
     """HR scenes and labels."""
     lr: Tensor
-    """(N, 3, lr_px, lr_px) float32 RGB in 0..1, with the sensor's noise."""
+    """(N, 3, lr_px, lr_px) float32 RGB in 0..1: the dataset's own, or simulated with the sensor's noise."""
 
     def __len__(self) -> int:
         return len(self.split)
 
 
 def view_split(split: Split, recipe: Recipe, seed: int) -> ViewedSplit:
-    """Simulate the LR image of every scene of a split, with noise that depends on `seed` alone."""
-    generator = torch.Generator(split.images.device).manual_seed(seed)
+    """Take the real LR image of every scene, or simulate it with noise that depends on `seed` alone."""
+    generator = torch.Generator(split.labels.device).manual_seed(seed)
     lr = [
-        simulate_lr(images.float() / 255, recipe.data.lr_px, recipe.sensor, generator)
-        for images, _ in split.in_order(EVALUATION_BATCH)
+        simulate_lr(batch.images.float() / 255, recipe.data.lr_px, recipe.sensor, generator)
+        if batch.twins is None
+        else batch.twins.float() / 255
+        for batch in split.in_order(EVALUATION_BATCH)
     ]
     return ViewedSplit(split=split, lr=torch.cat(lr))
 
@@ -65,18 +67,18 @@ def correct(model: PatchDrop, views: ViewedSplit, streams: Streams, bought: Tens
     model.eval()
     right = []
     start = 0
-    for images, labels in views.split.in_order(EVALUATION_BATCH):
-        rows = slice(start, start + len(labels))
-        start += len(labels)
-        hr = images.float() / 255
-        masks = hr.new_ones(len(labels), model.grid.patches) if bought is None else bought[rows]
+    for batch in views.split.in_order(EVALUATION_BATCH):
+        rows = slice(start, start + len(batch.labels))
+        start += len(batch.labels)
+        hr = batch.images.float() / 255
+        masks = hr.new_ones(len(batch.labels), model.grid.patches) if bought is None else bought[rows]
         if streams == "lr":
             scores = model.lr_logits(views.lr[rows])
         elif streams == "hr":
             scores = model.hr_logits(hr, masks)
         else:
             scores = model.class_log_probabilities(hr, views.lr[rows], masks)
-        right.append(scores.argmax(dim=1) == labels)
+        right.append(scores.argmax(dim=1) == batch.labels)
     return torch.cat(right)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
@@ -30,14 +30,22 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> No
         seed: Of the shuffle and the LR images' noise.
     """
     model.eval()
-    device = train.images.device
+    device = train.labels.device
     noise = torch.Generator(device).manual_seed(seed)
-    size = (recipe.data.hr_px, recipe.data.hr_px)
     with _averaging(model.hr):
-        for images, _, _ in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
-            hr = F.interpolate(images.float() / 255, size=size, mode="bilinear", antialias=True).clamp(0, 1)
-            lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
+        for batch in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
+            hr = _resized(batch.images, recipe.data.hr_px)
+            if batch.twins is None:
+                lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
+            else:
+                lr = _resized(batch.twins, recipe.data.lr_px)
             model.hr_logits(hr, (model.policy_logits(lr) > 0).float())
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    """Return whole scenes (B, 3, side, side) in 0..1."""
+    scenes = images.float() / 255
+    return F.interpolate(scenes, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def recalibrate_if_better(

@@ -169,6 +169,12 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+def recipe_of(dataset: str, name: str) -> str:
+    """Return which recipe `name` means for a dataset: "default" and "paper" are its own, if it has them."""
+    own = {"default": dataset, "paper": f"paper-{dataset}"}.get(name, name)
+    return own if (RECIPES / f"{own}.toml").is_file() else name
+
+
 def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> Recipe:
     """Load a recipe and apply `--set` overrides.
 
@@ -302,6 +308,8 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "card.scene_m", recipe.card.scene_m is None or 0 < recipe.card.scene_m < math.inf, "be positive"
     for key in ("reflectance_white", "reflectance_gamma"):
         yield f"card.{key}", 0 < getattr(recipe.card, key) < math.inf, "be positive"
+    yield "augmentation.crop", augmentation.crop in ("area", "shift"), "be area or shift"
+    yield "augmentation.pad_px", 0 <= augmentation.pad_px <= data.hr_px, "lie in 0..hr_px"
     yield "augmentation.min_area", 0 < augmentation.min_area <= 1, "lie in (0, 1]"
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):

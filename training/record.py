@@ -6,7 +6,7 @@ import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
@@ -24,7 +24,8 @@ from training.recipe import Recipe
 class RunRequest:
     """What `geozoom train` was asked to do."""
 
-    dataset: Literal["folder"]
+    dataset: str
+    """One of `training.DATASETS`."""
     root: Path
     out: Path
     recipe: Recipe
@@ -33,6 +34,12 @@ class RunRequest:
     seed: int = 0
     resume: bool = False
     device: str = "auto"
+    lr_root: Path | None = None
+    """Folder of fMoW-Sentinel, whose images take the place of simulated LR."""
+    skip_unreadable: bool = False
+    """Leave unreadable scenes out instead of refusing the dataset."""
+    memory_gib: float = 8.0
+    """Up to this size a dataset is held in memory; it changes no result."""
 
 
 def held_record(request: RunRequest) -> dict[str, Any] | None:
@@ -103,6 +110,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
         "recipe": request.recipe.to_dict(),
         "classes": list(data.classes),
         "val_from": data.val_from,
+        "notes": list(data.notes),
         "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "versions": {
             "geozoom": __version__,
@@ -128,3 +136,5 @@ def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) ->
         ) from error
     write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
+    if data.unreadable:
+        write_text(request.out / "unreadable.txt", "\n".join(data.unreadable) + "\n")

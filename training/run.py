@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from geozoom import __version__
 from geozoom.benefit import Benefit
@@ -19,7 +18,7 @@ from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.calibrate import fit_benefit, forecast, measure_gains
-from training.datasets import SceneData, Split, read_folder
+from training.datasets import Reading, SceneData, Split, read_dataset
 from training.engine import Engine, Stage
 from training.evaluate import (
     Row,
@@ -78,12 +77,19 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     held = held_record(request)
     if held is not None:
         check_recipe(request, engine, held)
-    data = read_folder(
+    data = read_dataset(
+        request.dataset,
         request.root,
-        hr_px=request.recipe.data.hr_px,
-        margin=request.recipe.data.margin,
-        val_share=request.recipe.data.val_share,
+        request.recipe.data,
         seed=request.seed,
+        reading=Reading(
+            memory_gib=request.memory_gib,
+            skip_unreadable=request.skip_unreadable,
+            survey_file=request.out / "survey.json",
+            console=console,
+        ),
+        lr_root=request.lr_root,
+        card=request.recipe.card,
     )
     record = new_record(request, data, device)
     if held is not None:
@@ -94,6 +100,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
         highlight=False,
     )
+    for note in data.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
     torch.manual_seed(request.seed)
     model = PatchDrop(_card(request, data)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     bench = Bench(
@@ -221,7 +229,6 @@ def _build_stage(name: str, bench: Bench) -> Stage:
 
 def _card(request: RunRequest, data: SceneData) -> ModelCard:
     recipe = request.recipe
-    mean, std = _moments(data.train.images)
     return ModelCard(
         name=request.out.name,
         classes=data.classes,
@@ -230,8 +237,8 @@ def _card(request: RunRequest, data: SceneData) -> ModelCard:
         lr_px=recipe.data.lr_px,
         hr_px=recipe.data.hr_px,
         scene_m=recipe.card.scene_m,
-        mean=mean,
-        std=std,
+        mean=data.mean,
+        std=data.std,
         classifier=NetworkSpec(name=recipe.networks.classifier, widths=recipe.networks.classifier_widths),
         policy=NetworkSpec(name=recipe.networks.policy, widths=recipe.networks.policy_widths),
         stage="ft2",
@@ -245,27 +252,6 @@ def _card(request: RunRequest, data: SceneData) -> ModelCard:
         seed=request.seed,
         code_version=__version__,
     )
-
-
-def _moments(
-    images: Tensor,
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Return mean and standard deviation of each band in 0..1, over all scenes."""
-    # Scene by scene: a float copy of the whole split would be four times its size.
-    sums = torch.zeros(3, dtype=torch.float64)
-    squares = torch.zeros(3, dtype=torch.float64)
-    for image in images:
-        flat = image.double().flatten(1) / 255
-        sums += flat.mean(dim=1)
-        squares += (flat**2).mean(dim=1)
-    mean = sums / len(images)
-    std = (squares / len(images) - mean**2).clamp(min=1e-6).sqrt()
-    return _triple(mean), _triple(std)
-
-
-def _triple(values: Tensor) -> tuple[float, float, float]:
-    red, green, blue = (round(value, 4) for value in values.tolist())
-    return red, green, blue
 
 
 def _report_gap(bench: Bench, console: Console) -> None:

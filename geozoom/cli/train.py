@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from geozoom.cli import loading, options
-from training import STAGES
+from training import DATASETS, STAGES
 
 
 @click.command("train")
-@click.option("--dataset", type=click.Choice(["folder"]), default="folder", show_default=True)
+@click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of {train,val,test}/CLASS/image; without val, part of train is held out.",
+    help="The dataset's folder, as unpacked; for folder {train,val,test}/CLASS/image, where val may be missing.",
+)
+@click.option(
+    "--lr-root",
+    type=click.Path(path_type=Path),
+    help="fmow: folder of fMoW-Sentinel, for real LR images instead of simulated ones.",
+)
+@click.option(
+    "--skip-unreadable", is_flag=True, help="Leave out images that cannot be read, instead of stopping."
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=8.0,
+    show_default=True,
+    metavar="GIB",
+    help="Hold a dataset in memory up to this size; a larger one is read as it is needed, with the same result.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run, for example runs/NAME."
 )
 @click.option(
-    "--recipe", default="default", show_default=True, help="default, paper, sentinel2, or a TOML file."
+    "--recipe",
+    default="default",
+    show_default=True,
+    help="default or paper (each the dataset's own), another that ships (sentinel2, aid), or a TOML file.",
 )
 @click.option(
     "--set",
@@ -39,8 +57,11 @@ from training import STAGES
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
-    dataset: Literal["folder"],
+    dataset: str,
     root: Path,
+    lr_root: Path | None,
+    skip_unreadable: bool,
+    memory: float,
     out: Path,
     recipe: str,
     overrides: tuple[str, ...],
@@ -55,11 +76,12 @@ def command(
     with loading.libraries():
         console = options.stderr_console(quiet)
         from geozoom.errors import RunError
-        from training.recipe import load_recipe
+        from training.recipe import load_recipe, recipe_of
         from training.record import RunRequest
         from training.run import train
         from training.tables import as_rich
 
+    recipe = recipe_of(dataset, recipe)
     request = RunRequest(
         dataset=dataset,
         root=root,
@@ -70,6 +92,9 @@ def command(
         seed=seed,
         resume=resume,
         device=device,
+        lr_root=lr_root,
+        skip_unreadable=skip_unreadable,
+        memory_gib=memory,
     )
     try:
         rows = train(request, console)

@@ -2,70 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image
 
 from geozoom.errors import DatasetError
-from training.datasets.scenes import SceneData, Split
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-_EXPECTED = (
-    "expected ROOT/train/CLASS/image, ROOT/test/CLASS/image and, if there is one, ROOT/val/CLASS/image"
+from training.datasets.images import IMAGE_SUFFIXES, UNREADABLE, ImageFiles
+from training.datasets.index import (
+    DatasetIndex,
+    SceneIndex,
+    held_out_as,
+    hold_out,
+    refuse_strangers,
+    wrong_layout,
 )
 
+EXPECTED = "ROOT/train/CLASS/image, ROOT/test/CLASS/image and, if there is one, ROOT/val/CLASS/image"
 
-def read_folder(root: Path, *, hr_px: int, margin: float, val_share: float, seed: int) -> SceneData:
-    """Read a tree of {train,val,test}/CLASS/image into memory.
+
+def index_folder(root: Path, *, val_share: float, seed: int) -> DatasetIndex:
+    """List a tree of {train,val,test}/CLASS/image.
 
     Args:
         root: The folder that holds `train`, `test` and perhaps `val`.
-        hr_px: Side of the HR image in pixels; validation and test scenes are resized to it.
-        margin: Training scenes are kept at `margin` × `hr_px`, unless they are smaller to begin with.
         val_share: Share of every class of `train` that becomes `val` where the tree has none.
         seed: Seed of that choice.
 
     Raises:
-        DatasetError: The layout is not as expected, classes differ between splits, or images cannot
-            be read (all of them are named).
+        DatasetError: The layout is not as expected, or classes differ between splits.
     """
-    train_files = _list_split(root, "train")
-    test_files = _list_split(root, "test")
-    classes = tuple(sorted(train_files))
+    train_files = list_classes(root, "train", EXPECTED)
+    test_files = list_classes(root, "test", EXPECTED)
+    classes = tuple(train_files)
+    train = as_index(root, train_files, classes)
     if (root / "val").is_dir():
-        val_files = _list_split(root, "val")
-        val_from = "the tree's own val split"
+        val_files = list_classes(root, "val", EXPECTED)
+        refuse_strangers(root / "val", val_files, classes)
+        val, val_from = as_index(root, val_files, classes), "the tree's own val split"
     else:
-        train_files, val_files = _hold_out(train_files, val_share, seed)
-        val_from = f"{val_share:.0%} of every class of train, held out with seed {seed}"
-    for split, files in (("val", val_files), ("test", test_files)):
-        strangers = sorted(set(files) - set(classes))
-        if strangers:
-            raise DatasetError(
-                f"{root / split}: class {strangers[0]!r} is not in train; give every split the same class folders"
-            )
-    train_px = round(hr_px * margin)
-    return SceneData(
+        train, val = hold_out(train, classes, val_share, seed)
+        val_from = held_out_as(val_share, seed)
+    refuse_strangers(root / "test", test_files, classes)
+    return DatasetIndex(
         name=root.resolve().name,
+        root=root,
         classes=classes,
-        train=_decode(root, classes, train_files, min(train_px, _native_px(train_files, hr_px))),
-        val=_decode(root, classes, val_files, hr_px),
-        test=_decode(root, classes, test_files, hr_px),
+        train=train,
+        val=val,
+        test=as_index(root, test_files, classes),
         val_from=val_from,
+        train_px=_native_px(root / train.files[0]),
     )
 
 
-def _list_split(root: Path, split: str) -> dict[str, list[Path]]:
+def list_classes(root: Path, split: str, expected: str) -> dict[str, list[Path]]:
+    """Return the images of every class folder of a split, classes and images in order of their names.
+
+    Raises:
+        DatasetError: There is no such split, or a class (or all of it) is empty.
+    """
     folder = root / split
     if not folder.is_dir():
-        found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else ""
-        what = f"found {found or 'nothing'}" if root.is_dir() else "there is no such folder"
-        raise DatasetError(f"{root}: {_EXPECTED}; {what}")
+        raise wrong_layout(root, expected)
     files = {
         class_folder.name: sorted(
             file for file in class_folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES
@@ -76,73 +75,29 @@ def _list_split(root: Path, split: str) -> dict[str, list[Path]]:
     empty = [name for name, listed in files.items() if not listed]
     if not files or empty:
         where = folder / empty[0] if empty else folder
-        raise DatasetError(f"{where}: no images ({', '.join(IMAGE_SUFFIXES)}) in it; {_EXPECTED}")
+        raise DatasetError(f"{where}: no images ({', '.join(IMAGE_SUFFIXES)}) in it; expected {expected}")
     if split == "train" and len(files) < 2:
         raise DatasetError(f"{folder}: only one class in it; a classifier needs at least two")
     return files
 
 
-def _hold_out(
-    files: dict[str, list[Path]], share: float, seed: int
-) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    rng = np.random.default_rng(seed)
-    kept: dict[str, list[Path]] = {}
-    held: dict[str, list[Path]] = {}
-    for name, listed in files.items():
-        if len(listed) < 2:
-            raise DatasetError(
-                f"class {name!r} has {len(listed)} training image; a validation split needs at "
-                "least 2, so add images or a val folder"
-            )
-        count = min(max(1, round(share * len(listed))), len(listed) - 1)
-        chosen = set(rng.choice(len(listed), size=count, replace=False).tolist())
-        held[name] = [file for index, file in enumerate(listed) if index in chosen]
-        kept[name] = [file for index, file in enumerate(listed) if index not in chosen]
-    return kept, held
-
-
-def _native_px(files: dict[str, list[Path]], hr_px: int) -> int:
-    """Return the short side of the first image, which upsampling could not add anything to."""
-    first = next(iter(files.values()))[0]
-    try:
-        with Image.open(first) as image:
-            return max(min(image.size), hr_px)
-    except (OSError, UnidentifiedImageError):
-        return hr_px  # _decode names this file together with all other unreadable ones
-
-
-def _decode(root: Path, classes: Sequence[str], files: dict[str, list[Path]], side: int) -> Split:
-    listed = [(file, classes.index(name)) for name in sorted(files) for file in files[name]]
-    images = torch.empty((len(listed), 3, side, side), dtype=torch.uint8)
-    unreadable: list[str] = []
-
-    def decode(index: int) -> None:
-        try:
-            images[index] = read_square(listed[index][0], side)
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            unreadable.append(f"{listed[index][0]} ({error})")
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(decode, range(len(listed))))
-    if unreadable:
-        raise DatasetError(
-            f"{len(unreadable)} of {len(listed)} images cannot be read; mend or remove them: "
-            + "; ".join(sorted(unreadable)[:10])
-        )
-    return Split(
-        images=images,
-        labels=torch.tensor([label for _, label in listed]),
-        files=tuple(str(file.relative_to(root)) for file, _ in listed),
+def as_index(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...]) -> SceneIndex:
+    """Return the index of listed image files."""
+    number = {name: label for label, name in enumerate(classes)}
+    return SceneIndex(
+        source=ImageFiles(root=root),
+        files=tuple(str(file.relative_to(root)) for listed in files.values() for file in listed),
+        labels=np.repeat(
+            np.array([number[name] for name in files], dtype=np.int64),
+            [len(listed) for listed in files.values()],
+        ),
     )
 
 
-def read_square(file: Path, side: int) -> Tensor:
-    """Read the central square of an image as (3, side, side) uint8 RGB, antialiased."""
-    with Image.open(file) as opened:
-        if opened.mode.startswith(("I", "F")):
-            raise ValueError(f"pixels of more than 8 bits (mode {opened.mode}); store it as 8-bit RGB")
-        image = opened.convert("RGB")
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    square = image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short))
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+def _native_px(file: Path) -> int | None:
+    """Return the short side of an image, which upsampling could not add anything to."""
+    try:
+        with Image.open(file) as image:
+            return min(image.size)
+    except UNREADABLE:
+        return None  # it is named together with all other unreadable ones when the scenes are read

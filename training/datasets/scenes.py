@@ -1,10 +1,10 @@
-"""Scenes in memory: what every dataset is turned into, and how a batch is drawn from it."""
+"""What every dataset is turned into: three splits, and how a batch is drawn from each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,46 @@ class Batch(NamedTuple):
     """(B,) int64 class indices."""
     scenes: Tensor
     """(B,) int64, where in the split each scene is."""
+    twins: Tensor | None = None
+    """(B, 3, h, w) uint8 RGB, what a real LR sensor saw of each scene, where the dataset has it."""
+
+
+class Split(Protocol):
+    """One split of a dataset, wherever its pixels are; the same batches for the same generator."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where each scene came from, relative to the dataset's root."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 class indices, on the device of the batches."""
+
+    def __len__(self) -> int:
+        """Return the number of scenes."""
+
+    def to(self, device: torch.device) -> Split:
+        """Return the split with its batches on `device`."""
+
+    def only(self, scenes: Tensor) -> Split:
+        """Return the scenes at the indices (n,), in that order."""
+
+    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
+        """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch.
+
+        Args:
+            size: Scenes a batch.
+            generator: Of the shuffle; one permutation is drawn from it.
+            skip: Batches at the beginning that are left out, as a resumed epoch needs it.
+        """
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield all scenes in file order, the last batch as short as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """One split of a dataset, held as uint8."""
+class HeldSplit:
+    """A split held in memory as uint8."""
 
     images: Tensor
     """(N, 3, H, W) uint8 RGB, square."""
@@ -31,30 +66,52 @@ class Split:
     """(N,) int64 class indices."""
     files: tuple[str, ...]
     """Where each scene came from, relative to the dataset's root."""
+    twins: Tensor | None = None
+    """(N, 3, h, w) uint8 RGB of a real LR sensor, if there is one."""
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def to(self, device: torch.device) -> Split:
+    def to(self, device: torch.device) -> HeldSplit:
         """Return the split with its tensors on `device`."""
-        return Split(images=self.images.to(device), labels=self.labels.to(device), files=self.files)
+        return HeldSplit(
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            files=self.files,
+            twins=None if self.twins is None else self.twins.to(device),
+        )
 
-    def only(self, scenes: Tensor) -> Split:
+    def only(self, scenes: Tensor) -> HeldSplit:
         """Return the scenes at the indices (n,), in that order."""
-        files = tuple(self.files[index] for index in scenes.tolist())
-        return Split(images=self.images[scenes], labels=self.labels[scenes], files=files)
+        return HeldSplit(
+            images=self.images[scenes],
+            labels=self.labels[scenes],
+            files=tuple(self.files[index] for index in scenes.tolist()),
+            twins=None if self.twins is None else self.twins[scenes],
+        )
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
         """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
-        order = torch.randperm(len(self), generator=generator)
-        size = min(size, len(self))
-        for start in range(0, len(self) - size + 1, size):
-            chosen = order[start : start + size].to(self.images.device)
-            yield Batch(self.images[chosen], self.labels[chosen], chosen)
+        for order in shuffled(len(self), size, generator, skip):
+            chosen = order.to(self.images.device)
+            twins = None if self.twins is None else self.twins[chosen]
+            yield Batch(self.images[chosen], self.labels[chosen], chosen, twins)
 
-    def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels) in file order, the last batch as short as it is."""
-        yield from zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield all scenes in file order, the last batch as short as it is."""
+        scenes = torch.arange(len(self), device=self.images.device)
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)  # a view, where an index would copy
+            twins = None if self.twins is None else self.twins[rows]
+            yield Batch(self.images[rows], self.labels[rows], scenes[rows], twins)
+
+
+def shuffled(scenes: int, size: int, generator: torch.Generator, skip: int) -> Iterator[Tensor]:
+    """Yield the indices (size,) of each batch of one epoch, the first `skip` batches left out."""
+    order = torch.randperm(scenes, generator=generator)
+    size = min(size, scenes)
+    for start in range(skip * size, scenes - size + 1, size):
+        yield order[start : start + size]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +130,11 @@ class SceneData:
     """Test scenes at the HR size."""
     val_from: str
     """How the validation split came about, for the run's record."""
+    mean: tuple[float, float, float]
+    """Mean of each band of the training scenes, in 0..1."""
+    std: tuple[float, float, float]
+    """Standard deviation of each band, in 0..1."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the results must know: scenes left out, files that are not the published ones."""
+    unreadable: tuple[str, ...] = ()
+    """Files that were left out, and why each cannot be read."""

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
+from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
 from training.recipe import Recipe
-from training.views import augment, simulate_lr
+from training.views import Augmentation, augment, cut, draw_crops, jitter, simulate_lr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +33,28 @@ class Bench:
 
         `min_area` takes the place of the recipe's, where a stage has its own.
         """
-        augmentation = self.recipe.augmentation
-        if min_area is not None:
-            augmentation = replace(augmentation, min_area=min_area)
-        return augment(images, self.recipe.data.hr_px, augmentation, generator)
+        return augment(images, self.recipe.data.hr_px, self._augmentation(min_area), generator)
 
-    def lr_views(self, hr: Tensor, generator: torch.Generator) -> Tensor:
-        """Simulate the LR view (B, 3, lr_px, lr_px) of each HR view, so that both see one crop."""
-        return simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+    def views(
+        self, batch: Batch, generator: torch.Generator, min_area: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw HR views and the LR view (B, 3, lr_px, lr_px) of each, so that both see one crop.
+
+        The LR view is simulated from the HR view, or cut out of the scene's own LR image where it has one.
+        """
+        if batch.twins is None:
+            hr = self.hr_views(batch.images, generator, min_area)
+            return hr, simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+        augmentation = self._augmentation(min_area)
+        hr_px, lr_px = self.recipe.data.hr_px, self.recipe.data.lr_px
+        crops = draw_crops(batch.images, hr_px, augmentation, generator)
+        hr, lr = cut(batch.images, crops, hr_px, augmentation), cut(batch.twins, crops, lr_px, augmentation)
+        # Two sensors at two dates: their radiometry varies apart.
+        return jitter(hr, augmentation.jitter, generator), jitter(lr, augmentation.jitter, generator)
+
+    def _augmentation(self, min_area: float | None) -> Augmentation:
+        augmentation = self.recipe.augmentation
+        return augmentation if min_area is None else replace(augmentation, min_area=min_area)
 
     def taught(self, loss: Tensor, log_probabilities: Tensor, hr: Tensor, share: float) -> Tensor:
         """Mix a loss with what the HR-CNN, which sees every patch of the same view, would have answered.

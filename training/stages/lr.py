@@ -21,7 +21,7 @@ class LrStage(ClassifierStage):
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify the LR view of an augmented crop."""
-        lr = self.bench.lr_views(self.bench.hr_views(batch.images, generator), generator)
+        _, lr = self.bench.views(batch, generator)
         logits = self.bench.model.lr_logits(lr)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
         take_step(loss, self.optimizer)

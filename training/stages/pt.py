@@ -25,8 +25,7 @@ class PreTraining(PolicyStage):
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks from the LR view, reward them by what the HR stream makes of them."""
         model, alpha = self.bench.model, self.alpha(progress)
-        hr = self.bench.hr_views(batch.images, generator, self.recipe.min_area)
-        lr = self.bench.lr_views(hr, generator)
+        hr, lr = self.bench.views(batch, generator, self.recipe.min_area)
         logits = model.policy_logits(lr)
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)

@@ -1,0 +1,252 @@
+"""fMoW (Functional Map of the World), fMoW-rgb and fMoW-full, with fMoW-Sentinel as its real LR twin."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import orjson
+
+from geozoom.errors import DatasetError, first_line
+from training.datasets.fmow_boxes import (
+    Boxes,
+    Listed,
+    class_order,
+    look_into,
+    read_boxes,
+    with_context,
+)
+from training.datasets.fmow_images import FmowFiles, SentinelTwins
+from training.datasets.fmow_tables import list_tables
+from training.datasets.index import (
+    DatasetIndex,
+    SceneIndex,
+    held_out_as,
+    hold_out,
+    refuse_strangers,
+    wrong_layout,
+)
+
+EXPECTED = (
+    "{train,val}/CLASS/CLASS_N/CLASS_N_M_rgb.jpg (or _rgb.tif, _ms.tif) with .json beside each, and test/ with "
+    "test_gt/ and test_gt_mapping.json; or train.csv and val.csv of label,path"
+)
+KINDS = {"_rgb.jpg": "fMoW-rgb", "_rgb.tif": "fMoW-full (rgb)", "_ms.tif": "fMoW-full (ms)"}
+"""Endings of an image's name, best first; `_msrgb.jpg`, the same image made otherwise, is none of them."""
+
+SplitBoxes: TypeAlias = dict[str, Boxes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinRecipe:
+    """Where the real LR images are, and how reflectance is shown."""
+
+    root: Path
+    """Folder of fMoW-Sentinel: train.csv, val.csv, test_gt.csv beside train/, val/, test_gt/."""
+    white: float
+    """Surface reflectance that is shown as white."""
+    gamma: float
+    """Display gamma."""
+
+
+def index_fmow(root: Path, *, val_share: float, seed: int, twins: TwinRecipe | None = None) -> DatasetIndex:
+    """List fMoW.
+
+    Without labels of `test`, `seq` or, if that is missing too, `val` is the test split, and then whole
+    sequences of train are held out as val.
+
+    Args:
+        root: The folder that holds `train` and `val`.
+        val_share: Share of every class's sequences that becomes val where there is none to spare.
+        seed: Seed of that choice.
+        twins: Real LR images; scenes without one are left out.
+
+    Raises:
+        DatasetError: The layout is not as expected, or classes are not fMoW's.
+    """
+    if (root / "train").is_dir():
+        kind, splits, notes = _list_tree(root)
+    elif root.is_dir() and (tables := list_tables(root)):
+        kind, splits, notes = "fMoW by CSV", *tables
+    else:
+        raise wrong_layout(root, EXPECTED)
+    classes = class_order(splits["train"].classes, root / "train")
+    for name, boxes in splits.items():
+        refuse_strangers(root / name, boxes.classes, classes)
+        notes += [
+            f"{name}: {count} boxes {why} were left out" for why, count in sorted(boxes.left_out.items())
+        ]
+    indices = {name: _as_index(root, boxes, classes) for name, boxes in splits.items()}
+    if twins is not None:
+        for name, boxes in splits.items():
+            indices[name], missing = _with_twins(indices[name], boxes, name, twins)
+            notes += (
+                [f"{name}: {missing} scenes have no image in fMoW-Sentinel and were left out"]
+                if missing
+                else []
+            )
+    train, val, val_from = indices["train"], indices.get("val"), "the dataset's own val split"
+    if "test" not in indices:
+        indices["test"], val = indices.pop("val"), None
+        notes.append("the test split is the dataset's val: labels of test were not found")
+    if val is None:
+        train, val = hold_out(train, classes, val_share, seed)
+        val_from = held_out_as(val_share, seed, "'s sequences")
+    for name, split in (("train", train), ("val", val), ("test", indices["test"])):
+        if not len(split):
+            raise DatasetError(f"{root}: no scene is left in {name} ({'; '.join(notes) or 'it is empty'})")
+    return DatasetIndex(
+        name=kind if twins is None else f"{kind} with fMoW-Sentinel",
+        root=root,
+        classes=classes,
+        train=train,
+        val=val,
+        test=indices["test"],
+        val_from=val_from,
+        notes=tuple(notes),
+        unreadable=tuple(line for boxes in splits.values() for line in boxes.unreadable),
+    )
+
+
+def _list_tree(root: Path) -> tuple[str, SplitBoxes, list[str]]:
+    images = {name: list(_walk(root, name)) for name in ("train", "val", "seq") if (root / name).is_dir()}
+    ending = next(
+        (ending for ending in KINDS if any(file.endswith(ending) for file in images["train"])), None
+    )
+    if ending is None:
+        raise wrong_layout(root / "train", EXPECTED)
+    listed = {
+        name: [_in_tree(root, file) for file in files if file.endswith(ending)]
+        for name, files in images.items()
+    }
+    notes: list[str] = []
+    sequestered = listed.pop("seq", None)
+    mapping = root / "test_gt_mapping.json"
+    if mapping.is_file() and (root / "test").is_dir():
+        listed["test"], missing = _join_test(root, mapping, ending)
+        if missing:
+            notes.append(f"test: {missing} sequences of {mapping.name} have no images")
+    elif sequestered:
+        listed["test"] = sequestered
+        notes.append("the test split is the dataset's seq")
+    elif "val" not in listed:
+        raise wrong_layout(root, EXPECTED)
+    splits = {name: look_into(found, read_boxes) for name, found in listed.items()}
+    return KINDS[ending], splits, notes
+
+
+def _walk(root: Path, split: str) -> Iterator[str]:
+    """Yield all files of SPLIT/CLASS/SEQUENCE/, relative to the root, in order of their names."""
+    for class_folder in _folders(root / split):
+        for sequence in _folders(class_folder):
+            # os.scandir, since a Path for each of two million files takes minutes.
+            with os.scandir(sequence) as entries:
+                names = sorted(entry.name for entry in entries)
+            yield from (f"{split}/{class_folder.name}/{sequence.name}/{name}" for name in names)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+
+
+def _in_tree(root: Path, file: str) -> Listed:
+    _, category, sequence, name = file.split("/")
+    return Listed(
+        file=file,
+        category=category,
+        place=file.rpartition("/")[0],
+        truth=(root / file).with_suffix(".json"),
+        twin=f"{category}/{sequence}/{_stem(name)}",
+    )
+
+
+def _stem(name: str) -> str:
+    """Return CLASS_N_M of CLASS_N_M_rgb.jpg."""
+    return name.rpartition("_")[0]
+
+
+def _join_test(root: Path, mapping: Path, ending: str) -> tuple[list[Listed], int]:
+    """Join test's images, which have numbers for names, to their ground truth; count what has no images."""
+    try:
+        pairs = [(str(row["input"]), str(row["output"])) for row in orjson.loads(mapping.read_bytes())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{mapping}: not a list of input and output ({first_line(error)}); download it again"
+        ) from error
+    listed, missing = [], 0
+    for truth, output in sorted(pairs):
+        category, sequence = Path(truth).parts[-2:]
+        number = Path(output).name
+        folder = root / "test_gt" / category / sequence
+        found = 0
+        for file in sorted(folder.glob(f"*{Path(ending).stem}.json")) if folder.is_dir() else ():
+            part = file.stem.removeprefix(sequence)  # _M_rgb
+            image = root / "test" / number / f"{number}{part}{Path(ending).suffix}"
+            if image.is_file():
+                found += 1
+                listed.append(
+                    Listed(
+                        file=str(image.relative_to(root)),
+                        category=category,
+                        place=f"test/{number}",
+                        truth=file,
+                        boxes=image.with_suffix(".json") if image.with_suffix(".json").is_file() else None,
+                        twin=f"{category}/{sequence}/{_stem(file.stem)}",
+                    )
+                )
+        missing += not found
+    return listed, missing
+
+
+def _as_index(root: Path, boxes: Boxes, classes: tuple[str, ...]) -> SceneIndex:
+    number = {name: label for label, name in enumerate(classes)}
+    annotated = np.array(boxes.boxes, dtype=np.float64).reshape(-1, 4)
+    whole = np.isnan(annotated[:, 0])
+    annotated[~whole] = with_context(annotated[~whole])
+    return SceneIndex(
+        source=FmowFiles(root=root),
+        files=tuple(boxes.files),
+        labels=np.array([number[name] for name in boxes.classes], dtype=np.int64),
+        boxes=annotated,
+        places=tuple(boxes.places),
+    )
+
+
+def _with_twins(index: SceneIndex, boxes: Boxes, split: str, twins: TwinRecipe) -> tuple[SceneIndex, int]:
+    """Return the scenes that fMoW-Sentinel has an image of, and how many it has none of."""
+    folder = "test_gt" if split == "test" else split
+    known = _table_of_twins(twins.root, folder)
+    files: dict[str, str] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    kept = []
+    for scene, (twin, size) in enumerate(zip(boxes.twins, boxes.sizes, strict=True)):
+        if twin in known and all(size) and not np.isnan(boxes.boxes[scene][0]):
+            files[boxes.files[scene]], sizes[boxes.files[scene]] = f"{folder}/{twin}.tif", size
+            kept.append(scene)
+    source = SentinelTwins(root=twins.root, twins=files, sizes=sizes, white=twins.white, gamma=twins.gamma)
+    found = index.only(np.array(kept, dtype=np.int64))
+    return replace(found, twin_source=source), len(index) - len(kept)
+
+
+def _table_of_twins(root: Path, split: str) -> set[str]:
+    """Return CLASS/CLASS_N/CLASS_N_M of all images that fMoW-Sentinel's table of a split lists."""
+    file = root / f"{split}.csv"
+    if not file.is_file():
+        raise wrong_layout(root, f"fMoW-Sentinel: {split}.csv beside {split}/CLASS/CLASS_N/CLASS_N_M.tif")
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines)
+        try:
+            return {
+                f"{row['category']}/{row['category']}_{row['location_id']}/"
+                f"{row['category']}_{row['location_id']}_{row['image_id']}"
+                for row in rows
+            }
+        except KeyError as error:
+            raise DatasetError(
+                f"{file}: has no column {error}; download fMoW-Sentinel's tables again"
+            ) from error

@@ -1,0 +1,120 @@
+"""Splits too large for memory: files are decoded by threads, a few batches ahead of the training.
+
+Decoding has no randomness of its own, and the shuffle is that of a split in memory, so that a run does not
+depend on where its pixels were held or on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from geozoom.errors import DatasetError, first_line
+from training.datasets.images import UNREADABLE
+from training.datasets.index import SceneIndex
+from training.datasets.scenes import Batch, shuffled
+
+BATCHES_AHEAD = 2
+"""Batches that are being decoded while one is trained on."""
+
+
+def decoding_threads() -> int:
+    """Return one thread for each CPU of this process: Pillow decodes and resizes outside of Python's lock."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedSplit:
+    """A split whose scenes are read when they are needed."""
+
+    index: SceneIndex
+    """The scenes; all of them have been read once and found good."""
+    side: int
+    """Side of the images in pixels."""
+    twin_side: int
+    """Side of the images of a real LR sensor, where the index has them."""
+    labels: Tensor
+    """(N,) int64 class indices, on the device that batches go to."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where each scene comes from, relative to the dataset's root."""
+        return self.index.files
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to(self, device: torch.device) -> StreamedSplit:
+        """Return the split with its batches on `device`."""
+        return replace(self, labels=self.labels.to(device))
+
+    def only(self, scenes: Tensor) -> StreamedSplit:
+        """Return the scenes at the indices (n,), in that order."""
+        return replace(self, index=self.index.only(scenes.cpu().numpy()), labels=self.labels[scenes])
+
+    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
+        """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
+        return self._decoded(shuffled(len(self), size, generator, skip))
+
+    def in_order(self, size: int) -> Iterator[Batch]:
+        """Yield all scenes in file order, the last batch as short as it is."""
+        return self._decoded(torch.split(torch.arange(len(self)), size))
+
+    def _decoded(self, chunks: Iterable[Tensor]) -> Iterator[Batch]:
+        pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode")
+        begun: deque[Callable[[], Batch]] = deque()
+        try:
+            for chosen in chunks:
+                begun.append(self._begin(pool, chosen))
+                if len(begun) > BATCHES_AHEAD:
+                    yield begun.popleft()()
+            while begun:
+                yield begun.popleft()()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, pool: ThreadPoolExecutor, chosen: Tensor) -> Callable[[], Batch]:
+        """Hand a batch to the threads; return what waits for it."""
+        device = self.labels.device
+        pinned = device.type == "cuda"
+        twinned = self.index.twin_source is not None
+        with torch.inference_mode(False):  # evaluation runs in that mode, and the threads do not
+            images = _empty(len(chosen), self.side, pinned=pinned)
+            twins = _empty(len(chosen), self.twin_side, pinned=pinned) if twinned else None
+
+        def decode(row: int, scene: int) -> None:
+            try:
+                images[row] = self.index.read(scene, self.side)
+                if twins is not None:
+                    twins[row] = self.index.read_twin(scene, self.twin_side)
+            except UNREADABLE as error:
+                raise DatasetError(
+                    f"{self.files[scene]}: could be read when the run began, and cannot now ({first_line(error)})"
+                ) from error
+
+        parts: list[Future[None]] = [
+            pool.submit(decode, row, scene) for row, scene in enumerate(chosen.tolist())
+        ]
+
+        def finished() -> Batch:
+            for part in parts:
+                part.result()
+            where = chosen.to(device)
+            return Batch(
+                images.to(device, non_blocking=True),
+                self.labels[where],
+                where,
+                None if twins is None else twins.to(device, non_blocking=True),
+            )
+
+        return finished
+
+
+def _empty(scenes: int, side: int, *, pinned: bool) -> Tensor:
+    return torch.empty((scenes, 3, side, side), dtype=torch.uint8, pin_memory=pinned)
