@@ -52,8 +52,7 @@ def write_cifar10(root: Path, *, each: int = 8, classes: int = 3) -> Path:
                 for index, label in enumerate(labels)
             ]
         )
-        # Protocol 2 with byte keys is what Python 3 makes of the published files of Python 2.
-        content = {b"labels": labels, b"data": data, b"batch_label": name.encode()}
+        content = {"labels": labels, "data": data, "batch_label": name}
         (folder / name).write_bytes(pickle.dumps(content, protocol=2))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}, protocol=4))
     return root

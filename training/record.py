@@ -105,6 +105,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
     return {
         "dataset": request.dataset,
         "data": data.name,
+        "lr_root": None if request.lr_root is None else str(request.lr_root),
         "recipe_name": request.recipe_name,
         "seed": request.seed,
         "recipe": request.recipe.to_dict(),

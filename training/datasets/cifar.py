@@ -194,7 +194,7 @@ def _unpickle(file: Path) -> dict[str, Any]:
         raise DatasetError(
             f"{file}: holds a {type(content).__name__}, not a dictionary; unpack the archive again"
         )
-    return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in content.items()}
+    return {str(key): value for key, value in content.items()}
 
 
 def _field(file: Path, content: dict[str, Any], key: str) -> Any:
