@@ -23,9 +23,9 @@ _MOST_CELLS = 2_000_000
 """Cells of all lattices up to which what is left is looked at."""
 _COVERED_CELLS = 200_000
 """The same for covering the better part of all cells wanted."""
-_RICH = 0.2
+_RICH = 0.5
 """Share of the bill for all cells wanted from which a budget is rich."""
-_BISECTIONS = 6
+_BISECTIONS = 5
 
 
 def spend_rest(draft: Draft, prices: PriceList, budget_cents: int) -> None:
