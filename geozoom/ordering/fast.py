@@ -40,6 +40,8 @@ _SPARE = 1.3
 _ROUNDS = 8
 _LARGE = 200
 """Blocks of an order from which it is large."""
+_MERGED = 300
+"""Pairs of orders that touch that are tried as one, where a budget has few that are billed less so."""
 _FEW = 200
 """Orders, about, that count as few."""
 
@@ -242,7 +244,7 @@ def _finished(draft: Draft, sizes: Sequence[int], prices: PriceList, budget_cent
     _afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
-        merge(regions, prices)
+        merge(regions, prices, attempts=_MERGED)
     _spend(draft, prices, budget_cents)
     return draft
 

@@ -12,17 +12,17 @@ from geozoom.ordering.shapes import violations
 from geozoom.prices import PriceList
 
 _ATTEMPTS = 4000
-"""Pairs that are tried in all, best first."""
+"""Pairs that are tried, best first."""
 
 
-def merge(regions: Regions, prices: PriceList) -> None:
+def merge(regions: Regions, prices: PriceList, *, attempts: int = _ATTEMPTS) -> None:
     """Merge orders that touch and that are billed less together, as long as the vendor takes them.
 
     Args:
         regions: The orders of a lattice, changed in place.
         prices: What an order is billed.
+        attempts: Pairs that are tried in all.
     """
-    attempts = _ATTEMPTS
     refused: set[tuple[int, int, int, int]] = set()
     while attempts > 0 and regions.count > 1:
         pairs = _touching(regions.inner, regions.count)
