@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
 from shapely import Polygon, STRtree, box, points
 
 from geozoom.deliveries import Delivery
@@ -29,7 +28,8 @@ _BESIDE_DEG = 1e-3
 class _Grid:
     """Pixels to read."""
 
-    crs: CRS
+    crs: str
+    """As WKT."""
     transform: Affine
     """Pixels to `crs`."""
     width: int
@@ -49,11 +49,13 @@ class DeliveryIndex:
     """GSD above which a delivery is too coarse for the model, in metres; None if that is not known."""
     _tree: STRtree = field(init=False)
     _owner: list[int] = field(init=False)
+    _wkt: list[str] = field(init=False)
     _open: dict[str, Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __post_init__(self) -> None:
         self.deliveries = sorted(self.deliveries, key=self._rank)
+        self._wkt = [each.crs.to_wkt() for each in self.deliveries]  # slow enough to be seen in every scene
         boxes = [_boxes(*each.bounds) for each in self.deliveries]
         self._tree = STRtree([each for several in boxes for each in several])
         self._owner = [number for number, several in enumerate(boxes) for _ in several]
@@ -106,12 +108,12 @@ class DeliveryIndex:
             @ Affine.translation(scene_col * scene_px, scene_row * scene_px)
             @ Affine.scale(scene_px / hr_px)
         )
-        near = self._near(ring)
+        near, crs = self._near(ring), tile.crs.to_wkt()
         tall, wide = (hr_px // side for side in wanted.shape)
         for top, bottom, left, right in rectangles(wanted):
             rows, cols = slice(top * tall, bottom * tall), slice(left * wide, right * wide)
             grid = _Grid(
-                crs=tile.crs,
+                crs=crs,
                 transform=transform @ Affine.translation(cols.start, rows.start),
                 width=cols.stop - cols.start,
                 height=rows.stop - rows.start,
@@ -129,7 +131,7 @@ class DeliveryIndex:
     ) -> None:
         """Fill in RGB (3, H, W) and what is delivered (H, W) from one delivery after the other, as far as needed."""
         for number in near:
-            more = self._warp(self.deliveries[number], grid, display)
+            more = self._warp(number, grid, display)
             new = more.valid & ~delivered
             rgb[:, new] = more.rgb[:, new]
             delivered |= more.valid
@@ -153,11 +155,12 @@ class DeliveryIndex:
         }
         return sorted(found)
 
-    def _warp(self, delivery: Delivery, grid: _Grid, display: Display) -> Pixels:
+    def _warp(self, number: int, grid: _Grid, display: Display) -> Pixels:
+        delivery = self.deliveries[number]
         with on_grid(
             self._dataset(delivery.path),
-            crs=delivery.crs.to_wkt(),
-            to_crs=grid.crs.to_wkt(),
+            crs=self._wkt[number],
+            to_crs=grid.crs,
             transform=grid.transform,
             width=grid.width,
             height=grid.height,

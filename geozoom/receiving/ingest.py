@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import rasterio
+
 from geozoom.errors import CatalogError, DeliveryError
 from geozoom.features import check_output
 from geozoom.rasters import ReadOptions
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 CLOUDED = 0.2
 """Share of clouds from which an image is named as clouded, where nothing else was said."""
+_CACHE_BYTES = 2**26
+"""GDAL's cache: every block is read once, and its own default is a share of the machine's memory."""
 
 
 def ingest(
@@ -61,7 +65,7 @@ def ingest(
     problems = list(found.problems)
     files, faults = with_sources(found.files)
     problems += faults
-    with open_catalog(path, create=True) as held:
+    with open_catalog(path, create=True) as held, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         receiver = _Receiver(held, ground, options or ReadOptions())
         _check_belongs(path, receiver.by_path.values(), ground)
         for number, file in enumerate(files, start=1):
