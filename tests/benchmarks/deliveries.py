@@ -2,9 +2,10 @@
 
     python tests/benchmarks/deliveries.py [--scenes 40] [--side 20000] [--compress DEFLATE] [--budget-share 0.2]
 
-Prints, from one run, for deliveries in the tile's CRS and in another one: the seconds that `classify` spends on reading the
-patches of a plan without a budget and of one with a share of its bill, beside the seconds of reading all scenes whole; and
-the seconds and the peak memory of `geozoom ingest` for one raster of side × side pixels, beside only decoding it.
+Prints, from one run, for deliveries in the tile's CRS and in another one: the seconds that `classify` spends on reading
+the patches of a plan without a budget and of one with a share of its bill, beside the seconds of reading all scenes
+whole; and the seconds and the peak memory of `geozoom ingest` for one raster of side × side pixels, beside only
+decoding it.
 """
 
 from __future__ import annotations
