@@ -36,7 +36,7 @@ effective_date = "2026-01-01"
 trust = "illustrative"
 billing = "per-order"
 rate_per_km2 = "10"
-minimum_km2 = "0.001"
+minimum_km2 = "0.02"
 
 [shape]
 max_width_km = "0.4"

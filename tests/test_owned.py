@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas
@@ -46,7 +48,8 @@ def test_what_an_earlier_plan_ordered_is_not_bought_again(
     tile, model = write_raster(), small_model(benefit=BENEFIT)
     everything = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA)
     west = square(tmp_path / "west.gpkg", 0, 0, 25)
-    first = geozoom.plan([tile], model=model, area=west, prices=BY_AREA)
+    # With a minimum, ground between the patches wanted comes with them.
+    first = geozoom.plan([tile], model=model, area=west, prices=replace(BY_AREA, minimum_km2=Decimal("0.05")))
     earlier = tmp_path / f"earlier{suffix}"
     first.write(earlier)
     second = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, owned=[earlier])
