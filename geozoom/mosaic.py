@@ -11,29 +11,19 @@ from typing import Any, Self
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.windows import Window
 from shapely import Polygon, STRtree, box, points
 
 from geozoom.deliveries import Delivery
 from geozoom.errors import DeliveryError
-from geozoom.rasters import Display, Pixels, on_grid, open_raster, read_rgb
+from geozoom.rasters import Display, Pixels, in_blocks, on_grid, open_raster, read_rgb
+from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
 
 LARGEST_OPEN = 64
 """Rasters held open at a time."""
 _BESIDE_DEG = 1e-3
 """About 100 m: places are corners of patches."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """Pixels to read."""
-
-    crs: str
-    """As WKT."""
-    transform: Affine
-    """Pixels to `crs`."""
-    width: int
-    height: int
 
 
 @dataclass(kw_only=True)
@@ -49,13 +39,11 @@ class DeliveryIndex:
     """GSD above which a delivery is too coarse for the model, in metres; None if that is not known."""
     _tree: STRtree = field(init=False)
     _owner: list[int] = field(init=False)
-    _wkt: list[str] = field(init=False)
-    _open: dict[str, Any] = field(default_factory=dict, init=False)
+    _open: dict[tuple[int, str], Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __post_init__(self) -> None:
         self.deliveries = sorted(self.deliveries, key=self._rank)
-        self._wkt = [each.crs.to_wkt() for each in self.deliveries]  # slow enough to be seen in every scene
         boxes = [_boxes(*each.bounds) for each in self.deliveries]
         self._tree = STRtree([each for several in boxes for each in several])
         self._owner = [number for number, several in enumerate(boxes) for _ in several]
@@ -103,40 +91,26 @@ class DeliveryIndex:
         """
         rgb = np.zeros((3, hr_px, hr_px), dtype=np.float32)
         delivered = np.zeros((hr_px, hr_px), dtype=bool)
-        transform = (
-            tile.transform
-            @ Affine.translation(scene_col * scene_px, scene_row * scene_px)
-            @ Affine.scale(scene_px / hr_px)
-        )
-        near, crs = self._near(ring), tile.crs.to_wkt()
+        near = self._near(ring)
         tall, wide = (hr_px // side for side in wanted.shape)
         for top, bottom, left, right in rectangles(wanted):
             rows, cols = slice(top * tall, bottom * tall), slice(left * wide, right * wide)
-            grid = _Grid(
-                crs=crs,
-                transform=transform @ Affine.translation(cols.start, rows.start),
-                width=cols.stop - cols.start,
-                height=rows.stop - rows.start,
+            window = Window(
+                scene_col * hr_px + cols.start,
+                scene_row * hr_px + rows.start,
+                cols.stop - cols.start,
+                rows.stop - rows.start,
             )
-            self._mosaic(near, grid, display, rgb[:, rows, cols], delivered[rows, cols])
+            there = delivered[rows, cols]
+            for number in near:
+                warped = self._on_lattice(number, tile, scene_px, hr_px, (tall, wide))
+                more = self._read(self.deliveries[number], warped, window, display)
+                new = more.valid & ~there
+                rgb[:, rows, cols][:, new] = more.rgb[:, new]
+                there |= more.valid
+                if there.all():
+                    break
         return rgb, delivered
-
-    def _mosaic(
-        self,
-        near: Sequence[int],
-        grid: _Grid,
-        display: Display,
-        rgb: NDArray[np.float32],
-        delivered: NDArray[np.bool_],
-    ) -> None:
-        """Fill in RGB (3, H, W) and what is delivered (H, W) from one delivery after the other, as far as needed."""
-        for number in near:
-            more = self._warp(number, grid, display)
-            new = more.valid & ~delivered
-            rgb[:, new] = more.rgb[:, new]
-            delivered |= more.valid
-            if delivered.all():
-                return
 
     def shows_any(self, places: NDArray[np.float64]) -> bool:
         """Tell whether some of the places (N, 2) of longitude and latitude lie on, or next to, a delivery."""
@@ -155,35 +129,42 @@ class DeliveryIndex:
         }
         return sorted(found)
 
-    def _warp(self, number: int, grid: _Grid, display: Display) -> Pixels:
-        delivery = self.deliveries[number]
-        with on_grid(
-            self._dataset(delivery.path),
-            crs=self._wkt[number],
-            to_crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            nodata=delivery.nodata,
-        ) as warped:
-            return read_rgb(
-                warped,
-                delivery.bands,
-                None,
-                delivery.calibration,
-                display,
-                nodata=None,  # the warper knows
-                path=delivery.path,
-                problem=DeliveryError,
-                mask_band=delivery.mask_band,
-            )
+    def _read(self, delivery: Delivery, warped: Any, window: Window, display: Display) -> Pixels:
+        return read_rgb(
+            warped,
+            delivery.bands,
+            window,
+            delivery.calibration,
+            display,
+            nodata=None,  # the warper knows
+            path=delivery.path,
+            problem=DeliveryError,
+            mask_band=delivery.mask_band,
+        )
 
-    def _dataset(self, path: str) -> Any:
-        if path not in self._open:
+    def _on_lattice(self, number: int, tile: Tile, scene_px: int, hr_px: int, patch: tuple[int, int]) -> Any:
+        """Return a delivery on the HR pixels of all scenes of a tile, in blocks of a patch's rows and columns."""
+        if (number, tile.path) not in self._open:
             if len(self._open) >= LARGEST_OPEN:
                 self._close()
-            self._open[path] = self._stack.enter_context(open_raster(path, DeliveryError))
-        return self._open[path]
+            delivery = self.deliveries[number]
+            rows, cols = lattice_shape(tile, scene_px)
+            with (
+                open_raster(delivery.path, DeliveryError) as dataset,
+                on_grid(
+                    dataset,
+                    crs=delivery.crs.to_wkt(),
+                    to_crs=tile.crs.to_wkt(),
+                    transform=tile.transform @ Affine.scale(scene_px / hr_px),
+                    width=cols * hr_px,
+                    height=rows * hr_px,
+                    nodata=delivery.nodata,
+                ) as warped,
+            ):
+                xml = in_blocks(warped, *patch)
+            opened = open_raster(xml, DeliveryError, delivery.path)
+            self._open[number, tile.path] = self._stack.enter_context(opened)
+        return self._open[number, tile.path]
 
     def _close(self) -> None:
         self._stack.close()

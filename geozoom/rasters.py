@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -384,3 +387,22 @@ def on_grid(
         src_nodata=nodata,
         add_alpha=not marked,  # carries a mask band, and what lies outside the raster
     )
+
+
+def in_blocks(warped: Any, height: int, width: int) -> str:
+    """Return the XML of a raster on another grid that is resampled by blocks of this size, and no more than is read.
+
+    GDAL's own are 512 × 128 pixels, and only the XML can say otherwise.
+
+    Args:
+        warped: What `on_grid` returned.
+        height: Rows of a block.
+        width: Columns of a block.
+    """
+    with MemoryFile(ext=".vrt") as file:
+        copy(warped, file.name, driver="VRT")
+        root = ElementTree.fromstring(file.read())  # noqa: S314 (GDAL has just written it)
+    for tag, size in (("BlockXSize", width), ("BlockYSize", height)):
+        for block in root.iter(tag):
+            block.text = str(size)
+    return ElementTree.tostring(root, encoding="unicode")
