@@ -176,8 +176,8 @@ def test_a_scene_is_its_box_with_context_clipped_to_the_image(tmp_path: Path, su
     assert inside.shape == (3, 16, 16)
     assert inside.float().min() > 150  # without the edge's ringing, the colour of the corner
     half = read(file, np.array([0.0, 0.0, 200.0, 50.0]), 16).float()
-    assert half[:, :, :7].min() > 190
-    assert half[:, :, 9:].max() < 10
+    assert half[:, :12, :6].min() > 190
+    assert half[:, :12, 10:].max() < 10
     with pytest.raises(ValueError, match="outside of its 200 × 100 pixels"):
         read(file, np.array([200.0, 0.0, 220.0, 20.0]), 16)
 

@@ -320,6 +320,35 @@ def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
     torch.testing.assert_close(teachers[-1]["fc.weight"], hr["model.hr.fc.weight"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("stage", ["pt", "ft2"])
+def test_every_estimator_trains_the_policy_and_leaves_the_classifier_to_its_own_loss(
+    scene_tree: Path, stage: str
+) -> None:
+    data = read_scenes(scene_tree)
+    batch = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+    lessons = []
+    for estimator, samples in (("self_critical", 2), ("rloo", 3), ("disarm", 2), ("straight_through", 2)):
+        keys = [f"{stage}.{key}" for key in ("reward=priced", f"estimator={estimator}", f"samples={samples}")]
+        recipe = small_recipe("default", 1, *keys, "judges.folds=0")
+        model = small_model()
+        bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.lr)
+        training = PreTraining(bench) if stage == "pt" else FineTuning(bench, "ft2")
+        training.train_mode()
+        metrics = training.step(batch, 0.5, torch.Generator().manual_seed(0))
+        assert all(value.isfinite() for value in metrics.values())
+        policy = model.policy.fc.weight.grad
+        assert policy is not None
+        assert policy.abs().sum() > 0
+        lessons.append(model.hr.fc.weight.grad)
+    if stage == "pt":
+        assert lessons == [None] * 4
+        return
+    # All draw the same first mask, so that the classifier's loss is the same, and no reward may add to it.
+    assert lessons[0] is not None
+    for lesson in lessons[1:]:
+        torch.testing.assert_close(lesson, lessons[0], rtol=1e-5, atol=1e-7)
+
+
 def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tree: Path) -> None:
 
     from training.recalibrate import recalibrate, recalibrate_if_better
