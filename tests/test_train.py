@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,29 @@ def test_a_loss_that_explodes_is_said_so(scene_tree: Path, tmp_path: Path) -> No
     recipe = small_recipe("default", 2, "hr.learning_rate=1e30")
     with pytest.raises(RunError, match="stage hr: the loss is"):
         train(request(scene_tree, tmp_path / "run", recipe), QUIET)
+
+
+def test_tensorboard_and_the_plot_show_the_log(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = tmp_path / "run"
+    for stage in ("hr", "lr"):
+        train(request(scene_tree, out, small_recipe("default", 2), stage=stage, resume=stage == "lr"), QUIET)
+    events = accumulator.EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    for row in log(out):
+        (found,) = [
+            event.value for event in events.Scalars(f"{row['stage']}/loss") if event.step == row["epoch"]
+        ]
+        assert found == pytest.approx(row["loss"], abs=1e-4)
+    with Image.open(out / "log.png") as plot:
+        assert plot.size == (990, 770)
+    # Without TensorBoard there are no events, and nothing else is missing.
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(request(scene_tree, tmp_path / "without", small_recipe(), stage="hr"), QUIET)
+    assert len(log(tmp_path / "without")) == 1
+    assert not (tmp_path / "without" / "tensorboard").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
