@@ -197,6 +197,9 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
     Image.new("RGB", (40, 40)).save(scene_tree / "train/water/19.png")
     with pytest.raises(RunError, match="holds no run to resume"):
         train(request(scene_tree, tmp_path / "nothing", recipe, resume=True), QUIET)
+    record = json.loads((out / "config.json").read_text())
+    del record["recipe"]["augmentation"]["crop"]  # as if the run had begun before there was such a key
+    (out / "config.json").write_text(json.dumps(record))
     later = small_recipe("default", 1, "ft2.price=0.5")  # a stage that has not begun
     train(request(scene_tree, out, later, stage="lr", resume=True), QUIET)
 

@@ -202,6 +202,15 @@ def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> R
     return recipe
 
 
+def recorded_recipe(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run's record with the defaults of keys that came after the run.
+
+    Raises:
+        RecipeError: The record is not of a recipe.
+    """
+    return _build(Recipe, content, "the run's recipe").to_dict()
+
+
 def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a recipe's tables over those of the recipe that it names as its `base`."""
     file = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
