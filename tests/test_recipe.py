@@ -60,7 +60,10 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("robust.keep_min=3", r"lie in 0\.\.1"),
         ("robust.distill=1.5", r"lie in 0\.\.1"),
         ("hr.distill=0.5", "be 0: robust, ft1 and ft2 learn from the HR-CNN"),
-        ("pt.estimator=reinforce", "be rloo or self_critical"),
+        ("pt.estimator=reinforce", "be one of self_critical, rloo, disarm, straight_through"),
+        ("pt.samples=1", "be at least 2"),
+        ("augmentation.crop=zoom", "be area or shift"),
+        ("augmentation.pad_px=-1", r"lie in 0\.\.hr_px"),
         ("ft2.reward=free", "be priced, priced_hits or paper"),
         ("pt.alpha=[0.7]", "must hold 2 values, not 1"),
         ("pt.alpha=[2, 3]", "two temperatures"),
@@ -79,6 +82,21 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
 def test_an_impossible_value_is_refused_by_name(override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe("default", [override])
+
+
+def test_estimators_are_chosen_by_key_and_refused_where_they_cannot_work() -> None:
+    for name in ("self_critical", "rloo", "disarm"):
+        assert load_recipe("default", [f"ft2.estimator={name}"]).ft2.estimator == name
+    assert load_recipe("default", ["pt.samples=4"]).pt.samples == 4
+    through = ["judges.folds=0", "pt.estimator=straight_through"]
+    assert load_recipe("default", through).pt.estimator == "straight_through"
+    for overrides, words in (
+        (through[1:], "judges give no derivative"),
+        ([*through, "pt.reward=priced_hits"], "be priced: straight_through derives it by the mask"),
+        (["pt.estimator=disarm", "pt.samples=4"], "rloo alone takes another number"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            load_recipe("default", overrides)
 
 
 def test_a_missing_or_broken_recipe_is_refused(tmp_path: Path) -> None:

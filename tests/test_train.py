@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,9 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
     Image.new("RGB", (40, 40)).save(scene_tree / "train/water/19.png")
     with pytest.raises(RunError, match="holds no run to resume"):
         train(request(scene_tree, tmp_path / "nothing", recipe, resume=True), QUIET)
+    record = json.loads((out / "config.json").read_text())
+    del record["recipe"]["augmentation"]["crop"]  # as if the run had begun before there was such a key
+    (out / "config.json").write_text(json.dumps(record))
     later = small_recipe("default", 1, "ft2.price=0.5")  # a stage that has not begun
     train(request(scene_tree, out, later, stage="lr", resume=True), QUIET)
 
@@ -204,6 +208,29 @@ def test_a_loss_that_explodes_is_said_so(scene_tree: Path, tmp_path: Path) -> No
     recipe = small_recipe("default", 2, "hr.learning_rate=1e30")
     with pytest.raises(RunError, match="stage hr: the loss is"):
         train(request(scene_tree, tmp_path / "run", recipe), QUIET)
+
+
+def test_tensorboard_and_the_plot_show_the_log(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = tmp_path / "run"
+    for stage in ("hr", "lr"):
+        train(request(scene_tree, out, small_recipe("default", 2), stage=stage, resume=stage == "lr"), QUIET)
+    events = accumulator.EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    for row in log(out):
+        (found,) = [
+            event.value for event in events.Scalars(f"{row['stage']}/loss") if event.step == row["epoch"]
+        ]
+        assert found == pytest.approx(row["loss"], abs=1e-4)
+    with Image.open(out / "log.png") as plot:
+        assert plot.size == (990, 770)
+    # Without TensorBoard there are no events, and nothing else is missing.
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(request(scene_tree, tmp_path / "without", small_recipe(), stage="hr"), QUIET)
+    assert len(log(tmp_path / "without")) == 1
+    assert not (tmp_path / "without" / "tensorboard").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +345,35 @@ def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
     robust = load_file(out / "checkpoints" / "robust.safetensors")
     assert not torch.equal(hr["model.hr.fc.weight"], robust["model.hr.fc.weight"])
     torch.testing.assert_close(teachers[-1]["fc.weight"], hr["model.hr.fc.weight"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stage", ["pt", "ft2"])
+def test_every_estimator_trains_the_policy_and_leaves_the_classifier_to_its_own_loss(
+    scene_tree: Path, stage: str
+) -> None:
+    data = read_scenes(scene_tree)
+    batch = next(data.train.batches(16, torch.Generator().manual_seed(0)))
+    lessons = []
+    for estimator, samples in (("self_critical", 2), ("rloo", 3), ("disarm", 2), ("straight_through", 2)):
+        keys = [f"{stage}.{key}" for key in ("reward=priced", f"estimator={estimator}", f"samples={samples}")]
+        recipe = small_recipe("default", 1, *keys, "judges.folds=0")
+        model = small_model()
+        bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.lr)
+        training = PreTraining(bench) if stage == "pt" else FineTuning(bench, "ft2")
+        training.train_mode()
+        metrics = training.step(batch, 0.5, torch.Generator().manual_seed(0))
+        assert all(value.isfinite() for value in metrics.values())
+        policy = model.policy.fc.weight.grad
+        assert policy is not None
+        assert policy.abs().sum() > 0
+        lessons.append(model.hr.fc.weight.grad)
+    if stage == "pt":
+        assert lessons == [None] * 4
+        return
+    # All draw the same first mask, so that the classifier's loss is the same, and no reward may add to it.
+    assert lessons[0] is not None
+    for lesson in lessons[1:]:
+        torch.testing.assert_close(lesson, lessons[0], rtol=1e-5, atol=1e-7)
 
 
 def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tree: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import defaultdict
@@ -16,10 +15,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from geozoom.errors import RunError
-from geozoom.files import write_text
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint, read_header, write_checkpoint
 from training.datasets import Batch, Split
+from training.log import RunLog
 from training.progress import progress_bar
 
 CHECKPOINT_INTERVAL_S = 30.0
@@ -65,7 +64,11 @@ class Engine:
     """bf16 or fp32."""
     seed: int
     console: Console
+    log: RunLog = field(init=False)
     _written: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.log = RunLog(self.folder)
 
     def autocast(self) -> torch.autocast:
         """Return the autocast context of the run's precision."""
@@ -139,18 +142,19 @@ class Engine:
                 _refuse_nan(stage.name, row["loss"], epoch)
                 with self.autocast():
                     row |= stage.validate()
-                self._log(stage.name, epoch + 1, row | {"seconds": trained})
+                self.log.add(stage.name, epoch + 1, row | {"seconds": trained})
                 bar.update(task, description=_describe(stage.name, row))
                 for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak
                 states = {name: generator.get_state() for name, generator in generators.items()}
                 self._keep(stage, model, states, Position(epoch=epoch + 1))
         self.save_weights(model, stage.name)
+        self.log.close()
 
     def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
-            self._drop_log_after(stage.name, 0)
+            self.log.drop_after(stage.name, 0)
             return Position()
         weights, extra, header = read_checkpoint(file)
         model.load_state_dict(weights)
@@ -168,7 +172,7 @@ class Engine:
                 generators[rest].set_state(tensor)
         state["state"] = dict(slots)
         stage.optimizer.load_state_dict(state)
-        self._drop_log_after(stage.name, int(header["epoch"]))
+        self.log.drop_after(stage.name, int(header["epoch"]))
         return Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
 
     def _is_due(self) -> bool:
@@ -181,26 +185,6 @@ class Engine:
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()
-
-    def _log(self, stage: str, epoch: int, row: dict[str, float]) -> None:
-        rounded = {name: round(value, 5) for name, value in row.items()}
-        line = json.dumps({"stage": stage, "epoch": epoch, **rounded})
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
-
-    def _drop_log_after(self, stage: str, epoch: int) -> None:
-        """Drop the log's rows of epochs that a kill undid, which are about to be run again."""
-        file = self.folder / "log.jsonl"
-        if not file.is_file():
-            return
-        rows = []
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue  # a kill in the middle of a line: its epoch is run again
-        kept = [row for row in rows if row["stage"] != stage or row["epoch"] <= epoch]
-        write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
 from training import STAGES
+from training.gradients import ESTIMATORS
 from training.views import Augmentation, Sensor
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -116,7 +117,9 @@ class PolicyRecipe:
     schedule: str = "cosine"
     """cosine (with a warm-up over the first 5%) or constant."""
     estimator: str = "rloo"
-    """rloo or self_critical (the paper's)."""
+    """self_critical (the paper's), rloo, disarm or straight_through."""
+    samples: int = 2
+    """rloo: masks for each scene and step, each with a forward of the classifier."""
     reward: str = "priced"
     """priced (by the probability of the right class), priced_hits (right or wrong), or paper (Eq. 3)."""
     penalty: float = 0.5
@@ -197,6 +200,15 @@ def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> R
     recipe = _build(Recipe, content, f"recipe {name}")
     _check(recipe)
     return recipe
+
+
+def recorded_recipe(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run's record with the defaults of keys that came after the run.
+
+    Raises:
+        RecipeError: The record is not of a recipe.
+    """
+    return _build(Recipe, content, "the run's recipe").to_dict()
 
 
 def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -332,13 +344,28 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
             for key in ("label_smoothing", "cutmix", "small_share", "keep_min"):
                 yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
             continue
-        yield f"{name}.min_area", stage.min_area is None or 0 < stage.min_area <= 1, "lie in (0, 1]"
-        yield f"{name}.estimator", stage.estimator in ("rloo", "self_critical"), "be rloo or self_critical"
-        known = stage.reward in ("priced", "priced_hits", "paper")
-        yield f"{name}.reward", known, "be priced, priced_hits or paper"
-        for key in ("policy_learning_rate", "classifier_learning_rate"):
-            yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"
-        for key in ("penalty", "price", "entropy"):
-            yield f"{name}.{key}", 0 <= getattr(stage, key) < math.inf, "be zero or positive"
-        possible = all(0.5 < alpha <= 1 for alpha in stage.alpha)
-        yield f"{name}.alpha", possible, "hold two temperatures in (0.5, 1]"
+        yield from _policy_rules(name, stage, recipe)
+
+
+def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    yield f"{name}.min_area", stage.min_area is None or 0 < stage.min_area <= 1, "lie in (0, 1]"
+    yield f"{name}.estimator", stage.estimator in ESTIMATORS, f"be one of {', '.join(ESTIMATORS)}"
+    one_of_a_kind = stage.estimator == "rloo" or stage.samples == 2
+    yield f"{name}.samples", one_of_a_kind, "be 2: rloo alone takes another number"
+    yield f"{name}.samples", stage.samples >= 2, "be at least 2"
+    if stage.estimator == "straight_through":
+        yield (
+            f"{name}.reward",
+            stage.reward == "priced",
+            "be priced: straight_through derives it by the mask",
+        )
+        apart = recipe.judges.folds == 0
+        yield f"{name}.estimator", apart, "have judges.folds = 0, since judges give no derivative"
+    known = stage.reward in ("priced", "priced_hits", "paper")
+    yield f"{name}.reward", known, "be priced, priced_hits or paper"
+    for key in ("policy_learning_rate", "classifier_learning_rate"):
+        yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"
+    for key in ("penalty", "price", "entropy"):
+        yield f"{name}.{key}", 0 <= getattr(stage, key) < math.inf, "be zero or positive"
+    possible = all(0.5 < alpha <= 1 for alpha in stage.alpha)
+    yield f"{name}.alpha", possible, "hold two temperatures in (0.5, 1]"

@@ -17,7 +17,7 @@ from geozoom.files import write_text
 from training import STAGES
 from training.datasets import SceneData
 from training.engine import Engine
-from training.recipe import Recipe
+from training.recipe import Recipe, recorded_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,8 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> N
     Raises:
         RunError: The seed or a table that matters already differs.
     """
-    changed = [
-        table
-        for table, content in json.loads(json.dumps(request.recipe.to_dict())).items()
-        if held["recipe"].get(table) != content
-    ]
+    recorded = recorded_recipe(held["recipe"])
+    changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
     fixed = [
         table
         for table in changed

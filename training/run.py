@@ -32,6 +32,7 @@ from training.evaluate import (
     with_controls,
 )
 from training.judges import Judges, assign_folds
+from training.plots import draw_log
 from training.recalibrate import recalibrate_if_better
 from training.recipe import Recipe
 from training.record import RunRequest, check_data, check_recipe, held_record, new_record, open_folder
@@ -111,6 +112,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     )
     train_split = data.train.to(device)
     _run_stages(request, engine, bench, train_split)
+    draw_log(engine.log.rows(), request.out / "log.png")
     if not engine.is_done("ft2"):
         return []
     test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)

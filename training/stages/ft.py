@@ -39,6 +39,6 @@ class FineTuning(PolicyStage):
             masks = self.estimator.propose(logits, alpha, generator)
         answers = self.classify(model, hr, lr, masks[0])
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
-        with torch.no_grad():
+        with self.rewarding():
             scores = self.judged(batch, hr, lr, masks, first=answers)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)

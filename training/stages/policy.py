@@ -19,7 +19,7 @@ from training.stages.bench import Bench, hit_rate, take_step
 
 
 class PolicyStage:
-    """A policy gradient on the rewards of two masks per scene, and the exact gradient of their price."""
+    """A policy gradient on the rewards of a few masks per scene, and the exact gradient of their price."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class PolicyStage:
         self.epochs = recipe.epochs
         self.batch_size = recipe.batch_size
         self.schedule = recipe.schedule
-        self.estimator = build_estimator(recipe.estimator)
+        self.estimator = build_estimator(recipe.estimator, recipe.samples)
         self.reward = build_reward(recipe.reward, penalty=recipe.penalty, price=recipe.price)
         self.optimizer = build_optimizer("adam", groups, 0.0)
 
@@ -54,10 +54,14 @@ class PolicyStage:
             known = model.lr_logits(lr)
         return model.mix(logits, known, masks)
 
+    def rewarding(self) -> torch.autograd.grad_mode.set_grad_enabled:
+        """Return the context in which rewards are made: without gradient, but for an estimator that needs it."""
+        return torch.set_grad_enabled(self.estimator.differentiable)
+
     def judged(
         self, batch: Batch, hr: Tensor, lr: Tensor, masks: Tensor, first: Tensor | None = None
     ) -> list[Tensor]:
-        """Return the log class probabilities (B, N) that each of the masks (2, B, P) is rewarded by.
+        """Return the log class probabilities (B, N) that each of the masks (K, B, P) is rewarded by.
 
         They are the judges' where the recipe has judges, else the model's own; `first` are those of the
         first masks where the model has given them already.
@@ -66,7 +70,7 @@ class PolicyStage:
         if judges is not None:
             return [judges.answer(self.classify, batch, hr, lr, mask) for mask in masks]
         own = self.classify(model, hr, lr, masks[0]) if first is None else first
-        return [own, self.classify(model, hr, lr, masks[1])]
+        return [own, *(self.classify(model, hr, lr, mask) for mask in masks[1:])]
 
     def learn(
         self,
@@ -77,19 +81,19 @@ class PolicyStage:
         labels: Tensor,
         classifier_loss: Tensor | float,
     ) -> dict[str, Tensor]:
-        """Reward both masks, take one step, and return the metrics.
+        """Reward the masks, take one step, and return the metrics.
 
         The metric "reward" is the mean utility of the first masks less the price of what s would buy.
 
         Args:
             logits: (B, P) of the policy, with gradient.
             alpha: Exploration temperature.
-            masks: (2, B, P) as the estimator proposed them.
+            masks: (K, B, P) as the estimator proposed them.
             scores: Log class probabilities (B, N) under each mask.
             labels: (B,) class indices.
             classifier_loss: What the classifier learns from in the same step; 0 if it is frozen.
         """
-        with torch.no_grad():
+        with self.rewarding():
             utilities = torch.stack(
                 [self.reward.utility(s, labels, m) for s, m in zip(scores, masks, strict=True)]
             )
@@ -102,9 +106,10 @@ class PolicyStage:
             - self.recipe.entropy * uncertainty / masks.shape[-1]
         )
         take_step(loss, self.optimizer)
+        masks = masks.detach()
         return {
             "loss": loss,
-            "reward": utilities[0].mean() - cost,
+            "reward": utilities[0].detach().mean() - cost,
             "accuracy": hit_rate(scores[0], labels),
             "sampled": masks[0].sum(dim=1).mean(),
             "entropy": uncertainty,

@@ -29,5 +29,6 @@ class PreTraining(PolicyStage):
         logits = model.policy_logits(lr)
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
+        with self.rewarding():
             scores = self.judged(batch, hr, lr, masks)
         return self.learn(logits, alpha, masks, scores, batch.labels, 0.0)

@@ -1,0 +1,76 @@
+"""The log of a run: a line of JSON for every epoch, mirrored for TensorBoard where that is installed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from geozoom.files import write_text
+
+
+class RunLog:
+    """The log in one folder; its lines are the truth, the events of TensorBoard are made of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "log.jsonl"
+        self._events: Any = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all rows, without a line that a kill cut short."""
+        if not self.file.is_file():
+            return []
+        rows = []
+        for line in self.file.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue  # its epoch is run again
+        return rows
+
+    def add(self, stage: str, epoch: int, metrics: dict[str, float]) -> None:
+        """Append the metrics of one epoch."""
+        row = {"stage": stage, "epoch": epoch} | {name: round(value, 5) for name, value in metrics.items()}
+        if self._events is None:
+            self._events = _open_events(self.folder, self.rows())
+        with self.file.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+        _mirror(self._events, row)
+
+    def drop_after(self, stage: str, epoch: int) -> None:
+        """Drop the rows of epochs that a kill undid, which are about to be run again."""
+        if not self.file.is_file():
+            return
+        kept = [row for row in self.rows() if row["stage"] != stage or row["epoch"] <= epoch]
+        write_text(self.file, "".join(json.dumps(row) + "\n" for row in kept))
+        self.close()
+
+    def close(self) -> None:
+        """Finish the events; the next row opens them again, made anew of all rows."""
+        if self._events:
+            self._events.close()
+        self._events = None
+
+
+def _open_events(folder: Path, rows: list[dict[str, Any]]) -> Any:
+    """Return a writer that holds these rows and nothing else, or False without TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return False
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    writer = SummaryWriter(str(folder / "tensorboard"))
+    for row in rows:
+        _mirror(writer, row)
+    return writer
+
+
+def _mirror(events: Any, row: dict[str, Any]) -> None:
+    if not events:
+        return
+    for name, value in row.items():
+        if name not in ("stage", "epoch"):
+            events.add_scalar(f"{row['stage']}/{name}", value, row["epoch"])
+    events.flush()
