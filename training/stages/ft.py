@@ -37,8 +37,9 @@ class FineTuning(PolicyStage):
         logits = model.policy_logits(lr)
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
-        answers = self.classify(model, hr, lr, masks[0])
+        known = self.known(model, lr)
+        answers = self.classify(model, hr, masks[0], known)
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
         with self.rewarding():
-            scores = self.judged(batch, hr, lr, masks, first=answers)
+            scores = self.judged(batch, hr, lr, masks, known, first=answers)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)

@@ -30,5 +30,5 @@ class PreTraining(PolicyStage):
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
         with self.rewarding():
-            scores = self.judged(batch, hr, lr, masks)
+            scores = self.judged(batch, hr, lr, masks, self.known(model, lr))
         return self.learn(logits, alpha, masks, scores, batch.labels, 0.0)
