@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from geozoom.inference import fold_batch_norms
 from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.engine import build_optimizer
@@ -39,6 +41,18 @@ class PolicyStage:
         self.estimator = build_estimator(recipe.estimator, recipe.samples)
         self.reward = build_reward(recipe.reward, penalty=recipe.penalty, price=recipe.price)
         self.optimizer = build_optimizer("adam", groups, 0.0)
+        self.frozen = bench.model
+        """The model whose frozen streams answer."""
+
+    def freeze(self, *streams: Streams) -> None:
+        """Fold the batch norms of frozen streams, which a GPU's compiler does not need."""
+        model = self.bench.model
+        if model.mean.is_cuda:
+            return
+        self.frozen = copy.deepcopy(model).eval().requires_grad_(False)
+        for stream in streams:
+            folded = fold_batch_norms(getattr(model, stream)).requires_grad_(False)
+            setattr(self.frozen, stream, folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     def alpha(self, progress: float) -> float:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
@@ -67,6 +81,7 @@ class PolicyStage:
 
     def judged(
         self,
+        model: PatchDrop,
         batch: Batch,
         hr: Tensor,
         lr: Tensor,
@@ -76,10 +91,10 @@ class PolicyStage:
     ) -> list[Tensor]:
         """Return the log class probabilities (B, N) that each of the masks (K, B, P) is rewarded by.
 
-        They are the judges' where the recipe has judges, else the model's own; `known` is its LR stream's
+        They are the judges' where the recipe has judges, else `model`'s; `known` is its LR stream's
         answer, and `first` are those of the first masks where the model has given them already.
         """
-        judges, model = self.bench.judges, self.bench.model
+        judges = self.bench.judges
         if judges is not None:
             return [judges.answer(self.ask, batch, hr, lr, mask) for mask in masks]
         own = self.classify(model, hr, masks[0], known) if first is None else first
