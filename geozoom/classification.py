@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from geozoom import __version__
+from geozoom.answers import answer, answer_columns
 from geozoom.bought import check_place, read_orders, scene_masks
 from geozoom.card import ModelCard
 from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
@@ -31,8 +32,6 @@ COARSE = 1.5
 """A delivery whose GSD is this many times the model's HR GSD is reported."""
 BATCH = 64
 """Scenes per forward of the classifier."""
-TOP = 3
-"""Classes reported of each scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,23 +93,22 @@ class ClassifiedScenes(FeatureTable):
 
     def columns(self) -> dict[str, Column]:
         """Return the properties of all scenes, column by column."""
-        classes = np.asarray(self.card.classes)
-        columns: dict[str, Column] = {
+        return {
             "tile": [self.tiles[index].name for index in self.tile.tolist()],
             "scene_row": self.scene_row,
             "scene_col": self.scene_col,
-            "class": classes[self.top[:, 0]],
-            "probability": self.probability[:, 0].round(6),
-        }
-        for rank in range(1, self.top.shape[1]):
-            columns[f"class_{rank + 1}"] = classes[self.top[:, rank]]
-            columns[f"probability_{rank + 1}"] = self.probability[:, rank].round(6)
-        return columns | {
+            **answer_columns(
+                self.card,
+                {
+                    "top": self.top,
+                    "probability": self.probability,
+                    "lr_class": self.lr_class,
+                    "lr_probability": self.lr_probability,
+                },
+            ),
             "patches_bought": self.bought,
             "patches_delivered": self.delivered,
             "hr_share": (self.delivered / self.card.grid.patches).round(6),
-            "lr_class": classes[self.lr_class],
-            "lr_probability": self.lr_probability.round(6),
         }
 
 
@@ -272,25 +270,14 @@ def _classify_batch(
         hr_images[slot] = image
         there = patch_shares(holds[None], card.grid)[0] >= DELIVERED_SHARE
         delivered[scene] = wanted[scene] & there
-    lr_log = torch.log_softmax(model.lr_logits(torch.from_numpy(lr_images)), dim=1)
-    log_probability = lr_log.clone()
-    used = with_hr[delivered[with_hr].any(axis=1)]
-    if len(used):
-        hr = torch.from_numpy(hr_images[np.isin(with_hr, used)])
-        bought = torch.from_numpy(delivered[used]).float()
-        hr_logits = model.hr_logits(hr, bought)
-        log_probability[used] = model.mix(hr_logits, lr_log[used], bought)
-    top = log_probability.exp().topk(min(TOP, len(card.classes)), dim=1)
-    lr_top = lr_log.exp().max(dim=1)
+    used = delivered[with_hr].any(axis=1)
+    answers, _ = answer(model, torch.from_numpy(lr_images), torch.from_numpy(hr_images[used]), delivered)
     return {
         "tile": np.full(len(scene_row), number),
         "scene_row": scene_row,
         "scene_col": scene_col,
         "bought": wanted.sum(axis=1),
         "delivered": delivered.sum(axis=1),
-        "top": top.indices.numpy(),
-        "probability": top.values.double().numpy(),
-        "lr_class": lr_top.indices.numpy(),
-        "lr_probability": lr_top.values.double().numpy(),
         "corners": corners,
+        **answers,
     }
