@@ -63,7 +63,7 @@ def draw_confusion(scores: Scores, path: Path) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = list(scores.classes)
     side = max(4.5, 2.2 + 0.3 * len(names))
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(side + 1.6, side), layout="constrained")
     panel = figure.subplots()
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = 9 if len(names) <= _NUMBERED else 7
