@@ -114,7 +114,12 @@ def classify_orders(given: dict[str, Any]) -> None:
         options.check_features_output(given["output"], overwrite=given["overwrite"])
         console = options.stderr_console(given["quiet"])
         from geozoom.classification import classify
+        from geozoom.imageclassification import THRESHOLD
+        from geozoom.model import load_model
         from geozoom.scenes import SceneLimits
+
+        prices = _check_scoring(given)
+    model = load_model(given["model"])
 
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(
@@ -122,16 +127,21 @@ def classify_orders(given: dict[str, Any]) -> None:
             hr=given["hr"],
             catalog=given["catalog"],
             lr=given["lr"],
-            model=given["model"],
+            model=model,
             limits=SceneLimits(max_nodata=given["max_nodata"], max_cloud=given["max_cloud"]),
             options=read_options,
             hr_options=hr_options,
             progress=progress,
         )
+    _require_labels(given, str(given["orders"]), scenes.labels, scenes.scores, scenes.card.classes)
+    curve = None if prices is None else _trace(console, model, scenes.buyable(), prices, THRESHOLD)
+    summary = scenes.summary() | ({} if curve is None else {"curve": curve.to_dict()})
     scenes.write(given["output"], overwrite=given["overwrite"])
+    _write_scoring(given, scenes.scores, summary, curve)
     _show_scenes(console, scenes)
+    _show_scores(console, scenes.labels, scenes.scores, curve)
     if given["as_json"]:
-        click.echo(json.dumps(scenes.summary(), ensure_ascii=False))
+        click.echo(json.dumps(summary, ensure_ascii=False))
 
 
 def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
