@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from geozoom.errors import OrdersError
 from geozoom.footprints import to_lonlat
 from geozoom.grid import lattice_windows
-from geozoom.layers import SITES_LAYER, WINDOW
 from geozoom.scenes import lattice_shape
+from geozoom.sites import SITES_LAYER, WINDOW
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:

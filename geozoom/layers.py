@@ -12,7 +12,7 @@ import numpy as np
 from geozoom.features import polygons
 from geozoom.footprints import window_corners
 from geozoom.placement import scene_windows
-from geozoom.sites import SitesOnTiles
+from geozoom.sites import SITES_LAYER, WINDOW, SitesOnTiles
 
 if TYPE_CHECKING:
     import geopandas
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from geozoom.orders import Plan
 
 Layer = Literal["patches", "orders", "scenes"]
-SITES_LAYER = "sites"
-"""Layer of a plan of sites: all of them."""
-WINDOW = ("left", "top", "width", "height")
-"""Its columns of a site's window on its tile, in pixels."""
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 _RAMP = ("#0d0887", "#7e03a8", "#cc4778", "#f89540", "#f0f921")
 """matplotlib's plasma: even in lightness, and told apart by the colour-blind."""

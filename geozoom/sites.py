@@ -26,6 +26,10 @@ from geozoom.scenes import SceneBlock, SceneLimits, Skipped, fill_missing, nothi
 from geozoom.tiles import Tile
 from geozoom.vectors import Geometries, PixelSpace, read_vectors
 
+SITES_LAYER = "sites"
+"""Layer of a GeoPackage that holds the sites of a plan, all of them."""
+WINDOW = ("left", "top", "width", "height")
+"""Its columns of a site's window on its tile, in pixels."""
 LABEL_COLUMN = "label"
 """Column that says what a site shows, unless the user names another."""
 ID_COLUMNS = ("site", "id", "name")

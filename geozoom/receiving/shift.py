@@ -68,7 +68,7 @@ def best_shift(
     varied = held & (spread > 1e-9 * (one.var() * other.var() * count**2 + 1e-12))
     if not varied.any():
         return None
-    r = np.full(n.shape, -1.0)
+    r: NDArray[np.float64] = np.full(n.shape, -1.0)
     r[varied] = (over(one, other) - a * b / n)[varied] / np.sqrt(spread[varied])
     row, col = np.unravel_index(int(r.argmax()), r.shape)
     far = np.maximum(*np.abs(np.indices(r.shape) - np.array([row, col])[:, None, None])) > APART
