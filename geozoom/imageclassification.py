@@ -77,9 +77,7 @@ class ClassifiedImages:
     @cached_property
     def labels(self) -> Labels:
         """What the scenes show, as far as the model knows the classes."""
-        stray = self.scenes.stray
-        names = ("" if none else name for name, none in zip(self.scenes.labels, stray.tolist(), strict=True))
-        return match_labels(names, self.card.classes)
+        return labels_of(self.scenes, self.card)
 
     @cached_property
     def scores(self) -> Scores | None:
@@ -263,6 +261,13 @@ def classify_images(
         unreadable=tuple(unreadable),
         held=torch.cat(held) if hold else None,
     )
+
+
+def labels_of(scenes: ImageScenes, card: ModelCard) -> Labels:
+    """Return what scenes show, as far as the model knows the classes."""
+    stray = scenes.stray.tolist()
+    names = ("" if none else name for name, none in zip(scenes.labels, stray, strict=True))
+    return match_labels(names, card.classes)
 
 
 def sensor_of(card: ModelCard) -> Sensor:

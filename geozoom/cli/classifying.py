@@ -51,7 +51,7 @@ def classify_files(given: dict[str, Any]) -> None:
         console = options.stderr_console(given["quiet"])
         options.check_json(given["as_json"], given["output"])
         from geozoom.features import check_output
-        from geozoom.imageclassification import THRESHOLD, classify_images
+        from geozoom.imageclassification import THRESHOLD, classify_images, labels_of
         from geozoom.imagescenes import list_fmow, list_folder
         from geozoom.model import load_model
         from geozoom.tables import SUFFIXES
@@ -62,6 +62,7 @@ def classify_files(given: dict[str, Any]) -> None:
     listing, root = (list_folder, given["folder"]) if given["fmow"] is None else (list_fmow, given["fmow"])
     scenes = listing(root, given["split"])
     model = load_model(given["model"])
+    _require_labels(given, str(root), labels_of(scenes, model.card), model.card.classes)
     threshold = THRESHOLD if given["threshold"] is None else given["threshold"]
     with options.progress_bar(console, "scenes") as progress:
         found = classify_images(
@@ -72,7 +73,6 @@ def classify_files(given: dict[str, Any]) -> None:
             skip_unreadable=given["skip_unreadable"],
             progress=progress,
         )
-    _require_labels(given, str(root), found.labels, found.scores, found.card.classes)
     curve = None
     if prices is not None:
         curve = _trace(console, model, found.buyable(given["scene_m"]), prices, threshold)
@@ -133,7 +133,7 @@ def classify_orders(given: dict[str, Any]) -> None:
             hr_options=hr_options,
             progress=progress,
         )
-    _require_labels(given, str(given["orders"]), scenes.labels, scenes.scores, scenes.card.classes)
+    _require_labels(given, str(given["orders"]), scenes.labels, scenes.card.classes)
     curve = None if prices is None else _trace(console, model, scenes.buyable(), prices, THRESHOLD)
     summary = scenes.summary() | ({} if curve is None else {"curve": curve.to_dict()})
     scenes.write(given["output"], overwrite=given["overwrite"])
@@ -186,9 +186,7 @@ def _check_scoring(given: dict[str, Any]) -> PriceList | None:
     return load_price_list(given["prices"]).with_uplifts(given["uplifts"]) if given["curves"] else None
 
 
-def _require_labels(
-    given: dict[str, Any], source: str, labels: Labels, scores: Scores | None, classes: tuple[str, ...]
-) -> None:
+def _require_labels(given: dict[str, Any], source: str, labels: Labels, classes: tuple[str, ...]) -> None:
     """Refuse to score what has no labels that the model knows.
 
     Raises:
@@ -196,7 +194,7 @@ def _require_labels(
     """
     from geozoom.errors import DatasetError
 
-    if scores is not None or (given["scores"] is None and not given["curves"]):
+    if labels.known.any() or (given["scores"] is None and not given["curves"]):
         return
     flag = "--scores" if given["scores"] is not None else "--curve"
     if not labels.given:
