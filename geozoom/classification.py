@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from geozoom import __version__
+from geozoom.ahead import read_ahead
 from geozoom.answers import answer, answer_columns
 from geozoom.bought import PlannedSites, check_place, read_orders
 from geozoom.card import ModelCard
@@ -20,6 +21,7 @@ from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
 from geozoom.errors import CatalogError, DatasetError, TileError
 from geozoom.features import Column, FeatureTable
 from geozoom.footprints import patch_areas_m2
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
 from geozoom.money import Buyable
 from geozoom.mosaic import DeliveryIndex
@@ -242,36 +244,41 @@ def classify(
     """
     if bool(hr) == (catalog is not None):
         raise ValueError("give either hr or catalog")
-    classifier = model if isinstance(model, PatchDrop) else load_model(model)
+    classifier = for_inference(model if isinstance(model, PatchDrop) else load_model(model))
     card = classifier.card
     tiles, ignored = open_tiles(
         [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
     )
     bought = read_orders(Path(orders), card)
     check_place(Path(orders), bought, tiles, card)
-    read_hr = hr_options or ReadOptions()
+    of_hr = hr_options or ReadOptions()
     if catalog is None:
-        received = open_deliveries([str(entry) for entry in hr], read_hr)
+        received = open_deliveries([str(entry) for entry in hr], of_hr)
     else:
-        received = cataloged_deliveries(Path(catalog), read_hr)
+        received = cataloged_deliveries(Path(catalog), of_hr)
     limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
     labelled = bought.sites is not None and any(bought.sites.labels)
     parts: list[dict[str, NDArray[Any]]] = []
     skipped, done = Skipped(), 0
     total = count_planned(tiles, bought, card)
-    with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
-        if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
-            raise CatalogError(
-                f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
-                "give the orders that they were made for"
-            )
-        for batch in scene_batches(tiles, bought, card, limits or SceneLimits()):
-            skipped = skipped + batch.skipped
-            if len(batch.images):
-                parts.append(_classify_batch(classifier, batch, index, labelled=labelled))
-                done += len(batch.images)
-            if progress is not None:
-                progress(done + skipped.total, total)
+
+    def read() -> Iterator[tuple[SceneBatch, NDArray[np.float32], NDArray[np.bool_]]]:
+        with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
+            if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
+                raise CatalogError(
+                    f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
+                    "give the orders that they were made for"
+                )
+            for batch in scene_batches(tiles, bought, card, limits or SceneLimits()):
+                yield batch, *read_hr(index, batch.places, batch.bought, card)
+
+    for batch, hr_images, delivered in read_ahead(read, 1):
+        skipped = skipped + batch.skipped
+        if len(batch.images):
+            parts.append(_classify_batch(classifier, batch, hr_images, delivered, labelled=labelled))
+            done += len(batch.images)
+        if progress is not None:
+            progress(done + skipped.total, total)
     if not parts:
         raise TileError(
             f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata "
@@ -292,9 +299,13 @@ def classify(
 
 @torch.inference_mode()
 def _classify_batch(
-    model: PatchDrop, batch: SceneBatch, index: DeliveryIndex, *, labelled: bool
+    model: PatchDrop,
+    batch: SceneBatch,
+    hr: NDArray[np.float32],
+    delivered: NDArray[np.bool_],
+    *,
+    labelled: bool,
 ) -> dict[str, NDArray[Any]]:
-    hr, delivered = read_hr(index, batch.places, batch.bought, model.card)
     lr = torch.from_numpy(batch.images)
     answers, lr_log = answer(model, lr, torch.from_numpy(hr), delivered)
     columns: dict[str, Any] = {

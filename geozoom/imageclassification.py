@@ -23,6 +23,7 @@ from geozoom.features import Column
 from geozoom.fmow.challenge import WEIGHTS
 from geozoom.images import UNREADABLE, decoding_threads
 from geozoom.imagescenes import ImageScenes
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
 from geozoom.money import Buyable
 from geozoom.scores import Labels, Scores, match_labels, score_answers
@@ -216,7 +217,7 @@ def classify_images(
         DatasetError: Images cannot be read (all of them are counted, the first are named), or none is left.
         ModelError: The checkpoint cannot be used.
     """
-    classifier = model if isinstance(model, PatchDrop) else load_model(model)
+    classifier = for_inference(model if isinstance(model, PatchDrop) else load_model(model))
     card = classifier.card
     seed = card.seed + 2 if seed is None else seed
     generator = torch.Generator().manual_seed(seed)
