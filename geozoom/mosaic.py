@@ -141,7 +141,7 @@ class DeliveryIndex:
                 warped = self._on_frame(number, frame, (tall, wide))
                 more = self._read(self.deliveries[number], warped, window, display)
                 new = more.valid & ~there
-                rgb[:, rows, cols][:, new] = more.rgb[:, new]
+                np.copyto(rgb[:, rows, cols], more.rgb, where=new)
                 there |= more.valid
                 if there.all():
                     break

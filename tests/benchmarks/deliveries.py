@@ -51,7 +51,7 @@ source = "made for the benchmark"
 effective_date = "undated"
 trust = "illustrative"
 billing = "per-order"
-rate_per_km2 = "10"
+rate_per_km2 = "1000"
 minimum_km2 = "0.0001"
 """
 ORIGIN = (400_000.0, 5_800_000.0)
