@@ -182,6 +182,15 @@ def test_a_label_column_is_taken_by_name(survey: Survey) -> None:
     assert "--label-column is of --sites" in run("plan", survey.tile, "--label-column", "x", code=2).stderr
 
 
+def test_scores_of_a_plan_without_labels_are_refused_before_any_work(
+    survey: Survey, model_file: Path
+) -> None:
+    run("plan", survey.tile, "--model", model_file, "-o", survey.orders, "-q")
+    asked = ["--orders", survey.orders, "--hr", survey.folder / "nowhere", "--lr", survey.tile]
+    result = run("classify", *asked, "--model", model_file, "--scores", survey.folder / "s", code=1)
+    assert "its scenes have no labels, which --scores needs" in result.stderr
+
+
 def test_files_that_hold_no_sites_are_refused(survey: Survey) -> None:
     survey.deliver()
     for suffix in (".fgb", ".parquet"):

@@ -73,6 +73,8 @@ def classify_files(given: dict[str, Any]) -> None:
             skip_unreadable=given["skip_unreadable"],
             progress=progress,
         )
+    # What was labelled may have been unreadable.
+    _require_labels(given, str(root), found.labels, model.card.classes)
     curve = None
     if prices is not None:
         curve = _trace(console, model, found.buyable(given["scene_m"]), prices, threshold)
@@ -113,14 +115,19 @@ def classify_orders(given: dict[str, Any]) -> None:
         hr_options = options.read_options(**{name: given[f"hr_{name}"] for name in plain}, prefix="hr-")
         options.check_features_output(given["output"], overwrite=given["overwrite"])
         console = options.stderr_console(given["quiet"])
+        from geozoom.bought import read_orders
         from geozoom.classification import classify
         from geozoom.imageclassification import THRESHOLD
         from geozoom.model import load_model
         from geozoom.scenes import SceneLimits
+        from geozoom.scores import match_labels
 
         prices = _check_scoring(given)
     model = load_model(given["model"])
-
+    if given["scores"] is not None or given["curves"]:
+        sites = read_orders(given["orders"], model.card).sites
+        labels = match_labels(() if sites is None else sites.labels, model.card.classes)
+        _require_labels(given, str(given["orders"]), labels, model.card.classes)
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(
             given["orders"],
@@ -133,6 +140,7 @@ def classify_orders(given: dict[str, Any]) -> None:
             hr_options=hr_options,
             progress=progress,
         )
+    # What was labelled may have been skipped.
     _require_labels(given, str(given["orders"]), scenes.labels, scenes.card.classes)
     curve = None if prices is None else _trace(console, model, scenes.buyable(), prices, THRESHOLD)
     summary = scenes.summary() | ({} if curve is None else {"curve": curve.to_dict()})

@@ -165,7 +165,7 @@ def _remarks(found: Ingested) -> list[str]:
         ([f"{each.name} ({each.gsd_m:.2f} m)" for each in found.coarser], f"coarser than the {gsd} ordered"),
         (
             [f"{each.name} ({each.cloud_share:.0%})" for each in found.clouded],
-            f"clouded by more than {found.max_cloud:.0%}, say their metadata",
+            f"clouded by more than {found.max_cloud:.0%}, say their metadata or masks",
         ),
         ([each.name for each in found.colourless], "without colours, so they do not count as delivered"),
         (
