@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,10 +17,11 @@ from geozoom import __version__
 from geozoom.ahead import read_ahead
 from geozoom.answers import Answers, answer, answer_columns
 from geozoom.card import ModelCard
-from geozoom.errors import DatasetError, first_line
+from geozoom.errors import DatasetError
 from geozoom.features import Column
 from geozoom.fmow.challenge import WEIGHTS
-from geozoom.images import UNREADABLE, decoding_threads
+from geozoom.imagereading import read_batches, read_scenes
+from geozoom.images import decoding_threads
 from geozoom.imagescenes import ImageScenes
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
@@ -31,8 +31,6 @@ from geozoom.scoring import Progress
 from geozoom.sensor import Sensor, simulate_lr
 from geozoom.tables import write_table
 
-BATCH = 128
-"""Scenes that are read and seen by the sensor at once, as in training's evaluation: its noise is drawn by batch."""
 FORWARD_PX = 2**20
 """HR pixels of a forward."""
 HELD_BYTES = 2**30
@@ -188,7 +186,7 @@ class ClassifiedImages:
         if self.held is not None:
             return self.held[torch.from_numpy(rows)].float() / 255
         with ThreadPoolExecutor(decoding_threads()) as pool:
-            images, why = _read(self.scenes, rows, self.card.hr_px, pool)
+            images, why = read_scenes(self.scenes, rows, self.card.hr_px, pool)
         if why:
             raise DatasetError(f"{next(iter(why.values()))}: could be read a moment ago, and cannot now")
         return images.float() / 255
@@ -228,7 +226,7 @@ def classify_images(
     parts: list[_Answered] = []
     held: list[Tensor] = []
     done = 0
-    for rows, images, why in read_ahead(lambda: _batches(scenes, card.hr_px), 1):
+    for rows, images, why in read_ahead(lambda: read_batches(scenes, card.hr_px), 1):
         done += len(rows) + len(why)
         unreadable += why
         # Once the answer will be a refusal, the rest is only read, to name all that is wrong at once.
@@ -253,7 +251,7 @@ def classify_images(
     s, answers, lr_log = _joined(parts)
     return ClassifiedImages(
         card=card,
-        scenes=_only(scenes, np.concatenate(kept)),
+        scenes=scenes.only(np.concatenate(kept)),
         seed=seed,
         threshold=threshold,
         s=s,
@@ -303,53 +301,4 @@ def _joined(parts: list[_Answered]) -> _Answered:
             "lr_probability": np.concatenate([each["lr_probability"] for each in answers]),
         },
         torch.cat([lr_log for _, _, lr_log in parts]),
-    )
-
-
-def _batches(scenes: ImageScenes, side: int) -> Iterator[tuple[NDArray[np.int64], Tensor, list[str]]]:
-    """Yield rows, their images (b, 3, side, side) uint8, and what cannot be read; full batches of what can."""
-    waiting_rows = np.empty(0, dtype=np.int64)
-    waiting = torch.empty((0, 3, side, side), dtype=torch.uint8)
-    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode") as pool:
-        for start in range(0, len(scenes), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(scenes)))
-            images, why = _read(scenes, rows, side, pool)
-            good = np.array([row not in why for row in rows.tolist()], dtype=bool)
-            waiting_rows = np.concatenate([waiting_rows, rows[good]])
-            waiting = torch.cat([waiting, images[torch.from_numpy(good)]])
-            full = len(waiting_rows) if start + BATCH >= len(scenes) else len(waiting_rows) // BATCH * BATCH
-            yield waiting_rows[:full], waiting[:full], list(why.values())
-            waiting_rows, waiting = waiting_rows[full:], waiting[full:]
-
-
-def _read(
-    scenes: ImageScenes, rows: NDArray[np.int64], side: int, pool: ThreadPoolExecutor
-) -> tuple[Tensor, dict[int, str]]:
-    """Return the images (n, 3, side, side) uint8 of rows, and by row what cannot be read."""
-    images = torch.empty((len(rows), 3, side, side), dtype=torch.uint8)
-    why: dict[int, str] = {}
-
-    def read(at: int, row: int) -> None:
-        box = None if scenes.boxes is None else scenes.boxes[row]
-        try:
-            images[at] = scenes.source.read(scenes.files[row], box, side)
-        except UNREADABLE as error:
-            why[row] = f"{scenes.files[row]} ({first_line(error)})"
-
-    for _ in pool.map(read, range(len(rows)), rows.tolist()):
-        pass
-    return images, dict(sorted(why.items()))
-
-
-def _only(scenes: ImageScenes, rows: NDArray[np.int64]) -> ImageScenes:
-    if len(rows) == len(scenes):
-        return scenes
-    chosen = rows.tolist()
-    return replace(
-        scenes,
-        files=tuple(scenes.files[row] for row in chosen),
-        labels=tuple(scenes.labels[row] for row in chosen),
-        boxes=None if scenes.boxes is None else scenes.boxes[rows],
-        ids=None if scenes.ids is None else tuple(scenes.ids[row] for row in chosen),
-        area_m2=None if scenes.area_m2 is None else scenes.area_m2[rows],
     )

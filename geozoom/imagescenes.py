@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +47,20 @@ class ImageScenes:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def only(self, rows: NDArray[np.int64]) -> ImageScenes:
+        """Return the scenes at the indices (n,), in that order."""
+        if len(rows) == len(self):
+            return self
+        chosen = rows.tolist()
+        return replace(
+            self,
+            files=tuple(self.files[row] for row in chosen),
+            labels=tuple(self.labels[row] for row in chosen),
+            boxes=None if self.boxes is None else self.boxes[rows],
+            ids=None if self.ids is None else tuple(self.ids[row] for row in chosen),
+            area_m2=None if self.area_m2 is None else self.area_m2[rows],
+        )
 
     @property
     def stray(self) -> NDArray[np.bool_]:

@@ -23,7 +23,8 @@ from geozoom.imageclassification import ClassifiedImages, classify_images, senso
 from geozoom.images import read_square
 from geozoom.imagescenes import list_fmow, list_folder
 from geozoom.model import PatchDrop, load_model
-from geozoom.money import CENTRE, ENTROPY, OWN, POLICY, RANDOM, WAYS, patches_cost, trace_money
+from geozoom.money import patches_cost, trace_money
+from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, WAYS
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.sensor import Sensor, simulate_lr

@@ -20,7 +20,8 @@ import geozoom
 from geozoom.cli import main
 from geozoom.errors import DatasetError, OrdersError
 from geozoom.model import PatchDrop
-from geozoom.money import CENTRE, OWN, POLICY, trace_money
+from geozoom.money import trace_money
+from geozoom.moneycurve import CENTRE, OWN, POLICY
 from tests.conftest import BY_AREA, ORIGIN, UTM33, WriteRaster, smooth_noise
 
 HR_GSD = 2.5

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geozoom.classification import ClassifiedScenes
-    from geozoom.money import Buyable, MoneyCurve
+    from geozoom.money import Buyable
+    from geozoom.moneycurve import MoneyCurve
     from geozoom.prices import PriceList
     from geozoom.scores import Labels, Scores
 
@@ -262,7 +263,7 @@ def _show_scores(console: Console, labels: Labels, scores: Scores | None, curve:
 def _show_curve(console: Console, curve: MoneyCurve) -> None:
     from rich.table import Table
 
-    from geozoom.money import OWN, POLICY, WAYS
+    from geozoom.moneycurve import OWN, POLICY, WAYS
 
     table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left")
     for heading in (f"{curve.currency}", "S", *WAYS):
