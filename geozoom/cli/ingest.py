@@ -181,8 +181,8 @@ def _remarks(found: Ingested) -> list[str]:
             lines.append(f"warning: {len(names)} file(s) {what}: {named}")
     if found.compared is not None:
         lines += [
-            f"warning: {each.name} is shifted by {each.metres:.0f} m to the {each.towards} of where the LR tile shows its "
-            f"content (correlation {each.correlation:.2f}); ask for a corrected delivery"
+            f"warning: {each.name} is shifted by {each.metres:.0f} m to the {each.towards} of where the LR tile shows "
+            f"its content (correlation {each.correlation:.2f}); ask for a corrected delivery"
             for each in found.compared.shifted
         ]
         lines.append(
