@@ -6,7 +6,6 @@ depend on where its pixels were held or on the number of threads.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,17 +15,12 @@ import torch
 from torch import Tensor
 
 from geozoom.errors import DatasetError, first_line
-from training.datasets.images import UNREADABLE
+from geozoom.images import UNREADABLE, decoding_threads
 from training.datasets.index import SceneIndex
 from training.datasets.scenes import Batch, shuffled
 
 BATCHES_AHEAD = 2
 """Batches that are being decoded while one is trained on."""
-
-
-def decoding_threads() -> int:
-    """Return one thread for each CPU of this process: Pillow decodes and resizes outside of Python's lock."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
+from geozoom.sensor import simulate_lr
 from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
 from training.recipe import Recipe
-from training.views import Augmentation, augment, cut, draw_crops, jitter, simulate_lr
+from training.views import Augmentation, augment, cut, draw_crops, jitter
 
 
 @dataclass(frozen=True, kw_only=True)
