@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from geozoom.curve import Curve, trace
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
+    from geozoom.imageclassification import ClassifiedImages, classify_images
+    from geozoom.imagescenes import list_fmow, list_folder
     from geozoom.model import PatchDrop, load_model
     from geozoom.orders import Plan
     from geozoom.planner import Candidates, plan, prepare
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Budget": "budget",
     "Candidates": "planner",
+    "ClassifiedImages": "imageclassification",
     "ClassifiedScenes": "classification",
     "Curve": "curve",
     "GeozoomError": "errors",
@@ -49,7 +52,10 @@ _HOME = {
     "PriceList": "prices",
     "ReadOptions": "rasters",
     "classify": "classification",
+    "classify_images": "imageclassification",
     "ingest": "receiving.ingest",
+    "list_fmow": "imagescenes",
+    "list_folder": "imagescenes",
     "load_model": "model",
     "load_price_list": "pricelists",
     "plan": "planner",
@@ -60,6 +66,7 @@ _HOME = {
 __all__ = [
     "Budget",
     "Candidates",
+    "ClassifiedImages",
     "ClassifiedScenes",
     "Curve",
     "GeozoomError",
@@ -73,7 +80,10 @@ __all__ = [
     "ReadOptions",
     "__version__",
     "classify",
+    "classify_images",
     "ingest",
+    "list_fmow",
+    "list_folder",
     "load_model",
     "load_price_list",
     "plan",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,27 +13,27 @@ import torch
 from numpy.typing import NDArray
 
 from geozoom import __version__
-from geozoom.bought import check_place, read_orders, scene_masks
+from geozoom.ahead import read_ahead
+from geozoom.answers import answer, answer_columns
+from geozoom.bought import PlannedSites, check_place, read_orders
 from geozoom.card import ModelCard
 from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
-from geozoom.errors import CatalogError, TileError
+from geozoom.errors import CatalogError, DatasetError, TileError
 from geozoom.features import Column, FeatureTable
-from geozoom.footprints import to_lonlat
-from geozoom.grid import PatchGrid
+from geozoom.footprints import patch_areas_m2
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
+from geozoom.money import Buyable
 from geozoom.mosaic import DeliveryIndex
-from geozoom.rasters import Display, ReadOptions
-from geozoom.receiving.coverage import DELIVERED_SHARE
-from geozoom.scenes import SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
+from geozoom.planscenes import Places, SceneBatch, count_planned, read_hr, scene_batches
+from geozoom.rasters import ReadOptions
+from geozoom.scenes import SceneLimits, Skipped
+from geozoom.scores import Labels, Scores, match_labels, score_answers
 from geozoom.scoring import Progress
 from geozoom.tiles import Tile, open_tiles
 
 COARSE = 1.5
 """A delivery whose GSD is this many times the model's HR GSD is reported."""
-BATCH = 64
-"""Scenes per forward of the classifier."""
-TOP = 3
-"""Classes reported of each scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,15 @@ class ClassifiedScenes(FeatureTable):
     LAYER: ClassVar[str] = "scenes"
 
     card: ModelCard
+    source: str
+    """The orders file."""
     tiles: tuple[Tile, ...]
+    sites: PlannedSites | None
+    """The plan's sites, if its scenes do not lie on a lattice."""
     tile: NDArray[np.int64]
     """(N,) index of each scene's tile."""
     scene_row: NDArray[np.int64]
+    """(N,) lattice row; of sites, their place in `sites`."""
     scene_col: NDArray[np.int64]
     bought: NDArray[np.int64]
     """(N,) patches that the orders hold."""
@@ -67,12 +73,42 @@ class ClassifiedScenes(FeatureTable):
     """The deliveries, and what was not used of them or of the LR folders."""
     skipped: Skipped
     """Scenes left out, by reason."""
+    s: NDArray[np.float32] | None = None
+    """(N, P) the policy's probabilities, of labelled sites."""
+    lr_log: NDArray[np.float32] | None = None
+    """(N, K) log-probabilities of the LR stream alone, of labelled sites."""
 
     def __len__(self) -> int:
         return len(self.tile)
 
+    @cached_property
+    def labels(self) -> Labels:
+        """What the sites show, as far as the model knows the classes."""
+        given = () if self.sites is None else self.sites.labels
+        names = (given[row] if given else "" for row in self.scene_row.tolist())
+        return match_labels(names, self.card.classes)
+
+    @cached_property
+    def scores(self) -> Scores | None:
+        """The answers held against the labels, or None without a label that the model knows."""
+        return score_answers(
+            self.card.classes,
+            self.labels,
+            self.top[:, 0],
+            self.probability[:, 0],
+            self.lr_class,
+            self.delivered,
+        )
+
     def summary(self) -> dict[str, Any]:
         """Return the totals as plain values."""
+        summary = self._totals()
+        if self.labels.given:
+            scores = None if self.scores is None else self.scores.to_dict()
+            summary |= {"unknown_classes": self.labels.strangers, "scores": scores}
+        return summary
+
+    def _totals(self) -> dict[str, Any]:
         return {
             "format": 1,
             "geozoom": __version__,
@@ -94,24 +130,83 @@ class ClassifiedScenes(FeatureTable):
 
     def columns(self) -> dict[str, Column]:
         """Return the properties of all scenes, column by column."""
-        classes = np.asarray(self.card.classes)
-        columns: dict[str, Column] = {
+        sites: dict[str, Column] = {}
+        if self.sites is not None:
+            rows = self.scene_row.tolist()
+            sites["site"] = [self.sites.names[row] for row in rows]
+            if self.sites.labels:
+                sites["label"] = [self.sites.labels[row] for row in rows]
+        return {
             "tile": [self.tiles[index].name for index in self.tile.tolist()],
+            **sites,
             "scene_row": self.scene_row,
             "scene_col": self.scene_col,
-            "class": classes[self.top[:, 0]],
-            "probability": self.probability[:, 0].round(6),
-        }
-        for rank in range(1, self.top.shape[1]):
-            columns[f"class_{rank + 1}"] = classes[self.top[:, rank]]
-            columns[f"probability_{rank + 1}"] = self.probability[:, rank].round(6)
-        return columns | {
+            **answer_columns(
+                self.card,
+                {
+                    "top": self.top,
+                    "probability": self.probability,
+                    "lr_class": self.lr_class,
+                    "lr_probability": self.lr_probability,
+                },
+            ),
             "patches_bought": self.bought,
             "patches_delivered": self.delivered,
             "hr_share": (self.delivered / self.card.grid.patches).round(6),
-            "lr_class": classes[self.lr_class],
-            "lr_probability": self.lr_probability.round(6),
         }
+
+    def buyable(self) -> Buyable:
+        """Return the labelled sites of which every patch was delivered, with all that can be bought of them.
+
+        Raises:
+            DatasetError: There are none.
+            DeliveryError: A delivered raster cannot be read to its end.
+        """
+        rows = np.flatnonzero(self.labels.known)
+        whole = [row for row in rows.tolist() if self._read_whole(np.array([row]))[1].all()]
+        if not whole or self.s is None or self.lr_log is None or self.sites is None:
+            raise DatasetError(
+                f"{self.source}: none of {len(rows)} labelled sites was delivered whole, and what other patches are "
+                "worth can only be told of HR that is at hand; give --hr all of it, or leave the curve out"
+            )
+        kept = np.array(whole)
+        patches = self.card.grid.patches
+        area = np.empty((len(kept), patches), dtype=np.int64)
+        for at, row in enumerate(whole):
+            windows = np.repeat(self.sites.windows[self.scene_row[row]][None], patches, axis=0)
+            tile = self.tiles[self.tile[row]]
+            area[at] = np.rint(100 * patch_areas_m2(tile, self.card.grid, windows, np.arange(patches)))
+        return Buyable(
+            labels=self.labels.index[kept],
+            s=self.s[kept],
+            lr_log=torch.from_numpy(self.lr_log[kept]),
+            area_dm2=area,
+            read=lambda chosen: torch.from_numpy(self._read_whole(kept[chosen])[0]),
+        )
+
+    def _read_whole(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return whole HR images (n, 3, H, W) of sites, and which of their patches (n, P) were delivered."""
+        assert self.sites is not None
+        card = self.card
+        images = np.zeros((len(rows), 3, card.hr_px, card.hr_px), dtype=np.float32)
+        delivered = np.zeros((len(rows), card.grid.patches), dtype=bool)
+        limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
+        with DeliveryIndex(deliveries=self.received.deliveries, coarse_m=limit) as index:
+            for number in np.unique(self.tile[rows]).tolist():
+                mine = np.flatnonzero(self.tile[rows] == number)
+                chosen = rows[mine]
+                places = Places(
+                    tile=self.tiles[number],
+                    row=self.scene_row[chosen],
+                    col=self.scene_col[chosen],
+                    windows=self.sites.windows[self.scene_row[chosen]],
+                    corners=self.corners[chosen],
+                    on_lattice=False,
+                )
+                everything = np.ones((len(mine), card.grid.patches), dtype=bool)
+                found, delivered[mine] = read_hr(index, places, everything, card)
+                images[mine[delivered[mine].any(axis=1)]] = found
+        return images, delivered
 
 
 def classify(
@@ -149,38 +244,41 @@ def classify(
     """
     if bool(hr) == (catalog is not None):
         raise ValueError("give either hr or catalog")
-    classifier = model if isinstance(model, PatchDrop) else load_model(model)
+    classifier = for_inference(model if isinstance(model, PatchDrop) else load_model(model))
     card = classifier.card
     tiles, ignored = open_tiles(
         [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
     )
     bought = read_orders(Path(orders), card)
     check_place(Path(orders), bought, tiles, card)
-    read_hr = hr_options or ReadOptions()
+    of_hr = hr_options or ReadOptions()
     if catalog is None:
-        received = open_deliveries([str(entry) for entry in hr], read_hr)
+        received = open_deliveries([str(entry) for entry in hr], of_hr)
     else:
-        received = cataloged_deliveries(Path(catalog), read_hr)
-    parts = []
-    skipped, done = Skipped(), 0
-    limits = limits or SceneLimits()
-    total = sum(int(np.prod(lattice_shape(tile, card.lr_px))) for tile in tiles)
+        received = cataloged_deliveries(Path(catalog), of_hr)
     limit = None if card.hr_gsd_m is None else COARSE * card.hr_gsd_m
-    with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
-        if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
-            raise CatalogError(
-                f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
-                "give the orders that they were made for"
-            )
-        for number, tile in enumerate(tiles):
-            masks = scene_masks(bought, tile, card)
-            for part, left_out in _classify_tile(classifier, tile, number, masks, index, limits):
-                skipped = skipped + left_out
-                if part:
-                    parts.append(part)
-                    done += len(part["tile"])
-                if progress is not None:
-                    progress(done + skipped.total, total)
+    labelled = bought.sites is not None and any(bought.sites.labels)
+    parts: list[dict[str, NDArray[Any]]] = []
+    skipped, done = Skipped(), 0
+    total = count_planned(tiles, bought, card)
+
+    def read() -> Iterator[tuple[SceneBatch, NDArray[np.float32], NDArray[np.bool_]]]:
+        with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
+            if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
+                raise CatalogError(
+                    f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
+                    "give the orders that they were made for"
+                )
+            for batch in scene_batches(tiles, bought, card, limits or SceneLimits()):
+                yield batch, *read_hr(index, batch.places, batch.bought, card)
+
+    for batch, hr_images, delivered in read_ahead(read, 1):
+        skipped = skipped + batch.skipped
+        if len(batch.images):
+            parts.append(_classify_batch(classifier, batch, hr_images, delivered, labelled=labelled))
+            done += len(batch.images)
+        if progress is not None:
+            progress(done + skipped.total, total)
     if not parts:
         raise TileError(
             f"none of the {skipped.total} scenes of {len(tiles)} tile(s) can be used ({skipped}); check nodata "
@@ -189,7 +287,9 @@ def classify(
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return ClassifiedScenes(
         card=card,
+        source=str(orders),
         tiles=tuple(tiles),
+        sites=bought.sites,
         received=replace(received, ignored=(*ignored, *received.ignored)),
         skipped=skipped,
         coarse=tuple(each.path for each in received.deliveries if limit and each.gsd_m > limit),
@@ -198,99 +298,24 @@ def classify(
 
 
 @torch.inference_mode()
-def _classify_tile(
-    model: PatchDrop,
-    tile: Tile,
-    number: int,
-    masks: NDArray[np.bool_],
-    index: DeliveryIndex,
-    limits: SceneLimits,
-) -> Iterator[tuple[dict[str, NDArray[Any]], Skipped]]:
-    """Yield the columns of a few scenes at a time, and how many scenes were skipped before them."""
-    card = model.card
-    display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    for block in read_scenes(tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits):
-        corners = to_lonlat(
-            tile,
-            PatchGrid(rows=1, cols=1).corners_px(
-                block.row,
-                block.col,
-                card.lr_px,
-                np.zeros(len(block.row), dtype=np.int64),
-            ),
-        )
-        skipped = block.skipped
-        for start in range(0, len(block.row), BATCH):
-            rows = slice(start, start + BATCH)
-            yield (
-                _classify_batch(
-                    model,
-                    tile,
-                    number,
-                    block.row[rows],
-                    block.col[rows],
-                    block.images[rows],
-                    masks[block.row[rows], block.col[rows]],
-                    corners[rows],
-                    index,
-                    display,
-                ),
-                skipped,
-            )
-            skipped = Skipped()
-        if skipped.total:
-            yield {}, skipped
-
-
 def _classify_batch(
     model: PatchDrop,
-    tile: Tile,
-    number: int,
-    scene_row: NDArray[np.int64],
-    scene_col: NDArray[np.int64],
-    lr_images: NDArray[np.float32],
-    wanted: NDArray[np.bool_],
-    corners: NDArray[np.float64],
-    index: DeliveryIndex,
-    display: Display,
+    batch: SceneBatch,
+    hr: NDArray[np.float32],
+    delivered: NDArray[np.bool_],
+    *,
+    labelled: bool,
 ) -> dict[str, NDArray[Any]]:
-    card = model.card
-    delivered = np.zeros_like(wanted)
-    with_hr = np.flatnonzero(wanted.any(axis=1))
-    hr_images = np.zeros((len(with_hr), 3, card.hr_px, card.hr_px), dtype=np.float32)
-    for slot, scene in enumerate(with_hr.tolist()):
-        image, holds = index.read(
-            tile,
-            int(scene_row[scene]),
-            int(scene_col[scene]),
-            scene_px=card.lr_px,
-            hr_px=card.hr_px,
-            wanted=wanted[scene].reshape(card.grid_rows, card.grid_cols),
-            ring=corners[scene],
-            display=display,
-        )
-        hr_images[slot] = image
-        there = patch_shares(holds[None], card.grid)[0] >= DELIVERED_SHARE
-        delivered[scene] = wanted[scene] & there
-    lr_log = torch.log_softmax(model.lr_logits(torch.from_numpy(lr_images)), dim=1)
-    log_probability = lr_log.clone()
-    used = with_hr[delivered[with_hr].any(axis=1)]
-    if len(used):
-        hr = torch.from_numpy(hr_images[np.isin(with_hr, used)])
-        bought = torch.from_numpy(delivered[used]).float()
-        hr_logits = model.hr_logits(hr, bought)
-        log_probability[used] = model.mix(hr_logits, lr_log[used], bought)
-    top = log_probability.exp().topk(min(TOP, len(card.classes)), dim=1)
-    lr_top = lr_log.exp().max(dim=1)
-    return {
-        "tile": np.full(len(scene_row), number),
-        "scene_row": scene_row,
-        "scene_col": scene_col,
-        "bought": wanted.sum(axis=1),
+    lr = torch.from_numpy(batch.images)
+    answers, lr_log = answer(model, lr, torch.from_numpy(hr), delivered)
+    columns: dict[str, Any] = {
+        "tile": np.full(len(lr), batch.number),
+        "scene_row": batch.places.row,
+        "scene_col": batch.places.col,
+        "bought": batch.bought.sum(axis=1),
         "delivered": delivered.sum(axis=1),
-        "top": top.indices.numpy(),
-        "probability": top.values.double().numpy(),
-        "lr_class": lr_top.indices.numpy(),
-        "lr_probability": lr_top.values.double().numpy(),
-        "corners": corners,
+        "corners": batch.places.corners,
     }
+    # What the curve needs, which a whole granule's scenes would fill memory with.
+    known = {"s": model.probabilities(lr).numpy(), "lr_log": lr_log.numpy()} if labelled else {}
+    return columns | {**answers, **known}

@@ -62,7 +62,7 @@ class OutputError(GeozoomError):
 
 
 class DatasetError(GeozoomError):
-    """A training data set is missing or not laid out as expected."""
+    """A data set is missing, not laid out as expected, or without the labels that are asked of it."""
 
 
 class RecipeError(GeozoomError):

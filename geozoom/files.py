@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,39 @@ def write_text(path: Path, text: str) -> None:
     """
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def check_folder(folder: Path, ours: re.Pattern[str], what: str, *, overwrite: bool) -> None:
+    """Refuse a folder that is to be written whole, before any work is done for it.
+
+    Args:
+        folder: The folder.
+        ours: Names of the files that it may hold already.
+        what: What these are.
+        overwrite: They may be replaced.
+
+    Raises:
+        OutputError: It is a file or holds something, which only such files with `overwrite` may be; or the folder
+            around it is missing.
+    """
+    shown = str(folder)[:200]
+    if folder.name in ("", ".."):
+        raise OutputError(f"{shown}: is replaced whole by what is written; name a folder in it")
+    try:
+        if folder.is_file():
+            raise OutputError(f"{shown}: is a file; name a folder for the {what}")
+        held = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+        if not folder.parent.is_dir():
+            raise OutputError(f"{folder.parent}: is no folder; make it first, or choose another")
+    except OSError as error:
+        raise OutputError(
+            f"{shown}: cannot be looked into ({error.strerror}); choose another folder"
+        ) from error
+    others = [name for name in held if not ours.fullmatch(name)]
+    if others:
+        raise OutputError(f"{shown}: holds other things than {what} ({others[0]}); choose another folder")
+    if held and not overwrite:
+        raise OutputError(f"{shown}: holds {what} already; give --overwrite or another folder")
 
 
 @contextmanager

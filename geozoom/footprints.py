@@ -32,6 +32,12 @@ def to_lonlat(tile: Tile, corners_px: NDArray[np.float64]) -> NDArray[np.float64
     return counter_clockwise(points_to_lonlat(tile, corners_px))
 
 
+def window_corners(tile: Tile, windows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners (N, 4, 2) of windows (N, 4: left, top, width, height in pixels), as `to_lonlat`."""
+    whole = PatchGrid(rows=1, cols=1)
+    return to_lonlat(tile, whole.corners_in(windows, np.zeros(len(windows), dtype=np.int64)))
+
+
 def points_to_lonlat(tile: Tile, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
     """Carry pixel columns and rows (..., 2) through a tile's affine and CRS into WGS84.
 

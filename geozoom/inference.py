@@ -92,6 +92,15 @@ class PolicyRunner:
         return np.asarray(torch.sigmoid(logits.float()).numpy())
 
 
+def for_inference(model: PatchDrop) -> PatchDrop:
+    """Return a copy of a model, in evaluation mode, whose networks have their batch norms folded."""
+    folded = copy.deepcopy(model).eval()
+    for name in ("policy", "hr", "lr"):
+        network = fold_batch_norms(getattr(folded, name))
+        setattr(folded, name, network.to(memory_format=torch.channels_last))
+    return folded
+
+
 def has_bfloat16() -> bool:
     """Tell whether the CPU multiplies bfloat16 itself; where it does not, it would be slower."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

@@ -9,8 +9,10 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from geozoom.footprints import to_lonlat
+from geozoom.features import polygons
+from geozoom.footprints import window_corners
 from geozoom.placement import scene_windows
+from geozoom.sites import SITES_LAYER, WINDOW, SitesOnTiles
 
 if TYPE_CHECKING:
     import geopandas
@@ -60,8 +62,6 @@ def _scenes(plan: Plan) -> geopandas.GeoDataFrame:
     import geopandas
     import shapely
 
-    from geozoom.features import polygons
-
     patches = plan.patches
     places = np.column_stack([patches.tile, patches.scene_row, patches.scene_col])
     places, first, own = np.unique(places, axis=0, return_index=True, return_inverse=True)
@@ -70,9 +70,7 @@ def _scenes(plan: Plan) -> geopandas.GeoDataFrame:
     windows = scene_windows(patches, first, plan.card, plan.sites)
     for index, tile in enumerate(plan.tiles):
         mine = np.flatnonzero(places[:, 0] == index)
-        left, top, width, height = windows[mine].T
-        box = [(left, top + height), (left + width, top + height), (left + width, top), (left, top)]
-        corners[mine] = to_lonlat(tile, np.stack([np.stack(point, axis=-1) for point in box], axis=1))
+        corners[mine] = window_corners(tile, windows[mine])
     names = [tile.name for tile in plan.tiles]
     site = plan.site
     columns = {
@@ -86,12 +84,31 @@ def _scenes(plan: Plan) -> geopandas.GeoDataFrame:
     return geopandas.GeoDataFrame(columns, geometry=shapely.make_valid(shapes), crs="EPSG:4326")
 
 
+def _sites(plan: Plan, sites: SitesOnTiles) -> geopandas.GeoDataFrame:
+    """Return all sites that were planned, whether or not something of them is bought."""
+    import geopandas
+    import shapely
+
+    planned = sites.planned()
+    columns = {name: [site[name] for site in planned] for name in (planned[0] if planned else ())}
+    windows = np.array(columns.pop("window", []), dtype=np.float64).reshape(-1, 4)
+    corners = np.empty((len(planned), 4, 2))
+    for tile in plan.tiles:
+        mine = np.flatnonzero(np.array(columns.get("tile", [])) == tile.name)
+        corners[mine] = window_corners(tile, windows[mine])
+    columns |= {name: windows[:, at].tolist() for at, name in enumerate(WINDOW)}
+    shapes = polygons(corners) if len(planned) else np.zeros(0, dtype=object)
+    return geopandas.GeoDataFrame(columns, geometry=shapely.make_valid(shapes), crs="EPSG:4326")
+
+
 def write_geopackage(plan: Plan, path: Path) -> None:
     """Write all layers into one GeoPackage, with a style for each that QGIS takes by itself."""
     frames = {layer: layer_frame(plan, layer) for layer in LAYERS}
     for layer, frame in frames.items():
         # An empty table has no geometry type of its own.
         frame.to_file(path, layer=layer, driver="GPKG", geometry_type=None if len(frame) else "Polygon")
+    if plan.sites is not None:
+        _sites(plan, plan.sites).to_file(path, layer=SITES_LAYER, driver="GPKG", geometry_type="Polygon")
     top = float(frames["patches"]["value"].max()) if len(plan) else 1.0
     with sqlite3.connect(path) as database:
         _write_styles(database, top)

@@ -26,6 +26,46 @@ _BESIDE_DEG = 1e-3
 """About 100 m: places are corners of patches."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """HR pixels to which deliveries are brought."""
+
+    name: str
+    """Tells frames of one run apart."""
+    crs: str
+    """CRS, as WKT."""
+    transform: Affine
+    """Pixels to the CRS."""
+    height: int
+    width: int
+
+
+def lattice_frame(tile: Tile, scene_px: int, hr_px: int) -> Frame:
+    """Return the HR pixels of all scenes of a tile's lattice."""
+    rows, cols = lattice_shape(tile, scene_px)
+    return Frame(
+        name=tile.path,
+        crs=tile.crs.to_wkt(),
+        transform=tile.transform @ Affine.scale(scene_px / hr_px),
+        height=rows * hr_px,
+        width=cols * hr_px,
+    )
+
+
+def window_frame(tile: Tile, window: NDArray[np.float64], hr_px: int) -> Frame:
+    """Return the HR pixels of one scene: a window (4,) of left, top, width and height on a tile, made square."""
+    left, top, width, height = window.tolist()
+    return Frame(
+        name=f"{tile.path} {left} {top} {width} {height}",
+        crs=tile.crs.to_wkt(),
+        transform=tile.transform
+        @ Affine.translation(left, top)
+        @ Affine.scale(width / hr_px, height / hr_px),
+        height=hr_px,
+        width=hr_px,
+    )
+
+
 @dataclass(kw_only=True)
 class DeliveryIndex:
     """All deliveries, found by place; a context manager that holds the rasters it opens.
@@ -61,11 +101,10 @@ class DeliveryIndex:
 
     def read(
         self,
-        tile: Tile,
-        scene_row: int,
-        scene_col: int,
+        frame: Frame,
+        top: int,
+        left: int,
         *,
-        scene_px: int,
         hr_px: int,
         wanted: NDArray[np.bool_],
         ring: NDArray[np.float64],
@@ -74,10 +113,9 @@ class DeliveryIndex:
         """Read patches of one scene from all deliveries that show it, and no pixels besides.
 
         Args:
-            tile: The LR tile on whose lattice the scene lies.
-            scene_row: Its lattice row.
-            scene_col: Its lattice column.
-            scene_px: Side of a scene in LR pixels.
+            frame: The pixels on which the scene lies.
+            top: Its first row there.
+            left: Its first column there.
             hr_px: Side of the HR image, a multiple of the grid's rows and columns.
             wanted: (rows, cols) patches to read.
             ring: (4, 2) the scene's corners in WGS84.
@@ -93,20 +131,17 @@ class DeliveryIndex:
         delivered = np.zeros((hr_px, hr_px), dtype=bool)
         near = self._near(ring)
         tall, wide = (hr_px // side for side in wanted.shape)
-        for top, bottom, left, right in rectangles(wanted):
-            rows, cols = slice(top * tall, bottom * tall), slice(left * wide, right * wide)
+        for first, last, start, stop in rectangles(wanted):
+            rows, cols = slice(first * tall, last * tall), slice(start * wide, stop * wide)
             window = Window(
-                scene_col * hr_px + cols.start,
-                scene_row * hr_px + rows.start,
-                cols.stop - cols.start,
-                rows.stop - rows.start,
+                left + cols.start, top + rows.start, cols.stop - cols.start, rows.stop - rows.start
             )
             there = delivered[rows, cols]
             for number in near:
-                warped = self._on_lattice(number, tile, scene_px, hr_px, (tall, wide))
+                warped = self._on_frame(number, frame, (tall, wide))
                 more = self._read(self.deliveries[number], warped, window, display)
                 new = more.valid & ~there
-                rgb[:, rows, cols][:, new] = more.rgb[:, new]
+                np.copyto(rgb[:, rows, cols], more.rgb, where=new)
                 there |= more.valid
                 if there.all():
                     break
@@ -142,29 +177,28 @@ class DeliveryIndex:
             mask_band=delivery.mask_band,
         )
 
-    def _on_lattice(self, number: int, tile: Tile, scene_px: int, hr_px: int, patch: tuple[int, int]) -> Any:
-        """Return a delivery on the HR pixels of all scenes of a tile, in blocks of a patch's rows and columns."""
-        if (number, tile.path) not in self._open:
+    def _on_frame(self, number: int, frame: Frame, patch: tuple[int, int]) -> Any:
+        """Return a delivery on the pixels of a frame, in blocks of a patch's rows and columns."""
+        if (number, frame.name) not in self._open:
             if len(self._open) >= LARGEST_OPEN:
                 self._close()
             delivery = self.deliveries[number]
-            rows, cols = lattice_shape(tile, scene_px)
             with (
                 open_raster(delivery.path, DeliveryError) as dataset,
                 on_grid(
                     dataset,
                     crs=delivery.crs.to_wkt(),
-                    to_crs=tile.crs.to_wkt(),
-                    transform=tile.transform @ Affine.scale(scene_px / hr_px),
-                    width=cols * hr_px,
-                    height=rows * hr_px,
+                    to_crs=frame.crs,
+                    transform=frame.transform,
+                    width=frame.width,
+                    height=frame.height,
                     nodata=delivery.nodata,
                 ) as warped,
             ):
                 xml = in_blocks(warped, *patch)
             opened = open_raster(xml, DeliveryError, delivery.path)
-            self._open[number, tile.path] = self._stack.enter_context(opened)
-        return self._open[number, tile.path]
+            self._open[number, frame.name] = self._stack.enter_context(opened)
+        return self._open[number, frame.name]
 
     def _close(self) -> None:
         self._stack.close()

@@ -162,6 +162,7 @@ class Plan(FeatureTable):
             "threshold": self.threshold,
             "solver": self.solver,
             "scenes": "lattice" if self.sites is None else "sites",
+            **({} if self.sites is None else {"sites": self.sites.planned()}),
             "price_list": self.prices.facts(),
             "model": {
                 "name": self.card.name,

@@ -53,6 +53,8 @@ class Planning(TypedDict, total=False):
     centre lies in them are not bought again."""
     sites: Path | str | None
     """Vector file of points, boxes or polygons; scenes are these instead of a lattice."""
+    label_column: str | None
+    """Column of the sites that says what each of them shows; None takes "label" where there is one."""
     options: ReadOptions | None
     """What the user says about rasters that do not say it themselves."""
     dask: str | None
@@ -114,7 +116,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     wanted = None if area is None else read_area(area)
     owned = how.get("owned", ())
     had = read_area(*owned) if owned else None
-    named = None if sites is None else read_sites(sites)
+    named = None if sites is None else read_sites(sites, how.get("label_column"))
     tiles, ignored = open_tiles(
         [str(entry) for entry in inputs], how.get("options") or ReadOptions(), card.lr_gsd_m, card.lr_px
     )

@@ -285,8 +285,12 @@ def read_numbers(
     try:
         stack = None if out_shape is None else (len(bands), *out_shape)
         numbers = dataset.read(list(bands), window=window, out_shape=stack)
-        if all(dataset.mask_flag_enums[band - 1] == [MaskFlags.all_valid] for band in bands):
+        every = dataset.mask_flag_enums
+        flags = [every[band - 1] for band in bands]
+        if all(flag == [MaskFlags.all_valid] for flag in flags):
             valid = np.ones(numbers.shape[1:], dtype=bool)
+        elif all(MaskFlags.per_dataset in flag for flag in flags):
+            valid = dataset.read_masks(bands[0], window=window, out_shape=out_shape) > 0
         else:
             valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
         if mask_band is not None:

@@ -26,6 +26,12 @@ from geozoom.scenes import SceneBlock, SceneLimits, Skipped, fill_missing, nothi
 from geozoom.tiles import Tile
 from geozoom.vectors import Geometries, PixelSpace, read_vectors
 
+SITES_LAYER = "sites"
+"""Layer of a GeoPackage that holds the sites of a plan, all of them."""
+WINDOW = ("left", "top", "width", "height")
+"""Its columns of a site's window on its tile, in pixels."""
+LABEL_COLUMN = "label"
+"""Column that says what a site shows, unless the user names another."""
 ID_COLUMNS = ("site", "id", "name")
 """Columns that name a site, best first; without one, sites are numbered from 1."""
 MOST_SCENES = 2.5
@@ -43,16 +49,22 @@ class Sites:
 
     names: tuple[str, ...]
     geometries: Geometries
+    labels: tuple[str, ...] = ()
+    """What each of them shows, "" where nothing is known; empty if nothing is known of all."""
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def read_sites(path: Path | str) -> Sites:
+def read_sites(path: Path | str, label_column: str | None = None) -> Sites:
     """Read sites from any vector format.
 
+    Args:
+        path: The file.
+        label_column: Column that says what each site shows; None takes `LABEL_COLUMN` where there is one.
+
     Raises:
-        VectorError: The file cannot be used, or two sites have the same name.
+        VectorError: The file cannot be used, two sites have the same name, or there is no such column.
     """
     frame = read_vectors(path, ("Point", "Polygon", "MultiPolygon"))
     known = {str(column).lower(): column for column in frame.columns}
@@ -63,7 +75,17 @@ def read_sites(path: Path | str) -> Sites:
         twice = sorted(name for name, number in Counter(names).items() if number > 1)
         if twice:
             raise VectorError(f"{path}: more than one site has {column} {twice[0]!r}; give each its own")
-    return Sites(names=tuple(names), geometries=frame.geometry.to_numpy())
+    labelled = known.get((label_column or LABEL_COLUMN).lower())
+    if label_column is not None and labelled is None:
+        others = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
+        raise VectorError(f"{path}: has no column {label_column!r}; it has {others or 'none'}")
+    labels = () if labelled is None else tuple(map(_as_label, frame[labelled]))
+    return Sites(names=tuple(names), geometries=frame.geometry.to_numpy(), labels=labels)
+
+
+def _as_label(value: object) -> str:
+    """Return a column's value as a label, "" for what is missing (None and NaN, which is not itself)."""
+    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
 
 
 def windows_on(tile: Tile, sites: Sites, scene_px: int, limited: bool) -> NDArray[np.float64]:
@@ -194,9 +216,28 @@ class SitesOnTiles:
         self._shares = [share_on(tile, windows) for tile, windows in zip(tiles, self._on, strict=True)]
         self.windows = np.full((len(sites), 4), np.nan)
         """(K, 4) window of each site on the tile that it was planned on; NaN where it was not."""
+        self.on_tile = np.full(len(sites), -1)
+        """(K,) index of that tile; -1 where there is none."""
         seen = np.any(np.array(self._shares) > 0, axis=0)
         self.off_tiles = tuple(sites.names[site] for site in np.flatnonzero(~seen))
         """Names of the sites that lie on no tile."""
+
+    def planned(self) -> list[dict[str, object]]:
+        """Return where each site was planned, as it is written: tile, window there, and label if any has one."""
+        rows = np.flatnonzero(self.on_tile >= 0).tolist()
+        found: list[dict[str, object]] = [
+            {
+                "site": self.sites.names[row],
+                "scene_row": row,
+                "tile": self._tiles[self.on_tile[row]].name,
+                "window": self.windows[row].round(6).tolist(),
+            }
+            for row in rows
+        ]
+        if self.sites.labels:
+            for row, site in zip(rows, found, strict=True):
+                site["label"] = self.sites.labels[row]
+        return found
 
     def blocks(
         self,
@@ -234,6 +275,7 @@ class SitesOnTiles:
                     waiting[block.row] = False
                     cloudy[missing], cloudy[clouds] = False, True
                     self.windows[block.row] = windows[block.row]
+                    self.on_tile[block.row] = number
                     if owned is None:
                         yield number, block
                     else:

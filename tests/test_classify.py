@@ -255,7 +255,7 @@ def test_orders_that_do_not_belong_to_tiles_or_model_are_refused(
     moved = write_raster(
         "emulated.tif", folder=tmp_path / "moved", transform=Affine(10, 0, ORIGIN[0] + 400, 0, -10, ORIGIN[1])
     )
-    with pytest.raises(OrdersError, match="do not lie on the lattice"):
+    with pytest.raises(OrdersError, match="do not lie on the scenes"):
         geozoom.classify(world.orders, hr=[world.hr], lr=[moved], model=world.model)
     other = small_model(lr_px=4, hr_px=32)
     with pytest.raises(OrdersError, match="classify with the model that planned"):

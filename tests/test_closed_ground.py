@@ -51,7 +51,7 @@ def bought(lattice: Lattice, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
     return mask.reshape(lattice.shape)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.integers(0, 10**6), st.none() | st.integers(0, 60_000), st.integers(1, 80), st.sampled_from(VENDORS)
 )
@@ -131,7 +131,7 @@ def test_a_hole_is_filled_unless_it_holds_a_closed_cell() -> None:
     assert (bought(lattice, choice.cells) == ring).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6), st.sampled_from(GROWING), st.floats(0.01, 0.5))
 def test_with_room_around_them_all_cells_wanted_are_bought_whatever_is_too_small(
     seed: int, rules: ShapeRules, share: float

@@ -17,6 +17,9 @@ from PIL import Image
 
 from geozoom.cli import main
 from geozoom.errors import DatasetError
+from geozoom.fmow.boxes import CLASSES, with_context
+from geozoom.fmow.images import read_tiff
+from geozoom.images import read_box
 from tests.datasets import (
     COLOURS,
     FMOW,
@@ -32,9 +35,6 @@ from tests.datasets import (
 )
 from tests.test_datasets import SMALL, images
 from training.datasets import SceneData, index_dataset
-from training.datasets.fmow_boxes import CLASSES, with_context
-from training.datasets.fmow_images import read_tiff
-from training.datasets.images import read_box
 from training.recipe import load_recipe
 from training.stages import Bench
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from geozoom.errors import DatasetError
+from geozoom.images import read_square
 from tests.datasets import read_scenes
 from training.datasets import HeldSplit, SceneData
-from training.datasets.images import read_square
 
 
 def read(root: Path, seed: int = 0) -> SceneData:

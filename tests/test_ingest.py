@@ -278,6 +278,46 @@ def test_time_and_clouds_come_from_metadata_beside_the_image(
     assert [each.name for each in found.clouded] == ([entry.name] if cloud else [])
 
 
+def usable_data_mask() -> np.ndarray[Any, Any]:
+    """UDM2 of 160 × 160 px: an empty left quarter, of the rest a third cloud, a third haze and a third clear."""
+    bands = np.zeros((8, 160, 160), dtype=np.uint8)
+    bands[0, :, 40:80] = bands[4, :, 80:120] = bands[5, :, 120:] = 1
+    bands[6] = 90  # confidence, in percent
+    return bands
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_clouds_are_measured_on_planets_usable_data_mask(
+    send: Deliver, orders: Path, tmp_path: Path, zipped: bool
+) -> None:
+    send("20230101_101010_12_3B_AnalyticMS_SR_clip.tif")
+    send("20230101_101010_12_3B_udm2_clip.tif", pixels=usable_data_mask())
+    other = send("20230102_101010_12_3B_AnalyticMS_SR_clip.tif", 80)
+    metadata = '{"properties": {"cloud_percent": 2}}'
+    for name in ("20230101_101010_12_metadata.json", "20230102_101010_12_metadata.json"):
+        (tmp_path / "sent" / name).write_text(metadata)
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+            for file in sorted((tmp_path / "sent").iterdir()):
+                archive.write(file, f"PSScene/{file.name}")
+    found = take(tmp_path, orders, tmp_path / ("sent.zip" if zipped else "sent"))
+    clouds = {name[:8]: entry.cloud_share for name, entry in held(tmp_path).items()}
+    assert clouds == {"20230101": pytest.approx(1 / 3), "20230102": pytest.approx(0.02)}
+    assert [Path(each.name).name[:8] for each in found.clouded] == ["20230101"]
+    assert other.exists()
+
+
+def test_a_usable_data_mask_that_is_cut_short_is_named(send: Deliver, orders: Path, tmp_path: Path) -> None:
+    send("20230101_101010_12_3B_AnalyticMS_SR_clip.tif")
+    mask = send("20230101_101010_12_3B_udm2_clip.tif", pixels=usable_data_mask())
+    mask.write_bytes(mask.read_bytes()[: mask.stat().st_size // 2])
+    (problem,) = take(tmp_path, orders).problems
+    assert "udm2_clip.tif: cannot be read to its end" in problem
+    assert "remove it" in problem
+    mask.unlink()
+    assert not take(tmp_path, orders).problems
+
+
 def test_a_nitf_header_says_when_it_was_taken(orders: Path, tmp_path: Path) -> None:
     (tmp_path / "sent").mkdir()
     with rasterio.open(

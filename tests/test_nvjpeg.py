@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from geozoom.images import ImageFiles
 from tests.datasets import picture
 from training.datasets import nvjpeg
-from training.datasets.images import ImageFiles
 from training.datasets.index import SceneIndex
 from training.datasets.streamed import StreamedSplit
 

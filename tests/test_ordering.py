@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from geozoom.errors import SolverError
 from geozoom.ordering.choice import OrderChoice, choose_orders
+from geozoom.ordering.exchanging import exchange
+from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.shapes import cell_limits, violations
 from geozoom.prices import PriceList
@@ -111,7 +113,7 @@ def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_two_hund
     assert gaps.max() < 0.01
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(
     st.integers(0, 10**6),
     st.integers(0, 60_000),
@@ -129,7 +131,7 @@ def test_orders_are_within_the_budget_and_the_bound_and_as_the_vendor_wants_them
     assert 0 <= choice.gap <= 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from(VENDORS[:4]), st.integers(0, 1500), st.integers(0, 600))
 def test_on_small_cases_more_money_never_buys_less(
     seed: int, rules: ShapeRules, budget: int, more: int
@@ -212,3 +214,20 @@ def test_cells_of_different_areas_are_billed_as_they_are() -> None:
     choice = choose_orders([lattice], minimum_of(20), 20_000)
     check(choice, [lattice], minimum_of(20), ANY)
     assert choice.total_cents <= 20_000
+
+
+def test_taking_orders_back_one_by_one_only_ever_gains() -> None:
+    gained = 0
+    for seed in range(2):
+        lattices, prices = [tile(seed, 30, 25), tile(seed + 1, 20, 40)], minimum_of(69)
+        for draft in drafts(lattices, prices, 38_000):
+            before = [regions.labels.copy() for regions in draft.regions]
+            better = exchange(draft, prices, 38_000)
+            assert better.value >= draft.value
+            assert better.cost(prices) <= 38_000
+            assert not any(regions.refused().any() for regions in better.regions)
+            assert all(
+                (regions.labels == old).all() for regions, old in zip(draft.regions, before, strict=True)
+            )
+            gained += better.value > draft.value
+    assert gained

@@ -234,20 +234,6 @@ def test_an_area_and_sites_do_not_go_together(write_raster: WriteRaster, tmp_pat
     assert "give one of them" in result.stderr
 
 
-def test_orders_of_sites_are_not_classified_as_a_lattice(
-    write_raster: WriteRaster, tmp_path: Path, model_file: Path
-) -> None:
-    tile = write_raster()
-    orders = tmp_path / "o.geojson"
-    sites = write(tmp_path / "s.gpkg", [Point(at(20, 12))])
-    arguments = ["plan", tile, "--sites", sites, "--model", model_file, "--threshold", "0", "-o", orders]
-    assert CliRunner().invoke(main, [str(part) for part in arguments]).exit_code == 0
-    arguments = ["classify", "--orders", orders, "--hr", tile, "--lr", tile, "--model", model_file]
-    result = CliRunner().invoke(main, [str(part) for part in [*arguments, "-o", tmp_path / "c.geojson"]])
-    assert result.exit_code == 1
-    assert "was planned with --sites" in result.stderr
-
-
 @pytest.mark.parametrize("longitudes", [(179.9, 180.1), (-180.1, -179.9)])
 def test_areas_and_sites_across_the_antimeridian(
     write_raster: WriteRaster, tmp_path: Path, longitudes: tuple[float, float]

@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 from geozoom.cli import main
 from geozoom.errors import RunError
 from geozoom.model import load_model
+from geozoom.scores import wilson_interval
 from tests.conftest import small_model
 from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position
 from training.engine import Engine, learning_rate_factor
-from training.evaluate import centre_masks, random_masks, spread_evenly, view_split, wilson_interval
+from training.evaluate import centre_masks, random_masks, spread_evenly, view_split
 from training.recipe import Recipe, load_recipe
 from training.record import RunRequest
 from training.run import train

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from geozoom.sensor import Sensor, sampling_matrix, simulate_lr
 from training.stages.hr import cutmix
-from training.views import Augmentation, Sensor, augment, sampling_matrix, simulate_lr
+from training.views import Augmentation, augment
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor
 
 from geozoom.model import PatchDrop
+from geozoom.scores import wilson_interval
+from geozoom.sensor import simulate_lr
 from training.datasets import Split
 from training.recipe import Recipe
-from training.views import simulate_lr
 
 EVALUATION_BATCH = 128
 CONTROL_DRAWS = 5
@@ -121,14 +121,6 @@ class Row:
     def interval(self) -> tuple[float, float]:
         """The 95% Wilson interval of the accuracy, in percent."""
         return wilson_interval(self.accuracy / 100, self.scenes)
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of a share measured on `count` cases, in percent."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    return 100 * (centre - half), 100 * (centre + half)
 
 
 def row(name: str, right: Tensor, bought: Tensor | float) -> Row:

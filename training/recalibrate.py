@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
+from geozoom.sensor import simulate_lr
 from training.datasets import Split
 from training.evaluate import EVALUATION_BATCH, Streams, ViewedSplit, correct, policy_probabilities
 from training.recipe import Recipe
-from training.views import simulate_lr
 
 
 @torch.no_grad()

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
+from geozoom.sensor import Sensor
 from training import STAGES
 from training.gradients import ESTIMATORS
-from training.views import Augmentation, Sensor
+from training.views import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -1,4 +1,4 @@
-"""From a stored scene to what a sensor would have seen: augmented HR crops and simulated LR images.
+"""Augmented crops of a stored scene.
 
 Everything works on whole batches on the scenes' device, with the random numbers of one generator.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.grid import area_weights
-from training.parallel import rand, randn
+from training.parallel import rand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +29,6 @@ class Augmentation:
     """Turn by multiples of 90° and flip both ways: a scene from above has no upright."""
     jitter: float = 0.2
     """Half-width of the random brightness and contrast factors."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sensor:
-    """How the LR image comes out of the HR image: optics, sampling, radiometry and noise."""
-
-    psf_fwhm: float = 0.0
-    """Full width at half maximum of the Gaussian point spread function, in LR pixels."""
-    gain: float = 0.0
-    """Standard deviation of the random gain of each scene and band."""
-    offset: float = 0.0
-    """Standard deviation of the random offset of each scene and band, in 0..1."""
-    noise: float = 0.0
-    """Standard deviation of the noise of each pixel, in 0..1."""
 
 
 def augment(images: Tensor, side: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
@@ -128,49 +112,3 @@ def jitter(views: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     brightness, contrast = factor(), factor()
     mean = views.mean(dim=(1, 2, 3), keepdim=True)
     return ((views - mean) * contrast + mean * brightness).clamp(0, 1)
-
-
-def simulate_lr(hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generator | None = None) -> Tensor:
-    """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
-
-    Args:
-        hr: (B, 3, H, H) RGB in 0..1.
-        lr_px: Side of the LR images in pixels.
-        sensor: Point spread function, radiometry and noise on top of the area average.
-        generator: Source of radiometry and noise; None leaves both out.
-
-    Returns:
-        (B, 3, lr_px, lr_px) float32 RGB in 0..1.
-    """
-    weights = _sampling_matrix_on(hr.device, hr.shape[-1], lr_px, sensor.psf_fwhm)
-    lr = weights @ hr @ weights.T
-    if generator is not None:
-        shape = (len(hr), 3, 1, 1)
-
-        def normal(size: tuple[int, ...]) -> Tensor:
-            return randn(size, hr.device, generator)
-
-        lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
-        lr = lr + sensor.noise * normal(tuple(lr.shape))
-    return lr.clamp(0, 1)
-
-
-@lru_cache
-def _sampling_matrix_on(device: torch.device, hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
-    """Return `sampling_matrix` as float32 on a device: a copy at every step would make the host wait."""
-    with torch.inference_mode(False):  # one made in that mode could not be used outside of it
-        return sampling_matrix(hr_px, lr_px, psf_fwhm).to(device, torch.float32)
-
-
-def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
-    """Return the (lr_px, hr_px) weights of one axis: a Gaussian PSF, then the mean over each LR pixel.
-
-    Rows sum to 1. With `psf_fwhm` 0 it is exact area averaging, whole ratio or not.
-    """
-    weights = torch.from_numpy(area_weights(lr_px, hr_px))
-    if psf_fwhm > 1e-6:  # below, a pixel would weigh 0 / 0
-        pixel = torch.arange(hr_px, dtype=torch.float64)
-        sigma = psf_fwhm * hr_px / lr_px / 2.3548
-        blur = torch.exp(-0.5 * ((pixel[:, None] - pixel) / sigma) ** 2)
-        weights = weights @ (blur / blur.sum(dim=1, keepdim=True))
-    return weights / weights.sum(dim=1, keepdim=True)

@@ -2,107 +2,98 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import classifying, options
 
 
 @click.command("classify")
 @click.option(
     "--orders",
     type=click.Path(path_type=Path),
-    required=True,
-    help="File that `geozoom plan` wrote.",
+    help="File that `geozoom plan` wrote: its scenes, with what was bought of them.",
 )
 @click.option("--hr", multiple=True, help="Delivered rasters or a folder of them; repeatable.")
 @click.option(
     "--catalog", type=click.Path(path_type=Path), help="Catalog that `geozoom ingest` wrote, instead of --hr."
 )
+@click.option("--lr", multiple=True, help="LR tiles of the plan or a folder of them; repeatable.")
 @click.option(
-    "--lr", multiple=True, required=True, help="LR tiles of the plan or a folder of them; repeatable."
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Classify image files instead: a tree of CLASS/image or {train,val,test}/CLASS/image.",
 )
-@options.output_option
+@click.option(
+    "--fmow",
+    type=click.Path(path_type=Path),
+    help="Classify fMoW's boxes instead: images with their JSON beside them.",
+)
+@click.option(
+    "--split", help="Of --folder or --fmow: which split; test, val or train if absent, as there are."
+)
+@click.option(
+    "--skip-unreadable", is_flag=True, help="Of --folder or --fmow: leave images out that cannot be read."
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Of --folder or --fmow: use patches with a probability above this; 0.5 if absent.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of --folder or --fmow: seed of the simulated LR sensor's noise; as in the model's test if absent.",
+)
+@click.option(
+    "--scene-m",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of --curve with --folder or --fmow: side of a scene in metres; fMoW's own or the model's if absent.",
+)
+@options.output_option(
+    ".geojson, .gpkg, .fgb or .parquet, and .csv, .json or .parquet of image files; - (the default) for GeoJSON, or "
+    "JSON, on stdout."
+)
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of labelled scenes: write figures, per-class F1, confusion matrix and reliability plot.",
+)
+@click.option(
+    "--curve",
+    "curves",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Of labelled scenes with all HR at hand: accuracy against money for the policy and for simpler ways to spend "
+    "it; .csv, .json, .png or .svg. Repeatable.",
+)
+@click.option(
+    "--prices",
+    metavar="NAME|FILE",
+    help="Price list of --curve; the default of `geozoom prices list` if absent.",
+)
+@options.uplift_option
 @options.model_option
 @options.scene_options
 @options.raster_options("", "the LR tiles")
 @click.option("--assume-crs", help="CRS of LR tiles that have none.")
 @options.raster_options("hr-", "the deliveries")
 @options.human_options
-def command(
-    orders: Path,
-    hr: tuple[str, ...],
-    catalog: Path | None,
-    lr: tuple[str, ...],
-    output: Path,
-    overwrite: bool,
-    model: Path | None,
-    max_nodata: float,
-    max_cloud: float,
-    cloud_mask: str | None,
-    bands: tuple[int, int, int] | None,
-    scale: float | None,
-    offset: float | None,
-    nodata: float | None,
-    assume_crs: str | None,
-    hr_bands: tuple[int, int, int] | None,
-    hr_scale: float | None,
-    hr_offset: float | None,
-    hr_nodata: float | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Classify every scene, with the HR patches that were bought and delivered."""
-    if bool(hr) == (catalog is not None):
-        raise click.UsageError("give the deliveries as --catalog or as --hr, one of them")
-    with loading.libraries():
-        options.check_json(as_json, output)
-        read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
-        hr_options = options.read_options(hr_bands, hr_scale, hr_offset, hr_nodata, prefix="hr-")
-        options.check_features_output(output, overwrite=overwrite)
-        console = options.stderr_console(quiet)
-        from geozoom.classification import classify
-        from geozoom.scenes import SceneLimits
+@click.pass_context
+def command(context: click.Context, /, **given: Any) -> None:
+    """Classify every scene, with the HR patches that were bought and delivered.
 
-    with options.progress_bar(console, "scenes") as progress:
-        scenes = classify(
-            orders,
-            hr=hr,
-            catalog=catalog,
-            lr=lr,
-            model=model,
-            limits=SceneLimits(max_nodata=max_nodata, max_cloud=max_cloud),
-            options=read_options,
-            hr_options=hr_options,
-            progress=progress,
-        )
-    scenes.write(output, overwrite=overwrite)
-    totals = scenes.summary()["totals"]
-    console.print(
-        f"{totals['scenes']:,} scenes classified, {totals['scenes_with_hr']:,} of them with HR; "
-        f"{scenes.skipped}",
-        soft_wrap=True,
-    )
-    console.print(
-        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered; "
-        f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
-        soft_wrap=True,
-    )
-    for path in scenes.coarse:
-        console.print(
-            f"warning: {path} is much coarser than the {scenes.card.hr_gsd_m:.2f} m that the model was trained on",
-            soft_wrap=True,
-        )
-    for names, what in (
-        (scenes.received.colourless, "show no colours, so they were not used"),
-        (scenes.received.gone, "are no longer where the catalog has them, so they were not used"),
-    ):
-        if names:
-            named = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
-            console.print(f"warning: {len(names)} deliveries {what}: {named}", soft_wrap=True)
-    for line in options.ignored_remarks(scenes.received.ignored):
-        console.print(line, soft_wrap=True)
-    if as_json:
-        click.echo(json.dumps(scenes.summary(), ensure_ascii=False))
+    Of image files, HR is used where the policy would buy it, and LR is simulated from them as in training.
+    """
+    ways = [name for name in ("orders", "folder", "fmow") if given[name] is not None]
+    if len(ways) != 1:
+        raise click.UsageError("give one of --orders, --folder and --fmow")
+    classifying.check(context, given)
+    if given["orders"] is not None:
+        classifying.classify_orders(given)
+    else:
+        classifying.classify_files(given)

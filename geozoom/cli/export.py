@@ -154,13 +154,13 @@ def _write_bodies(
 
     from geozoom.errors import DetailsError
     from geozoom.exports import check
-    from geozoom.exports.bodies import body_names, check_folder, write_folder
+    from geozoom.exports.bodies import body_names, check_bodies_folder, write_folder
     from geozoom.exports.request import EVERY_ORDER
     from geozoom.orderfile import read_order_polygons
 
     to_stdout = str(output) == "-"
     if not to_stdout:
-        check_folder(output, overwrite=overwrite)
+        check_bodies_folder(output, overwrite=overwrite)
     plan = read_order_polygons(orders)
     details = replace(details, name=details.name or plan.name)
     check(plan, endpoint.rules(details), endpoint.vendor)

@@ -50,6 +50,13 @@ SHOWN_FILES = 5
     show_default=True,
     help="Name images whose metadata say more than this share of clouds.",
 )
+@click.option(
+    "--lr",
+    multiple=True,
+    help="LR tiles of the plan or a folder of them: name deliveries whose content lies elsewhere on them. Repeatable.",
+)
+@click.option("--lr-bands", type=options.Bands(), help="Of --lr: band numbers of red, green and blue.")
+@click.option("--lr-nodata", type=float, help="Of --lr: digital number that means no data.")
 @click.option("--bands", type=options.Bands(), help="Of PATHS: band numbers of red, green and blue.")
 @click.option("--nodata", type=float, help="Of PATHS: digital number that means no data.")
 @options.human_options
@@ -60,6 +67,9 @@ def command(
     require_complete: bool,
     gsd: float | None,
     max_cloud: float,
+    lr: tuple[str, ...],
+    lr_bands: tuple[int, int, int] | None,
+    lr_nodata: float | None,
     bands: tuple[int, int, int] | None,
     nodata: float | None,
     quiet: bool,
@@ -70,6 +80,8 @@ def command(
     PATHS are rasters, zips, and folders with either in them, however deep. Exit code 1 if one of them cannot be used;
     the others are taken all the same.
     """
+    if not lr and (lr_bands is not None or lr_nodata is not None):
+        raise click.UsageError("--lr-bands and --lr-nodata are of --lr: give it")
     with loading.libraries():
         console = options.stderr_console(quiet)
         from geozoom.rasters import ReadOptions
@@ -83,6 +95,8 @@ def command(
             options=ReadOptions(bands=bands, nodata=nodata),
             ordered_gsd_m=gsd,
             max_cloud=max_cloud,
+            lr=lr,
+            lr_options=ReadOptions(bands=lr_bands, nodata=lr_nodata),
             progress=progress,
         )
     if not quiet:
@@ -151,7 +165,7 @@ def _remarks(found: Ingested) -> list[str]:
         ([f"{each.name} ({each.gsd_m:.2f} m)" for each in found.coarser], f"coarser than the {gsd} ordered"),
         (
             [f"{each.name} ({each.cloud_share:.0%})" for each in found.clouded],
-            f"clouded by more than {found.max_cloud:.0%}, say their metadata",
+            f"clouded by more than {found.max_cloud:.0%}, say their metadata or masks",
         ),
         ([each.name for each in found.colourless], "without colours, so they do not count as delivered"),
         (
@@ -165,6 +179,16 @@ def _remarks(found: Ingested) -> list[str]:
         if names:
             named = ", ".join(names[:SHOWN_FILES]) + (" and more" if len(names) > SHOWN_FILES else "")
             lines.append(f"warning: {len(names)} file(s) {what}: {named}")
+    if found.compared is not None:
+        lines += [
+            f"warning: {each.name} is shifted by {each.metres:.0f} m to the {each.towards} of where the LR tile shows "
+            f"its content (correlation {each.correlation:.2f}); ask for a corrected delivery"
+            for each in found.compared.shifted
+        ]
+        lines.append(
+            f"compared with the LR tiles: {len(found.compared.in_place):,} deliveries are in place, "
+            f"{len(found.compared.shifted):,} shifted, {len(found.compared.undecided):,} cannot be told"
+        )
     if found.ordered_gsd_m is None:
         lines.append("the format of the orders does not say which GSD was ordered; say it with --gsd")
     return lines

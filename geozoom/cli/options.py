@@ -91,16 +91,21 @@ def overwrite_option(command: _F) -> _F:
     return click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")(command)
 
 
-def output_option(command: _F) -> _F:
-    """Add -o and --overwrite."""
-    command = overwrite_option(command)
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path, allow_dash=True),
-        default=Path("-"),
-        help="File to write: .geojson, .gpkg, .fgb or .parquet; - (the default) for GeoJSON on stdout.",
-    )(command)
+def output_option(
+    formats: str = ".geojson, .gpkg, .fgb or .parquet; - (the default) for GeoJSON on stdout.",
+) -> Callable[[_F], _F]:
+    """Return a decorator that adds -o and --overwrite."""
+
+    def add(command: _F) -> _F:
+        return click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path, allow_dash=True),
+            default=Path("-"),
+            help=f"File to write: {formats}",
+        )(overwrite_option(command))
+
+    return add
 
 
 def human_options(command: _F) -> _F:

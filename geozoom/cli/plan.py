@@ -40,7 +40,7 @@ SHOWN_ORDERS = 20
     help="How orders are chosen under a budget; exact proves the optimum of small cases and refuses others.",
 )
 @reporting.report_option
-@options.output_option
+@options.output_option()
 @planning.planning_options
 @options.human_options
 def command(

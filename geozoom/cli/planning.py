@@ -54,6 +54,11 @@ _OPTIONS = (
         help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
     ),
     click.option(
+        "--label-column",
+        metavar="COLUMN",
+        help="Of --sites: what each of them shows, for `geozoom classify` to compare; a column label if absent.",
+    ),
+    click.option(
         "--dask",
         metavar="ADDRESS",
         help="Scheduler of a running Dask cluster, as tcp://host:8786; its workers read the tiles by the same paths.",
@@ -78,6 +83,8 @@ def check(given: dict[str, Any]) -> None:
     """
     if given["aoi"] is not None and given["sites"] is not None:
         raise click.UsageError("--aoi clips the lattice and --sites replaces it: give one of them")
+    if given["label_column"] is not None and given["sites"] is None:
+        raise click.UsageError("--label-column is of --sites: give them")
     if given["dask"] is not None and given["sites"] is not None:
         raise click.UsageError("--sites are planned in one process: leave --dask out")
 
@@ -107,6 +114,7 @@ def find_candidates(given: dict[str, Any], console: Console) -> Candidates:
             area=given["aoi"],
             owned=given["owned"],
             sites=given["sites"],
+            label_column=given["label_column"],
             options=read_options,
             dask=given["dask"],
             progress=progress,

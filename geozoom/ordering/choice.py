@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from geozoom.ordering.atlas import apart, sheets
 from geozoom.ordering.bounds import upper_bound
 from geozoom.ordering.exact import solve_exactly
+from geozoom.ordering.exchanging import exchange
 from geozoom.ordering.fast import Draft, drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
@@ -149,20 +150,33 @@ def _chosen(
     bound = upper_bound(lattices, prices, budget_cents, most)
     best = _small(lattices, limits, prices, budget_cents)
     if best is None:
-        few = sum(lattice.value.size for lattice in lattices) <= _FEW_CELLS
-        covers = covering(lattices, limits, prices, budget_cents)
-        for draft in chain(covers, drafts(lattices, prices, budget_cents)):
-            if few:
-                spend_rest(draft, prices, budget_cents)
-            if best is None or draft.value > best.value:
-                best = draft
-            if best.value >= (1 - _ENOUGH) * bound:
-                break
-        if best is not None and not few:
-            spend_rest(best, prices, budget_cents)
-    if best is None:
-        best = _draft_of(lattices, limits, [])
+        best = _large(lattices, limits, prices, budget_cents, bound)
     return _choice(best, prices, bound=bound, budget_cents=budget_cents)
+
+
+def _large(
+    lattices: Sequence[Lattice],
+    limits: Sequence[CellLimits],
+    prices: PriceList,
+    budget_cents: int,
+    bound: float,
+) -> Draft:
+    """Return the best of the plans that are made in several ways, improved order by order."""
+    best: Draft | None = None
+    few = sum(lattice.value.size for lattice in lattices) <= _FEW_CELLS
+    covers = covering(lattices, limits, prices, budget_cents)
+    for draft in chain(covers, drafts(lattices, prices, budget_cents)):
+        if few:
+            spend_rest(draft, prices, budget_cents)
+        if best is None or draft.value > best.value:
+            best = draft
+        if best.value >= (1 - _ENOUGH) * bound:
+            return best
+    if best is None:
+        return _draft_of(lattices, limits, [])
+    if not few:
+        spend_rest(best, prices, budget_cents)
+    return exchange(best, prices, budget_cents)
 
 
 def _small(

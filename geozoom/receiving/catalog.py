@@ -100,7 +100,7 @@ class Entry:
     """When it was taken, where metadata says it."""
     sensor: str | None
     cloud_share: float | None
-    """Share of the vendor's scene under clouds, where metadata says it."""
+    """Share of the image under clouds by Planet's UDM2, else of the vendor's scene, where metadata says it."""
     valid_share: float
     """Share of the pixels that hold data."""
     zero_share: float

@@ -16,6 +16,7 @@ from geozoom.receiving.catalog import Entry
 from geozoom.receiving.files import ReceivedFile
 from geozoom.receiving.footprint import valid_data
 from geozoom.receiving.metadata import read_acquisition
+from geozoom.receiving.usable import cloud_share
 
 _COLOURLESS = 2
 """Rasters of this many bands or fewer show no colours, whatever the bands are called."""
@@ -89,6 +90,8 @@ def describe(file: ReceivedFile, checksum: str, options: ReadOptions) -> Entry:
                 f"{file.name}: holds {what} of its {dataset.width:,} × {dataset.height:,} pixels; ask for it again"
             )
         taken = read_acquisition(dataset, file.beside())
+        mask = file.usable_mask()
+        measured = None if mask is None else cloud_share(mask)
         return Entry(
             footprint=data.footprint,
             path=file.path,
@@ -108,7 +111,8 @@ def describe(file: ReceivedFile, checksum: str, options: ReadOptions) -> Entry:
             gsd_m=max(gsd),
             acquired=taken.acquired,
             sensor=taken.sensor,
-            cloud_share=taken.cloud_share,
+            # Of this very clip, where the metadata speak of the vendor's whole scene.
+            cloud_share=taken.cloud_share if measured is None else measured,
             valid_share=data.share,
             zero_share=data.zero_share,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,17 @@ from geozoom.receiving.coverage import OrderedGround
 from geozoom.receiving.description import describe, with_sources
 from geozoom.receiving.files import ReceivedFile, find_files, sha256
 from geozoom.receiving.ordered import read_ordered
+from geozoom.receiving.place import compare
 from geozoom.receiving.report import Ingested
+from geozoom.tiles import Tile, open_tiles
 
 if TYPE_CHECKING:
     from geozoom.scoring import Progress
 
 CLOUDED = 0.2
 """Share of clouds from which an image is named as clouded, where nothing else was said."""
+_ANY_SCALE = 1e-5
+"""Keeps digital numbers of 16 bits below white."""
 _CACHE_BYTES = 2**26
 """GDAL's cache: every block is read once, and its own default is a share of the machine's memory."""
 
@@ -35,6 +40,8 @@ def ingest(
     options: ReadOptions | None = None,
     ordered_gsd_m: float | None = None,
     max_cloud: float = CLOUDED,
+    lr: Sequence[str | Path] = (),
+    lr_options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> Ingested:
     """Take deliveries into a catalog, and say what of the orders it holds now.
@@ -49,15 +56,19 @@ def ingest(
         options: Bands and missing data of rasters that do not say it themselves.
         ordered_gsd_m: GSD that was ordered, in metres; that of the plan's model if absent.
         max_cloud: Share of clouds in an image's metadata from which it is named as clouded.
+        lr: LR tiles of the plan, whose ground all deliveries of the catalog are compared with; none if absent.
+        lr_options: What the user says about tiles that do not say it themselves.
         progress: Called after every raster.
 
     Raises:
         OrdersError: The orders cannot be read.
         CatalogError: The catalog cannot be read, or belongs to other orders.
         OutputError: The catalog cannot be created.
+        TileError: LR tiles cannot be used; every one is named.
     """
     ordered = read_ordered(Path(orders))
     ground = OrderedGround(ordered)
+    tiles = _lr_tiles(lr, lr_options or ReadOptions()) if lr else []
     path = Path(catalog)
     if not path.exists():
         check_output(path, overwrite=False, suffixes=(".gpkg",))
@@ -79,6 +90,9 @@ def ingest(
         entries = held.entries()
     gone = {each.path for each in entries if not each.exists}
     usable = [each for each in entries if each.path not in gone and each.rgb is not None]
+    compared = None
+    if tiles:
+        compared = compare([each for each in entries if each.path not in gone], tiles)
     gsd = ordered_gsd_m if ordered_gsd_m is not None else ordered.hr_gsd_m
     return Ingested(
         catalog=str(catalog),
@@ -92,9 +106,16 @@ def ingest(
         elsewhere=tuple(each.name for each in entries if not len(ground.met_by(each.footprint))),
         ordered_gsd_m=gsd,
         max_cloud=max_cloud,
+        compared=compared,
         ignored=found.ignored,
         problems=tuple(problems),
     )
+
+
+def _lr_tiles(lr: Sequence[str | Path], options: ReadOptions) -> list[Tile]:
+    """Open LR tiles to compare them with deliveries: correlation knows no unit, so any scale does."""
+    tiles, _ = open_tiles([str(entry) for entry in lr], replace(options, scale=_ANY_SCALE), None, 1)
+    return tiles
 
 
 class _Receiver:

@@ -9,6 +9,7 @@ from typing import Any
 from geozoom import __version__
 from geozoom.receiving.catalog import Entry
 from geozoom.receiving.coverage import COARSER, OrderCoverage
+from geozoom.receiving.place import Compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Ingested:
     """Share of clouds from which an image is clouded."""
     ignored: tuple[str, ...]
     """Files that may hold an image and were not read."""
+    compared: Compared | None
+    """What comparing deliveries with LR tiles found, if it was asked for."""
     problems: tuple[str, ...]
     """A sentence for everything that could not be taken into the catalog."""
 
@@ -118,5 +121,6 @@ class Ingested:
                 "unmarked_zeros": {each.name: round(each.zero_share, 6) for each in self.zeros},
                 "ignored": list(self.ignored),
             },
+            "place": None if self.compared is None else self.compared.summary(),
             "problems": list(self.problems),
         }

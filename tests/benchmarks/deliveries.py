@@ -27,10 +27,10 @@ from rasterio.windows import Window
 import geozoom
 from geozoom.bought import read_orders, scene_masks
 from geozoom.deliveries import open_deliveries
-from geozoom.footprints import to_lonlat
-from geozoom.grid import PatchGrid
+from geozoom.footprints import window_corners
+from geozoom.grid import lattice_windows
 from geozoom.model import load_model
-from geozoom.mosaic import DeliveryIndex
+from geozoom.mosaic import DeliveryIndex, lattice_frame
 from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import Tile, open_tiles
 
@@ -51,7 +51,7 @@ source = "made for the benchmark"
 effective_date = "undated"
 trust = "illustrative"
 billing = "per-order"
-rate_per_km2 = "10"
+rate_per_km2 = "1000"
 minimum_km2 = "0.0001"
 """
 ORIGIN = (400_000.0, 5_800_000.0)
@@ -76,16 +76,14 @@ def make_image(path: Path, side: int, gsd: float, compress: str) -> Path:
 def read(index: DeliveryIndex, tile: Tile, masks: NDArray[np.bool_], display: Display, hr_px: int) -> float:
     """Return the seconds of reading patches (rows, cols, down, across) of all scenes that have some."""
     rows, cols = np.nonzero(masks.any(axis=(2, 3)))
-    corners = to_lonlat(
-        tile, PatchGrid(rows=1, cols=1).corners_px(rows, cols, 8, np.zeros(len(rows), dtype=int))
-    )
+    corners = window_corners(tile, lattice_windows(rows, cols, 8))
+    frame = lattice_frame(tile, 8, hr_px)
     start = time.perf_counter()
     for number, (row, col) in enumerate(zip(rows.tolist(), cols.tolist(), strict=True)):
         index.read(
-            tile,
-            row,
-            col,
-            scene_px=8,
+            frame,
+            row * hr_px,
+            col * hr_px,
             hr_px=hr_px,
             wanted=masks[row, col],
             ring=corners[number],

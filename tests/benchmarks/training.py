@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from geozoom.card import ModelCard
+from geozoom.images import ImageFiles
 from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from training.compiling import compile_networks
 from training.datasets import Batch, HeldSplit, SceneIndex, Split
-from training.datasets.images import ImageFiles
 from training.datasets.streamed import StreamedSplit
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe import Recipe, load_recipe

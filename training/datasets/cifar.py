@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from geozoom.errors import DatasetError, first_line
-from training.datasets.images import Box
+from geozoom.images import Box
 from training.datasets.index import (
     DatasetIndex,
     SceneIndex,

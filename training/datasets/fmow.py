@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import orjson
 
-from geozoom.errors import DatasetError, first_line
-from training.datasets.fmow_boxes import (
-    Boxes,
-    Listed,
-    class_order,
-    look_into,
-    read_boxes,
-    with_context,
-)
-from training.datasets.fmow_images import FmowFiles, SentinelTwins
+from geozoom.errors import DatasetError
+from geozoom.fmow.boxes import CLASSES, Boxes, look_into, read_boxes, with_context
+from geozoom.fmow.images import FmowFiles, SentinelTwins
+from geozoom.fmow.tree import KINDS, in_tree, join_test
 from training.datasets.fmow_tables import list_tables
 from training.datasets.index import (
     DatasetIndex,
@@ -36,9 +29,6 @@ EXPECTED = (
     "{train,val}/CLASS/CLASS_N/CLASS_N_M_rgb.jpg (or _rgb.tif, _ms.tif) with .json beside each, and test/ with "
     "test_gt/ and test_gt_mapping.json; or train.csv and val.csv of label,path"
 )
-KINDS = {"_rgb.jpg": "fMoW-rgb", "_rgb.tif": "fMoW-full (rgb)", "_ms.tif": "fMoW-full (ms)"}
-"""Endings of an image's name, best first; `_msrgb.jpg`, the same image made otherwise, is none of them."""
-
 SplitBoxes: TypeAlias = dict[str, Boxes]
 
 
@@ -113,6 +103,23 @@ def index_fmow(root: Path, *, val_share: float, seed: int, twins: TwinRecipe | N
     )
 
 
+def class_order(found: Iterable[str], where: Path) -> tuple[str, ...]:
+    """Return the classes that were found, in the official order.
+
+    Raises:
+        DatasetError: There is a class that fMoW does not have, or fewer than two.
+    """
+    names = set(found)
+    unknown = sorted(names - set(CLASSES))
+    if unknown:
+        raise DatasetError(
+            f"{where}: class {unknown[0]!r} is none of fMoW's 62; take --dataset folder for other data"
+        )
+    if len(names) < 2:
+        raise DatasetError(f"{where}: fewer than two classes in it; a classifier needs at least two")
+    return tuple(name for name in CLASSES if name in names)
+
+
 def _list_tree(root: Path) -> tuple[str, SplitBoxes, list[str]]:
     images = {name: list(_walk(root, name)) for name in ("train", "val", "seq") if (root / name).is_dir()}
     ending = next(
@@ -121,14 +128,14 @@ def _list_tree(root: Path) -> tuple[str, SplitBoxes, list[str]]:
     if ending is None:
         raise wrong_layout(root / "train", EXPECTED)
     listed = {
-        name: [_in_tree(root, file) for file in files if file.endswith(ending)]
+        name: [in_tree(root, file) for file in files if file.endswith(ending)]
         for name, files in images.items()
     }
     notes: list[str] = []
     sequestered = listed.pop("seq", None)
     mapping = root / "test_gt_mapping.json"
     if mapping.is_file() and (root / "test").is_dir():
-        listed["test"], missing = _join_test(root, mapping, ending)
+        listed["test"], missing = join_test(root, mapping, ending)
         if missing:
             notes.append(f"test: {missing} sequences of {mapping.name} have no images")
     elif sequestered:
@@ -152,55 +159,6 @@ def _walk(root: Path, split: str) -> Iterator[str]:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir())
-
-
-def _in_tree(root: Path, file: str) -> Listed:
-    _, category, sequence, name = file.split("/")
-    return Listed(
-        file=file,
-        category=category,
-        place=file.rpartition("/")[0],
-        truth=(root / file).with_suffix(".json"),
-        twin=f"{category}/{sequence}/{_stem(name)}",
-    )
-
-
-def _stem(name: str) -> str:
-    """Return CLASS_N_M of CLASS_N_M_rgb.jpg."""
-    return name.rpartition("_")[0]
-
-
-def _join_test(root: Path, mapping: Path, ending: str) -> tuple[list[Listed], int]:
-    """Join test's images, which have numbers for names, to their ground truth; count what has no images."""
-    try:
-        pairs = [(str(row["input"]), str(row["output"])) for row in orjson.loads(mapping.read_bytes())]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{mapping}: not a list of input and output ({first_line(error)}); download it again"
-        ) from error
-    listed, missing = [], 0
-    for truth, output in sorted(pairs):
-        category, sequence = Path(truth).parts[-2:]
-        number = Path(output).name
-        folder = root / "test_gt" / category / sequence
-        found = 0
-        for file in sorted(folder.glob(f"*{Path(ending).stem}.json")) if folder.is_dir() else ():
-            part = file.stem.removeprefix(sequence)  # _M_rgb
-            image = root / "test" / number / f"{number}{part}{Path(ending).suffix}"
-            if image.is_file():
-                found += 1
-                listed.append(
-                    Listed(
-                        file=str(image.relative_to(root)),
-                        category=category,
-                        place=f"test/{number}",
-                        truth=file,
-                        boxes=image.with_suffix(".json") if image.with_suffix(".json").is_file() else None,
-                        twin=f"{category}/{sequence}/{_stem(file.stem)}",
-                    )
-                )
-        missing += not found
-    return listed, missing
 
 
 def _as_index(root: Path, boxes: Boxes, classes: tuple[str, ...]) -> SceneIndex:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from geozoom.errors import DatasetError
-from training.datasets.fmow_boxes import (
+from geozoom.fmow.boxes import (
     CLASSES,
     FALSE_DETECTION,
     Boxes,
@@ -19,7 +19,7 @@ from training.datasets.fmow_boxes import (
     look_into,
     read_boxes,
 )
-from training.datasets.images import UNREADABLE
+from geozoom.images import UNREADABLE
 
 _NAMES = ("{split}.csv", "{split}_62classes.csv")
 _KNOWN = {*CLASSES, FALSE_DETECTION}

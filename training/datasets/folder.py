@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from geozoom.errors import DatasetError
-from training.datasets.images import IMAGE_SUFFIXES, UNREADABLE, ImageFiles
+from geozoom.images import IMAGE_SUFFIXES, UNREADABLE, ImageFiles, images_by_class
 from training.datasets.index import (
     DatasetIndex,
     SceneIndex,
@@ -65,13 +65,7 @@ def list_classes(root: Path, split: str, expected: str) -> dict[str, list[Path]]
     folder = root / split
     if not folder.is_dir():
         raise wrong_layout(root, expected)
-    files = {
-        class_folder.name: sorted(
-            file for file in class_folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES
-        )
-        for class_folder in sorted(folder.iterdir())
-        if class_folder.is_dir()
-    }
+    files = images_by_class(folder)
     empty = [name for name, listed in files.items() if not listed]
     if not files or empty:
         where = folder / empty[0] if empty else folder

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.errors import DatasetError, first_line
+from geozoom.images import ImageFiles
 from training.datasets.folder import as_index, list_classes
-from training.datasets.images import ImageFiles
 from training.datasets.index import (
     DatasetIndex,
     SceneIndex,

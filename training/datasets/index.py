@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from geozoom.errors import DatasetError
-from training.datasets.images import Box
-
-
-class Source(Protocol):
-    """Where pixels come from."""
-
-    def read(self, file: str, box: Box | None, side: int) -> Tensor:
-        """Return one scene as (3, side, side) uint8 RGB; raise one of `images.UNREADABLE` if it cannot be."""
+from geozoom.images import Box, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from geozoom.errors import DatasetError, first_line
 from geozoom.files import write_text
-from training.datasets.images import UNREADABLE
+from geozoom.images import UNREADABLE, decoding_threads
 from training.datasets.index import DatasetIndex, SceneIndex
 from training.datasets.scenes import HeldSplit, SceneData, Split
-from training.datasets.streamed import StreamedSplit, decoding_threads
+from training.datasets.streamed import StreamedSplit
 from training.progress import progress_bar
 
 NAMED = 10

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from training.datasets.images import Box
+from geozoom.images import Box
 
 LARGEST_PX = 2**24
 """Of a larger image Pillow decodes a reduced copy, which costs less than all of its pixels."""

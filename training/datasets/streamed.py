@@ -7,7 +7,6 @@ and the GPU decodes them, to within rounding of the same pixels.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from geozoom.errors import DatasetError, first_line
-from training.datasets.images import UNREADABLE, ImageFiles
+from geozoom.images import UNREADABLE, ImageFiles, decoding_threads
 from training.datasets.index import SceneIndex
 from training.datasets.nvjpeg import decode as decode_jpegs
 from training.datasets.nvjpeg import read_encoded
@@ -27,11 +26,6 @@ from training.parallel import ALONE, Team
 
 BATCHES_AHEAD = 2
 """Batches that are being decoded while one is trained on."""
-
-
-def decoding_threads() -> int:
-    """Return one thread for each CPU of this process: Pillow decodes and resizes outside of Python's lock."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

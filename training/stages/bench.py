@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
+from geozoom.sensor import simulate_lr
 from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
-from training.parallel import ALONE, Team
+from training.parallel import ALONE, Team, randn
 from training.recipe import Recipe
-from training.views import Augmentation, augment, cut, draw_crops, jitter, simulate_lr
+from training.views import Augmentation, augment, cut, draw_crops, jitter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class Bench:
         """
         if batch.twins is None:
             hr = self.hr_views(batch.images, generator, min_area)
-            return hr, simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+            return hr, simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator, randn)
         augmentation = self._augmentation(min_area)
         hr_px, lr_px = self.recipe.data.hr_px, self.recipe.data.lr_px
         crops = draw_crops(batch.images, hr_px, augmentation, generator)

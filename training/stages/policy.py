@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.inference import fold_batch_norms
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.engine import build_optimizer
@@ -44,15 +43,10 @@ class PolicyStage:
         self.frozen = bench.model
         """The model whose frozen streams answer."""
 
-    def freeze(self, *streams: Streams) -> None:
+    def freeze(self) -> None:
         """Fold the batch norms of frozen streams, which a GPU's compiler does not need."""
-        model = self.bench.model
-        if model.mean.is_cuda:
-            return
-        self.frozen = copy.deepcopy(model).eval().requires_grad_(False)
-        for stream in streams:
-            folded = fold_batch_norms(getattr(model, stream)).requires_grad_(False)
-            setattr(self.frozen, stream, folded.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        if not self.bench.model.mean.is_cuda:
+            self.frozen = for_inference(self.bench.model).requires_grad_(False)
 
     def alpha(self, progress: float) -> float:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from geozoom.errors import DatasetError, first_line
+from geozoom.errors import first_line
 from geozoom.sites import CONTEXT
 
 _NAMES = """
@@ -62,6 +63,11 @@ class Boxes:
 
     files: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    """Class of each box, "" where nothing says so."""
+    ids: list[int] = field(default_factory=list)
+    """ID of each box in its image."""
+    gsd_m: list[float] = field(default_factory=list)
+    """Ground sample distance of the image in metres, NaN where the JSON does not say."""
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     """Left, top, width and height in pixels, as annotated."""
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -72,12 +78,18 @@ class Boxes:
     """Reason → boxes that are no scenes."""
     unreadable: list[str] = field(default_factory=list)
     """Files and why they cannot be read."""
+    empty: list[str] = field(default_factory=list)
+    """Images whose JSON has no box."""
+    false_detections: bool = False
+    """Keep the challenge's boxes of nothing."""
 
     def add(self, image: Listed, content: Content) -> None:
         """Add the scenes of an image, given what its JSON holds."""
         if isinstance(content, str):
             self.unreadable.append(content)
             return
+        if not content["bounding_boxes"]:
+            self.empty.append(image.file)
         for box in content["bounding_boxes"]:
             self._add(image, content, box)
 
@@ -86,22 +98,26 @@ class Boxes:
         left, top, width, height = (float(value) for value in box["box"])
         if int(box.get("ID", 0)) == -1:
             self.left_out["of ID -1"] += 1
-        elif category == FALSE_DETECTION:
+        elif category == FALSE_DETECTION and not self.false_detections:
             self.left_out["of class false_detection"] += 1
         elif min(width, height) <= SMALLEST_PX:
             self.left_out[f"of {SMALLEST_PX} px or less"] += 1
         else:
             self.files.append(image.file)
             self.classes.append(category)
+            self.ids.append(int(box.get("ID", 0)))
+            self.gsd_m.append(_number(content.get("gsd")))
             self.boxes.append((left, top, width, height))
             self.sizes.append((int(content.get("img_width") or 0), int(content.get("img_height") or 0)))
             self.places.append(image.place)
             self.twins.append(image.twin)
 
 
-def look_into(images: list[Listed], read: Callable[[Listed], Content]) -> Boxes:
+def look_into(
+    images: list[Listed], read: Callable[[Listed], Content], *, false_detections: bool = False
+) -> Boxes:
     """Return the scenes of all images, their JSON read some at once."""
-    boxes = Boxes()
+    boxes = Boxes(false_detections=false_detections)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(images), _AT_ONCE):
             part = images[start : start + _AT_ONCE]
@@ -110,8 +126,13 @@ def look_into(images: list[Listed], read: Callable[[Listed], Content]) -> Boxes:
     return boxes
 
 
-def read_boxes(image: Listed) -> Content:
-    """Return what the JSON of an image holds, "bounding_boxes" always a list of complete boxes; or what is wrong."""
+def read_boxes(image: Listed, *, labelled: bool = True) -> Content:
+    """Return what the JSON of an image holds, "bounding_boxes" always a list of complete boxes; or what is wrong.
+
+    Args:
+        image: The image.
+        labelled: A box without a class is wrong; otherwise its class is "".
+    """
     file = image.truth
     try:
         content = _read(file)
@@ -123,10 +144,14 @@ def read_boxes(image: Listed) -> Content:
         for box in content["bounding_boxes"]:
             _, _, _, _ = (float(value) for value in box["box"])
             int(box.get("ID", 0))
+            if not labelled:
+                box.setdefault("category", "")
             str(box["category"])
     except OSError as error:
         return f"{file} ({error.strerror})"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        return f"{file} (not fMoW's JSON: no {error} in it)"
+    except (ValueError, TypeError, AttributeError) as error:
         return f"{file} (not fMoW's JSON: {first_line(error)})"
     return content
 
@@ -136,6 +161,10 @@ def _read(file: Path) -> dict[str, Any]:
     boxes = content["bounding_boxes"]
     content["bounding_boxes"] = [boxes] if isinstance(boxes, dict) else list(boxes)
     return content
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and value > 0 else math.nan
 
 
 def with_context(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,20 +178,3 @@ def with_context(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     ratio = side.min(axis=1) / side.max(axis=1)
     pad = side * share[np.searchsorted(below[:-1], ratio, side="right")][:, None] / 2
     return np.concatenate([corner - pad, corner + side + pad], axis=1)
-
-
-def class_order(found: Iterable[str], where: Path) -> tuple[str, ...]:
-    """Return the classes that were found, in the official order.
-
-    Raises:
-        DatasetError: There is a class that fMoW does not have, or fewer than two.
-    """
-    names = set(found)
-    unknown = sorted(names - set(CLASSES))
-    if unknown:
-        raise DatasetError(
-            f"{where}: class {unknown[0]!r} is none of fMoW's 62; take --dataset folder for other data"
-        )
-    if len(names) < 2:
-        raise DatasetError(f"{where}: fewer than two classes in it; a classifier needs at least two")
-    return tuple(name for name in CLASSES if name in names)

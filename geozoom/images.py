@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +19,27 @@ UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.De
 
 Box = NDArray[np.float64]
 """Left, top, right and bottom of the part of an image that is a scene, in pixels."""
+
+
+class Source(Protocol):
+    """Where pixels come from."""
+
+    def read(self, file: str, box: Box | None, side: int) -> Tensor:
+        """Return one scene as (3, side, side) uint8 RGB; raise one of `UNREADABLE` if it cannot be."""
+
+
+def decoding_threads() -> int:
+    """Return one thread for each CPU of this process: Pillow decodes and resizes outside of Python's lock."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def images_by_class(folder: Path) -> dict[str, list[Path]]:
+    """Return the images of every class folder, classes and images in order of their names."""
+    return {
+        each.name: sorted(file for file in each.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        for each in sorted(folder.iterdir())
+        if each.is_dir()
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

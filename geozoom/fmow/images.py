@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from torch import Tensor
 
-from training.datasets.images import Box, read_box, read_square
+from geozoom.images import Box, read_box, read_square
 
 Image.MAX_IMAGE_PIXELS = 20_000**2  # fMoW has images of more pixels than Pillow takes for an attack
 

@@ -1,0 +1,304 @@
+"""Classify scenes that are image files: LR is made of them as in training, and HR is used where the policy buys."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geozoom import __version__
+from geozoom.ahead import read_ahead
+from geozoom.answers import Answers, answer, answer_columns
+from geozoom.card import ModelCard
+from geozoom.errors import DatasetError
+from geozoom.features import Column
+from geozoom.fmow.challenge import WEIGHTS
+from geozoom.imagereading import read_batches, read_scenes
+from geozoom.images import decoding_threads
+from geozoom.imagescenes import ImageScenes
+from geozoom.inference import for_inference
+from geozoom.model import PatchDrop, load_model
+from geozoom.money import Buyable
+from geozoom.scores import Labels, Scores, match_labels, score_answers
+from geozoom.scoring import Progress
+from geozoom.sensor import Sensor, simulate_lr
+from geozoom.tables import write_table
+
+FORWARD_PX = 2**20
+"""HR pixels of a forward."""
+HELD_BYTES = 2**30
+"""HR images up to this size stay in memory for the curve; more are read again."""
+THRESHOLD = 0.5
+"""The paper's deterministic policy buys a patch where s_p is above this."""
+NAMED = 10
+"""Unreadable images that a message names."""
+
+_Answered: TypeAlias = tuple[NDArray[np.float32], Answers, Tensor]
+"""s (B, P), the answers, and the LR stream's log-probabilities (B, K)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifiedImages:
+    """What the model answers of every scene, in columns of one length N."""
+
+    card: ModelCard
+    scenes: ImageScenes
+    """The scenes that could be read."""
+    seed: int
+    """Seed of the sensor's noise."""
+    threshold: float
+    """Patches with a probability above it are used."""
+    s: NDArray[np.float32]
+    """(N, P) the policy's probabilities."""
+    answers: Answers
+    lr_log: Tensor
+    """(N, K) log-probabilities of the LR stream alone."""
+    unreadable: tuple[str, ...]
+    """Images that were left out, and why."""
+    held: Tensor | None
+    """(N, 3, H, W) uint8 HR images, if they are few enough."""
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @property
+    def bought(self) -> NDArray[np.bool_]:
+        """(N, P) True for the patches whose HR was used."""
+        return self.s > self.threshold
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the scenes show, as far as the model knows the classes."""
+        return labels_of(self.scenes, self.card)
+
+    @cached_property
+    def scores(self) -> Scores | None:
+        """The answers held against the labels, or None without a label that the model knows."""
+        return score_answers(
+            self.card.classes,
+            self.labels,
+            self.answers["top"][:, 0],
+            self.answers["probability"][:, 0],
+            self.answers["lr_class"],
+            self.bought.sum(axis=1),
+            self.scenes.stray,
+        )
+
+    @property
+    def challenge_score(self) -> float | None:
+        """The fMoW challenge's score, of its own scenes with labels."""
+        return self.scores.weighted_f1(WEIGHTS) if self.scenes.is_fmow and self.scores is not None else None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the totals as plain values."""
+        changed = self.answers["top"][:, 0] != self.answers["lr_class"]
+        found = {
+            "format": 1,
+            "geozoom": __version__,
+            "model": self.card.name,
+            "totals": {
+                "scenes": len(self),
+                "scenes_unreadable": len(self.unreadable),
+                "scenes_labelled": self.labels.given,
+                "scenes_with_hr": int(self.bought.any(axis=1).sum()),
+                "patches_used": int(self.bought.sum()),
+                "scenes_changed_by_hr": int(changed.sum()),
+            },
+            "threshold": self.threshold,
+            "seed": self.seed,
+            "unknown_classes": self.labels.strangers,
+            "notes": list(self.scenes.notes),
+            "unreadable": list(self.unreadable),
+            "scores": None if self.scores is None else self.scores.to_dict(),
+        }
+        if self.scenes.is_fmow:
+            found["fmow_score"] = None if self.challenge_score is None else round(self.challenge_score, 6)
+        return found
+
+    def columns(self) -> dict[str, Column]:
+        """Return the answers, column by column."""
+        scenes = self.scenes
+        columns: dict[str, Column] = {"file": list(scenes.files)}
+        if scenes.ids is not None and scenes.boxes is not None:
+            columns["box_id"] = list(scenes.ids)
+            sides = ("left", "top", "right", "bottom")
+            columns |= {name: scenes.boxes[:, at].round(2) for at, name in enumerate(sides)}
+        if any(scenes.labels):
+            columns["label"] = list(scenes.labels)
+        used = self.bought.sum(axis=1)
+        return columns | {
+            **answer_columns(self.card, self.answers),
+            "patches_used": used,
+            "hr_share": (used / self.card.grid.patches).round(6),
+        }
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the answers: .csv, .json or .parquet, "-" is JSON on stdout.
+
+        Raises:
+            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or the suffix is
+                not known.
+        """
+        write_table(path, self.columns(), name="scenes", summary=self.summary(), overwrite=overwrite)
+
+    def buyable(self, scene_m: float | None = None) -> Buyable:
+        """Return the labelled scenes with all that can be bought of them.
+
+        Args:
+            scene_m: Side of a scene on the ground in metres; None takes fMoW's own figures, or the model's.
+
+        Raises:
+            DatasetError: No scene has a label that the model knows, or nothing says how large scenes are.
+        """
+        rows = np.flatnonzero(self.labels.known)
+        if not len(rows):
+            raise DatasetError(
+                f"{self.scenes.root}: no scene has a label that the model knows, so nothing says how good its answers "
+                "are"
+            )
+        own = self.scenes.area_m2
+        area = np.full(len(self), np.nan) if own is None or scene_m is not None else own
+        side = self.card.scene_m if scene_m is None else scene_m
+        area = np.where(np.isnan(area), np.nan if side is None else float(side) ** 2, area)[rows]
+        if np.isnan(area).any():
+            raise DatasetError(
+                f"{self.scenes.root}: nothing says how large {int(np.isnan(area).sum())} of its scenes are on the "
+                "ground, so patches have no price; give --scene-m"
+            )
+        patches = self.card.grid.patches
+        dm2 = np.maximum(np.rint(100 * area / patches), 1).astype(np.int64)
+        return Buyable(
+            labels=self.labels.index[rows],
+            s=self.s[rows],
+            lr_log=self.lr_log[torch.from_numpy(rows)],
+            area_dm2=np.repeat(dm2[:, None], patches, axis=1),
+            read=lambda chosen: self._read_hr(rows[chosen]),
+        )
+
+    def _read_hr(self, rows: NDArray[np.int64]) -> Tensor:
+        if self.held is not None:
+            return self.held[torch.from_numpy(rows)].float() / 255
+        with ThreadPoolExecutor(decoding_threads()) as pool:
+            images, why = read_scenes(self.scenes, rows, self.card.hr_px, pool)
+        if why:
+            raise DatasetError(f"{next(iter(why.values()))}: could be read a moment ago, and cannot now")
+        return images.float() / 255
+
+
+def classify_images(
+    scenes: ImageScenes,
+    *,
+    model: PatchDrop | Path | str | None = None,
+    threshold: float = THRESHOLD,
+    seed: int | None = None,
+    skip_unreadable: bool = False,
+    progress: Progress | None = None,
+) -> ClassifiedImages:
+    """Classify scenes of image files with the patches that the policy chooses, and with no other HR pixel.
+
+    Args:
+        scenes: What `list_folder` or `list_fmow` found.
+        model: A loaded model or a checkpoint's path; None takes the one that ships with geozoom.
+        threshold: Patches with a probability above it are used.
+        seed: Seed of the simulated sensor's noise; None takes the one of the test split of the model's own training.
+        skip_unreadable: Leave unreadable images out instead of refusing them all.
+        progress: Called after every batch.
+
+    Raises:
+        DatasetError: Images cannot be read (all of them are counted, the first are named), or none is left.
+        ModelError: The checkpoint cannot be used.
+    """
+    classifier = for_inference(model if isinstance(model, PatchDrop) else load_model(model))
+    card = classifier.card
+    seed = card.seed + 2 if seed is None else seed
+    generator = torch.Generator().manual_seed(seed)
+    sensor = sensor_of(card)
+    hold = 3 * len(scenes) * card.hr_px**2 <= HELD_BYTES
+    unreadable = list(scenes.unreadable)
+    kept: list[NDArray[np.int64]] = []
+    parts: list[_Answered] = []
+    held: list[Tensor] = []
+    done = 0
+    for rows, images, why in read_ahead(lambda: read_batches(scenes, card.hr_px), 1):
+        done += len(rows) + len(why)
+        unreadable += why
+        # Once the answer will be a refusal, the rest is only read, to name all that is wrong at once.
+        if len(rows) and (skip_unreadable or not unreadable):
+            hr = images.float() / 255
+            parts.append(_answer(classifier, hr, simulate_lr(hr, card.lr_px, sensor, generator), threshold))
+            kept.append(rows)
+            if hold:
+                held.append(images)
+        if progress is not None:
+            progress(done, len(scenes))
+    if unreadable and not skip_unreadable:
+        more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+        raise DatasetError(
+            f"{scenes.root}: {len(unreadable)} images cannot be read; mend or remove them, or leave them out with "
+            f"--skip-unreadable: {'; '.join(unreadable[:NAMED])}{more}"
+        )
+    if not parts:
+        raise DatasetError(
+            f"{scenes.root}: none of its {len(unreadable)} images can be read: {unreadable[0]}"
+        )
+    s, answers, lr_log = _joined(parts)
+    return ClassifiedImages(
+        card=card,
+        scenes=scenes.only(np.concatenate(kept)),
+        seed=seed,
+        threshold=threshold,
+        s=s,
+        answers=answers,
+        lr_log=lr_log,
+        unreadable=tuple(unreadable),
+        held=torch.cat(held) if hold else None,
+    )
+
+
+def labels_of(scenes: ImageScenes, card: ModelCard) -> Labels:
+    """Return what scenes show, as far as the model knows the classes."""
+    stray = scenes.stray.tolist()
+    names = ("" if none else name for name, none in zip(scenes.labels, stray, strict=True))
+    return match_labels(names, card.classes)
+
+
+def sensor_of(card: ModelCard) -> Sensor:
+    """Return the sensor that the model's LR images were simulated with; plain area averages if its card is silent."""
+    known = {each.name for each in fields(Sensor)}
+    told = card.recipe.get("sensor") or {}
+    return Sensor(**{name: float(value) for name, value in told.items() if name in known})
+
+
+@torch.inference_mode()
+def _answer(model: PatchDrop, hr: Tensor, lr: Tensor, threshold: float) -> _Answered:
+    """Classify a batch, a few scenes a forward."""
+    size = max(1, FORWARD_PX // model.card.hr_px**2)
+    found = []
+    for start in range(0, len(hr), size):
+        rows = slice(start, start + size)
+        s = model.probabilities(lr[rows]).numpy()
+        bought = s > threshold
+        some = torch.from_numpy(bought.any(axis=1))
+        found.append((s, *answer(model, lr[rows], hr[rows][some], bought)))
+    return _joined(found)
+
+
+def _joined(parts: list[_Answered]) -> _Answered:
+    answers = [each for _, each, _ in parts]
+    return (
+        np.concatenate([s for s, _, _ in parts]),
+        {
+            "top": np.concatenate([each["top"] for each in answers]),
+            "probability": np.concatenate([each["probability"] for each in answers]),
+            "lr_class": np.concatenate([each["lr_class"] for each in answers]),
+            "lr_probability": np.concatenate([each["lr_probability"] for each in answers]),
+        },
+        torch.cat([lr_log for _, _, lr_log in parts]),
+    )

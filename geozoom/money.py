@@ -1,0 +1,200 @@
+"""Accuracy against money: the policy beside simpler ways to spend it, on the same classifier and price list.
+
+Every way of spending is a sequence of patches over all scenes; so much of it is bought as an area allows:
+
+- policy: by what the model card's benefit says that a patch adds to its scene, per area (its probability s_p where the
+  card is silent), as `plan` values patches;
+- LR entropy: whole scenes, those first of which the LR stream is least sure;
+- centre-first: the central patch of every scene, then the next one outwards of every scene;
+- random: as many patches of every scene, drawn uniformly.
+
+Money is the price list's bill for one order of all that area, without minimums: what patches cost at its rate, tiers
+and uplifts, not what the polygons around them would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geozoom.figures import CENT
+from geozoom.inference import fold_batch_norms, has_bfloat16
+from geozoom.model import PatchDrop, apply_mask
+from geozoom.moneycurve import CENTRE, DRAWS, ENTROPY, OWN, POLICY, RANDOM, MoneyCurve, MoneyPoint
+from geozoom.prices import DM2_PER_KM2, PriceList
+from geozoom.scores import wilson_interval
+from geozoom.scoring import Progress
+
+SHARES = (1 / 16, 2 / 16, 3 / 16, 4 / 16, 6 / 16, 8 / 16, 10 / 16, 12 / 16)
+"""Shares of the area of all scenes at which every way is measured, beside none, all and the policy's own."""
+_SCENES_AT_ONCE = 64
+_FORWARD_PX = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buyable:
+    """Labelled scenes of which every patch is at hand."""
+
+    labels: NDArray[np.int64]
+    """(N,) class of each scene."""
+    s: NDArray[np.float32]
+    """(N, P) the policy's probabilities."""
+    lr_log: Tensor
+    """(N, K) log-probabilities of the LR stream alone."""
+    area_dm2: NDArray[np.int64]
+    """(N, P) area of each patch in square decimetres."""
+    read: Callable[[NDArray[np.int64]], Tensor]
+    """HR images (n, 3, H, W) float32 in 0..1 of the scenes at the indices (n,)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def patches_cost(prices: PriceList, area_dm2: int) -> Decimal:
+    """Return what patches of an area cost together, by the rule of this module."""
+    if prices.price_per_scene is not None:
+        footprint = prices.shape.footprint_km2 or Decimal(1)
+        return (prices.price_per_scene * area_dm2 / (footprint * DM2_PER_KM2)).quantize(CENT)
+    return replace(prices, minimum_km2=Decimal(0), minimum_value=Decimal(0)).bill(area_dm2)
+
+
+def trace_money(
+    model: PatchDrop,
+    scenes: Buyable,
+    prices: PriceList,
+    *,
+    threshold: float,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> MoneyCurve:
+    """Measure accuracy against money for every way of spending it.
+
+    Each scene's HR image is read once, and every mask that some way gives it is classified once.
+
+    Args:
+        model: Its policy chooses, and its two streams classify (Eq. 7), in bfloat16 where the CPU has it.
+        scenes: The labelled scenes.
+        prices: What patches cost.
+        threshold: What the policy itself buys has a probability above it.
+        seed: Of random patches and of the order of scenes.
+        progress: Called after every few scenes.
+    """
+    own = scenes.s > threshold
+    total = int(scenes.area_dm2.sum())
+    targets = {0, total, int(scenes.area_dm2[own].sum())} | {round(share * total) for share in SHARES}
+    wanted: list[tuple[str, NDArray[np.bool_]]] = [
+        (way, mask)
+        for way, sequence in _ways(model, scenes, np.random.default_rng(seed))
+        for mask in _bought(sequence, scenes.area_dm2, sorted(targets))
+    ]
+    wanted.append((OWN, own))
+    right = _right(model, scenes, np.stack([mask for _, mask in wanted]), progress)
+    points: dict[tuple[str, int], list[MoneyPoint]] = {}
+    for step, ((way, mask), found) in enumerate(zip(wanted, right, strict=True)):
+        area = int(scenes.area_dm2[mask].sum())
+        accuracy = float(found.mean())
+        low, high = wilson_interval(accuracy, len(scenes))
+        point = MoneyPoint(
+            way=way,
+            cost=patches_cost(prices, area),
+            km2=area / DM2_PER_KM2,
+            sampled=float(mask.sum() / len(scenes)),
+            accuracy=accuracy,
+            low=low / 100,
+            high=high / 100,
+        )
+        points.setdefault((way, step % len(targets)), []).append(point)
+    return MoneyCurve(
+        points=tuple(_mean(several, len(scenes)) for several in points.values()),
+        scenes=len(scenes),
+        currency=prices.currency,
+        price_list=f"{prices.name} ({prices.source}, {prices.dated})",
+        seed=seed,
+    )
+
+
+def _ways(
+    model: PatchDrop, scenes: Buyable, rng: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield ways of spending: all patches (N · P,), by scene · P + patch, in the order in which they are bought."""
+    count, patches = scenes.s.shape
+    benefit = model.card.benefit
+    value = scenes.s if benefit is None else benefit.marginals(scenes.s)
+    flat = (scenes.area_dm2.ravel(), scenes.s.ravel(), value.ravel())
+    # Last key first: patches that add nothing more by the benefit still differ in probability.
+    yield POLICY, np.lexsort((-flat[1], -(flat[2] / flat[0])))
+    centre = model.grid.centre_order()
+    entropy = -(scenes.lr_log.exp() * scenes.lr_log).sum(dim=1).numpy()
+    unsure = np.argsort(-entropy, kind="stable")
+    yield ENTROPY, (unsure[:, None] * patches + centre).ravel()
+    order = rng.permutation(count)
+    yield CENTRE, (order * patches + centre[:, None]).ravel()
+    for _ in range(DRAWS):
+        drawn = rng.random((count, patches)).argsort(axis=1)
+        order = rng.permutation(count)
+        yield RANDOM, (order * patches + drawn[order].T).ravel()
+
+
+def _bought(
+    sequence: NDArray[np.int64], area_dm2: NDArray[np.int64], targets: list[int]
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield masks (N, P) of what each target area buys of a sequence."""
+    reached = np.cumsum(area_dm2.ravel()[sequence])
+    for target in targets:
+        mask = np.zeros(area_dm2.size, dtype=bool)
+        mask[sequence[: np.searchsorted(reached, target, side="right")]] = True
+        yield mask.reshape(area_dm2.shape)
+
+
+@torch.inference_mode()
+def _right(
+    model: PatchDrop, scenes: Buyable, masks: NDArray[np.bool_], progress: Progress | None
+) -> NDArray[np.bool_]:
+    """Return which scenes are answered correctly under each of the masks (M, N, P): (M, N)."""
+    stream = fold_batch_norms(model.hr).to(memory_format=torch.channels_last)
+    half = has_bfloat16()
+    found = np.zeros(masks.shape[:2], dtype=bool)
+    size = max(1, _FORWARD_PX // model.card.hr_px**2)
+    for start in range(0, len(scenes), _SCENES_AT_ONCE):
+        rows = np.arange(start, min(start + _SCENES_AT_ONCE, len(scenes)))
+        asked = masks[:, rows]  # (M, n, P)
+        which = np.broadcast_to(np.arange(len(rows))[:, None], (len(masks), len(rows), 1))
+        keyed = np.concatenate([which, asked], axis=2).reshape(-1, 1 + asked.shape[2])
+        distinct, back = np.unique(keyed, axis=0, return_inverse=True)
+        at, bought = torch.from_numpy(distinct[:, 0].copy()), torch.from_numpy(distinct[:, 1:]).float()
+        images = model.normalise(scenes.read(rows))
+        lr_log = scenes.lr_log[torch.from_numpy(rows)][at]
+        log = lr_log.clone()
+        some = bought.any(dim=1).nonzero().squeeze(1)
+        for part in torch.split(some, size):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                logits = stream(apply_mask(images[at[part]], bought[part], model.grid)).float()
+            log[part] = model.mix(logits, lr_log[part], bought[part])
+        answer = log.argmax(dim=1).numpy()[back.ravel()].reshape(len(masks), len(rows))
+        found[:, rows] = answer == scenes.labels[rows]
+        if progress is not None:
+            progress(int(rows[-1]) + 1, len(scenes))
+    return found
+
+
+def _mean(points: list[MoneyPoint], scenes: int) -> MoneyPoint:
+    """Return the mean of several draws at one area."""
+    if len(points) == 1:
+        return points[0]
+    accuracy = float(np.mean([point.accuracy for point in points]))
+    low, high = wilson_interval(accuracy, scenes)
+    return replace(
+        points[0],
+        cost=(sum((point.cost for point in points), Decimal(0)) / len(points)).quantize(CENT),
+        km2=float(np.mean([point.km2 for point in points])),
+        sampled=float(np.mean([point.sampled for point in points])),
+        accuracy=accuracy,
+        low=low / 100,
+        high=high / 100,
+    )

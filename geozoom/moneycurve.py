@@ -1,0 +1,149 @@
+"""Accuracy against money as a table and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from geozoom.curve import PICTURE_SUFFIXES, TABLE_SUFFIXES
+from geozoom.features import check_output
+from geozoom.files import write_text, written_aside
+
+POLICY, ENTROPY, CENTRE, RANDOM = "policy", "LR entropy", "centre-first", "random"
+WAYS = (POLICY, CENTRE, RANDOM, ENTROPY)
+"""How money is spent."""
+OWN = "policy, s above its threshold"
+RULE = "rate of the price list on the area of the patches together, without minimums"
+DRAWS = 3
+"""Random is the mean over so many draws."""
+_COLOURS = {POLICY: "#1f5fa8", ENTROPY: "#d9730d", CENTRE: "#2e8b57", RANDOM: "#888888"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoneyPoint:
+    """How many answers are right for so much money."""
+
+    way: str
+    """How it is spent."""
+    cost: Decimal
+    km2: float
+    """Area bought."""
+    sampled: float
+    """S, the mean number of patches of a scene."""
+    accuracy: float
+    """Share of scenes answered correctly."""
+    low: float
+    high: float
+    """Its 95% Wilson interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoneyCurve:
+    """Accuracy against money, way by way."""
+
+    points: tuple[MoneyPoint, ...]
+    scenes: int
+    currency: str
+    price_list: str
+    """Name, source and date of the price list."""
+    seed: int
+    """Of random patches, and of which scene comes first where several ways tie."""
+
+    def of(self, way: str) -> list[MoneyPoint]:
+        """Return the points of one way of spending, the cheapest first."""
+        return [point for point in self.points if point.way == way]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the points as plain values, money as text with its cents."""
+        return [
+            asdict(point)
+            | {"cost": f"{point.cost:.2f}"}
+            | {name: round(getattr(point, name), 6) for name in ("km2", "sampled", "accuracy", "low", "high")}
+            for point in self.points
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "scenes": self.scenes,
+            "currency": self.currency,
+            "price_list": self.price_list,
+            "rule": RULE,
+            "draws": DRAWS,
+            "seed": self.seed,
+            "points": self.rows(),
+        }
+
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the curve; the suffix says how: .csv, .json, .png or .svg.
+
+        Raises:
+            OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or the suffix is
+                not known.
+        """
+        path = Path(path)
+        check_output(path, overwrite=overwrite, suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
+        if path.suffix.lower() == ".csv":
+            text = io.StringIO()
+            writer = csv.DictWriter(text, [field.name for field in fields(MoneyPoint)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows())
+            write_text(path, text.getvalue())
+        elif path.suffix.lower() == ".json":
+            write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        else:
+            self._draw(path)
+
+    def _draw(self, path: Path) -> None:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import StrMethodFormatter
+
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        panel = figure.subplots()
+        for way in WAYS:
+            points = self.of(way)
+            cost = [float(point.cost) for point in points]
+            panel.plot(
+                cost,
+                [100 * point.accuracy for point in points],
+                "o-",
+                color=_COLOURS[way],
+                markersize=4,
+                label=way,
+                zorder=3 if way == POLICY else 2,
+            )
+            if way == POLICY:
+                low, high = ([100 * getattr(point, end) for point in points] for end in ("low", "high"))
+                panel.fill_between(
+                    cost,
+                    low,
+                    high,
+                    color=_COLOURS[way],
+                    alpha=0.12,
+                    linewidth=0,
+                    label="policy, 95% interval",
+                )
+        for point in self.of(OWN):
+            panel.plot(
+                float(point.cost),
+                100 * point.accuracy,
+                "*",
+                color="black",
+                markersize=12,
+                zorder=4,
+                label=OWN,
+            )
+        panel.set_xlabel(f"{self.currency} for {self.scenes:,} scenes ({RULE})", fontsize=9)
+        panel.set_ylabel("scenes classified correctly, %")
+        panel.set_xlim(left=0)
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
+        panel.legend(frameon=False, loc="lower right")
+        panel.set_title(self.price_list, fontsize=9, loc="left")
+        with written_aside(path) as aside:
+            figure.savefig(aside, dpi=130)
