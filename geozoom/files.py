@@ -7,8 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geozoom.errors import OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -36,6 +40,24 @@ def write_text(path: Path, text: str) -> None:
     """
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written; the one before it is still there.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with written_aside(path) as aside:
+        try:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside, header
+            )
+        except SafetensorError as error:  # of a full disk too, which is no OSError to it
+            raise OutputError(f"{str(path)[:200]}: cannot be written ({error})") from error
 
 
 @contextmanager
