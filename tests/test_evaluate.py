@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from geozoom.cli import main
 from geozoom.networks import NetworkSpec
@@ -266,20 +266,16 @@ def test_a_linear_reader_finds_what_masks_tell_and_nothing_else() -> None:
         assert low <= right.float().mean().item() <= high
 
 
-class _ByMask(nn.Module):
-    """Answers class 0 where the first patch is masked, else class 1."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        masked = (images[:, :, :8, :8].abs().sum(dim=(1, 2, 3)) == 0).float()
-        return torch.stack([masked, 1 - masked, torch.zeros_like(masked)], dim=1)
+def by_mask(images: Tensor) -> Tensor:
+    """Answer class 0 where the first patch is masked, else class 1."""
+    masked = (images[:, :, :8, :8].abs().sum(dim=(1, 2, 3)) == 0).float()
+    return torch.stack([masked, 1 - masked, torch.zeros_like(masked)], dim=1)
 
 
-class _ByColour(nn.Module):
-    """Answers water where the scene is rather blue, else barren."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        blue = images[:, 2].mean(dim=(1, 2)) - images[:, 0].mean(dim=(1, 2))
-        return torch.stack([-blue, torch.full_like(blue, -9), blue], dim=1)
+def by_colour(images: Tensor) -> Tensor:
+    """Answer water where the scene is rather blue, else barren."""
+    blue = images[:, 2].mean(dim=(1, 2)) - images[:, 0].mean(dim=(1, 2))
+    return torch.stack([-blue, torch.full_like(blue, -9), blue], dim=1)
 
 
 def test_only_a_classifier_that_reads_masks_is_right_about_a_mask_alone(
@@ -291,11 +287,11 @@ def test_only_a_classifier_that_reads_masks_is_right_about_a_mask_alone(
     views = ViewedSplit(split=split, lr=torch.zeros(len(split), 3, 8, 8))
     masks = torch.ones(len(split), 16)
     masks[split.labels == 0, 0] = 0
-    monkeypatch.setattr(model, "hr", _ByColour())
+    monkeypatch.setattr(model.hr, "forward", by_colour)
     whole = model.hr_logits(next(split.in_order(99)).images.float() / 255).argmax(dim=1)
     assert (whole == split.labels).all()
     assert read_by_hr_stream(model, views, masks, seed=0).float().mean().item() < 0.75
-    monkeypatch.setattr(model, "hr", _ByMask())
+    monkeypatch.setattr(model.hr, "forward", by_mask)
     # It answers 0 of barren scenes, whose first patch is masked, and 1, which is wrong, of all others.
     told = read_by_hr_stream(model, views, masks, seed=0)
     assert told.sum() == (split.labels == 0).sum()

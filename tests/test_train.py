@@ -133,7 +133,7 @@ def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path:
 
 def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path) -> None:
     west_is_dear = "data.patch_prices=[[40,40,0,0],[40,40,0,0],[40,40,0,0],[40,40,0,0]]"
-    keys = ("pt.price=1.0", "pt.policy_learning_rate=0.01", "judges.folds=0", "pt.alpha=[1.0, 1.0]")
+    keys = ("pt.price=1.0", "pt.policy_learning_rate=0.03", "judges.folds=0", "pt.alpha=[1.0, 1.0]")
     recipe = small_recipe("default", 1, *keys, west_is_dear)
     recipe = replace(recipe, pt=replace(recipe.pt, epochs=8))
     for stage in ("hr", "lr", "robust", "pt"):
