@@ -17,6 +17,8 @@ from training.results import POLICIES, Results
 _EXAMPLES = 8
 _ACROSS = 2
 """Scenes side by side."""
+_GAP = 0.12
+"""Between them, as a share of a picture's width."""
 _VIEWS = ("LR", "HR, bought patches outlined", "HR as bought")
 
 
@@ -36,13 +38,14 @@ def draw_examples(results: Results, stage: str, file: Path) -> None:
     hr = (batch.images.float() / 255).cpu()
     down = -(-len(chosen) // _ACROSS)
     figure = blank(3.0 * 1.8 * _ACROSS, 2.45 * down, h_pad=0.28)
-    axes = figure.subplots(down, 3 * _ACROSS, squeeze=False)
+    widths = [*(1, 1, 1, _GAP) * _ACROSS][:-1]
+    axes = figure.subplots(down, len(widths), squeeze=False, width_ratios=widths)
     for axis in axes.flat:
         axis.set_axis_off()
     rows: list[dict[str, Any]] = []
     classes = model.card.classes
     for number, scene in enumerate(chosen.tolist()):
-        left = 3 * (number % _ACROSS)
+        left = 4 * (number % _ACROSS)
         trio = axes[number // _ACROSS, left : left + 3]
         mask = masks[number].cpu()
         shown = [few.lr[number].cpu(), hr[number], _as_bought(hr[number], mask, results)]
