@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,9 @@ _TOUCHED = 1e-6
 """Share of a cell below which a patch does not cover it."""
 
 
+Indices = NDArray[np.integer[Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ground:
     """What can be ordered on one tile, and the candidate patches that lie on it."""
@@ -47,9 +51,9 @@ class Ground:
     """Where the cells lie."""
     lattice: Lattice
     """What they are worth and cover."""
-    patches: NDArray[np.int64]
+    patches: Indices
     """(n,) rows of the candidates on this tile."""
-    covered: NDArray[np.int64]
+    covered: Indices
     """(m,) flat cells that patches cover, patch by patch; those that nobody may buy left out."""
     starts: NDArray[np.int64] | None
     """(n,) where each patch's cells begin in `covered`; None if each patch is one cell."""
@@ -59,7 +63,7 @@ class Ground:
 
     def held_by(self, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the order that holds each patch whole, (n,), 0 for none, by the order of each flat cell."""
-        own = labels[self.covered]
+        own: NDArray[np.int32] = labels[self.covered]
         if self.starts is None:
             return own
         held = np.zeros(len(self.patches), dtype=np.int32)
@@ -97,7 +101,8 @@ def lay_grounds(
     """
     grounds = []
     for index, tile in enumerate(tiles):
-        mine = np.flatnonzero(patches.tile == index)
+        # A granule has tens of millions of both patches and cells, and 2³¹ of neither.
+        mine = np.flatnonzero(patches.tile == index).astype(_index_type(len(patches)))
         if len(mine):
             grounds.append(_lay(tile, index, mine, patches, card, shape, sites, owned, refused.get(index)))
     return grounds
@@ -106,7 +111,7 @@ def lay_grounds(
 def _lay(
     tile: Tile,
     index: int,
-    mine: NDArray[np.int64],
+    mine: Indices,
     patches: Patches,
     card: ModelCard,
     shape: ShapeRules,
@@ -143,7 +148,9 @@ def _lay(
     flat = value.reshape(-1)
     starts = None
     if sites is None:
-        covered = (row - top).astype(np.int64) * cells.cols + (col - left)
+        covered: Indices = (row - top).astype(_index_type(cells.rows * cells.cols))
+        covered *= cells.cols
+        covered += col - left
         flat[covered] = patches.value[mine]
     else:
         covered, starts, share = _spread(low - (left, top), high - (left, top), cells, closed)
@@ -164,6 +171,11 @@ def _lay(
         starts=starts,
         stretch=_stretch(tile),
     )
+
+
+def _index_type(count: int) -> np.dtype[np.integer[Any]]:
+    """Return the smallest type that counts so far: half the memory where that is 32 bits."""
+    return np.dtype(np.int32 if count < 2**31 else np.int64)
 
 
 def _stretch(tile: Tile) -> float:
@@ -259,5 +271,5 @@ def _spread(
     return covered, starts, (share / np.where(whole > 0, whole, 1)[box]).astype(np.float32)
 
 
-def _lengths(starts: NDArray[np.int64], covered: NDArray[np.int64]) -> NDArray[np.int64]:
+def _lengths(starts: NDArray[np.int64], covered: Indices) -> NDArray[np.int64]:
     return np.diff(np.append(starts, len(covered)))

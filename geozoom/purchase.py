@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.figures import DM2
-from geozoom.grounds import AREA_MARGIN, Ground
+from geozoom.grounds import AREA_MARGIN, Ground, Indices
 from geozoom.ordering import OrderChoice, Rings, Solver, adjusted, choose_orders, most_area_dm2
 from geozoom.outlining import area_dm2, order_rings
 from geozoom.prices import DM2_PER_KM2, PriceList
@@ -161,7 +161,7 @@ class _Draft:
     tile: str
     ring: NDArray[np.float64]
     area_dm2: int
-    patches: NDArray[np.int64]
+    patches: Indices
     value: float
     violations: tuple[str, ...]
 

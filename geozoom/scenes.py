@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE_PX = 512
 """Height of what is read at once, so that a tiled raster's blocks are decoded once."""
-COLS_AT_ONCE_PX = 16384
-"""Width of it: wider than any Sentinel-2 granule, and a bound on memory for mosaics."""
+COLS_AT_ONCE_PX = 2048
+"""Width of it: arrays of a few MiB are given memory that was used before, and bound what a mosaic takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -366,21 +366,22 @@ def test_real_lr_images_are_for_fmow_alone(scene_tree: Path) -> None:
         read_scenes(scene_tree, lr_root=scene_tree)
 
 
-@pytest.mark.parametrize("dataset", ["cifar10", "imagenet", "folder"])
-def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Path, dataset: str) -> None:
-    writers: dict[str, Callable[[Path], Path]] = {"cifar10": write_cifar10, "imagenet": write_imagenet}
-    root = writers[dataset](tmp_path) if dataset in writers else scene_tree
-    out = tmp_path / "run"
+def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Path) -> None:
+    roots = {
+        "cifar10": write_cifar10(tmp_path / "c"),
+        "imagenet": write_imagenet(tmp_path / "i"),
+        "folder": scene_tree,
+    }
     settings = [part for value in SMALL for part in ("--set", value)]
-    command = ["train", "--dataset", dataset, "--root", str(root), "--out", str(out), "--device", "cpu"]
-    command += ["--epochs", "1", "--stage", "hr", *settings]
-    code = (
-        "import sys; from geozoom.cli import main; "
-        f"main({command!r}, standalone_mode=False); "
-        "print(sorted({'rasterio', 'geopandas', 'shapely'} & set(sys.modules)))"
-    )
+    code = "import sys; from geozoom.cli import main\n"
+    for dataset, root in roots.items():
+        out = str(tmp_path / f"run_{dataset}")
+        command = ["train", "--dataset", dataset, "--root", str(root), "--out", out, "--device", "cpu"]
+        command += ["--epochs", "1", "--stage", "hr", *settings]
+        code += f"main({command!r}, standalone_mode=False)\n"
+        code += f"print({dataset!r}, sorted({{'rasterio', 'geopandas', 'shapely'}} & set(sys.modules)))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == ["cifar10 []", "imagenet []", "folder []"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here: ImageNet's own images are needed")

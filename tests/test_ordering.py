@@ -111,7 +111,7 @@ def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_two_hund
     assert gaps.max() < 0.01
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     st.integers(0, 10**6),
     st.integers(0, 60_000),
@@ -129,7 +129,7 @@ def test_orders_are_within_the_budget_and_the_bound_and_as_the_vendor_wants_them
     assert 0 <= choice.gap <= 1
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from(VENDORS[:4]), st.integers(0, 1500), st.integers(0, 600))
 def test_on_small_cases_more_money_never_buys_less(
     seed: int, rules: ShapeRules, budget: int, more: int

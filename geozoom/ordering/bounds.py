@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from geozoom.ordering.lattice import Lattice
@@ -15,6 +17,8 @@ _STEP = 1e-4
 _TRIALS = 12
 _TRIAL_CELLS = 2**17
 """Thresholds are sought on about this many cells, and proved on all."""
+_BAND = 1024
+"""Rows that are worked out in float64 at once."""
 
 
 def most_area_dm2(prices: PriceList, budget_cents: int, largest: int) -> int:
@@ -129,24 +133,36 @@ def _dual(lattices: Sequence[Lattice], price: float, affordable: float, first_bi
 
 def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
     """Return what all clusters of a lattice contribute at most at a price."""
-    net = lattice.value - np.float64(price) * lattice.area_dm2
-    net = np.asarray(net, dtype=np.float32 if lattice.value.size > _TRIAL_CELLS * 4 else np.float64)
-    clusters, count = ndimage.label(net > 0)
+    padded = _net(lattice, price)
+    clusters, count = ndimage.label(padded > 0)
     if count == 0:
         return 0.0
-    flat = clusters.reshape(-1)
-    held = np.flatnonzero(flat)
-    own = flat[held]
-    worth = np.bincount(own, net.reshape(-1)[held], minlength=count + 1)
-    area = np.bincount(own, np.asarray(lattice.areas[np.divmod(held, net.shape[1])]), minlength=count + 1)
+    held = np.flatnonzero(clusters)
+    own = clusters.reshape(-1)[held]
+    del clusters
+    net, wide = padded.reshape(-1), padded.shape[1]
+    worth = np.bincount(own, net[held], minlength=count + 1)
+    rows, cols = np.divmod(held, wide)
+    area = np.bincount(own, lattice.areas[rows - 1, cols - 1], minlength=count + 1)
     alone = -price * np.maximum(0, first_bill - area)
-    # A closed cell leads to nothing.
-    shut = net > 0 if lattice.closed is None else (net > 0) | lattice.closed
-    poor = np.pad(np.where(shut, -np.inf, net / 4).astype(net.dtype), 1, constant_values=-np.inf)
-    beside = np.maximum(poor[:-2, 1:-1], poor[2:, 1:-1])
-    np.maximum(beside, poor[1:-1, :-2], out=beside)
-    np.maximum(beside, poor[1:-1, 2:], out=beside)
+    # What is left are the poor cells; a closed one leads to nothing.
+    net[held] = -np.inf
+    if lattice.closed is not None:
+        padded[1:-1, 1:-1][lattice.closed] = -np.inf
     charge = np.full(count + 1, -np.inf)
-    np.maximum.at(charge, own, beside.reshape(-1)[held])
+    for step in (-wide, -1, 1, wide):
+        np.maximum.at(charge, own, net[held + step] / 4)
     contribution = worth + np.maximum(charge, alone)
     return float(np.maximum(0, contribution[1:]).sum())
+
+
+def _net(lattice: Lattice, price: float) -> NDArray[Any]:
+    """Return what each cell is worth beyond its price, in a border of -inf; large lattices in float32."""
+    shape = (lattice.shape[0] + 2, lattice.shape[1] + 2)
+    net = np.full(shape, -np.inf, dtype=np.float32 if lattice.value.size > _TRIAL_CELLS * 4 else np.float64)
+    areas = lattice.areas
+    for top in range(0, lattice.shape[0], _BAND):
+        band = slice(top, top + _BAND)
+        # In float64 up to here, which a whole lattice has no room for.
+        net[1:-1, 1:-1][band] = lattice.value[band] - np.float64(price) * areas[band]
+    return net

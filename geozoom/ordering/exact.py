@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy import ndimage
 
 from geozoom.errors import SolverError
 from geozoom.ordering.lattice import Lattice
@@ -118,6 +117,9 @@ class _Model:
 
     def solve(self) -> NDArray[np.bool_]:
         """Return the best choice of cells, (orders, cells), under the rows there are."""
+        from scipy import sparse
+        from scipy.optimize import Bounds, LinearConstraint, milp  # a tenth of a command's start
+
         sizes = [len(columns) for columns, _, _ in self.rows]
         matrix = sparse.csr_array(
             (

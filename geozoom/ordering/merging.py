@@ -32,7 +32,7 @@ def merge(regions: Regions, prices: PriceList, *, attempts: int = _ATTEMPTS) -> 
         hopeful = hopeful[np.argsort(-saved[hopeful], kind="stable")]
         boxes = ndimage.find_objects(regions.inner)
         # Numbers change as orders merge; their first cells and areas tell them apart.
-        _, first = np.unique(np.r_[0, regions.inner.reshape(-1)], return_index=True)
+        first = _first_cells(regions.inner, regions.count)
         done: set[int] = set()
         for one, other in pairs[hopeful].tolist():
             key = (
@@ -51,6 +51,15 @@ def merge(regions: Regions, prices: PriceList, *, attempts: int = _ATTEMPTS) -> 
         if not done:
             return
         regions.recount()
+
+
+def _first_cells(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """Return the first flat cell of each label, (count + 1,)."""
+    cells = np.flatnonzero(labels)
+    first = np.zeros(count + 1, dtype=np.int64)
+    # Of values assigned to one place the last one stays.
+    first[labels.reshape(-1)[cells[::-1]]] = cells[::-1]
+    return first
 
 
 def _touching(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:

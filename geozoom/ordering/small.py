@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
 from geozoom.ordering.shapes import CellLimits
@@ -213,6 +211,9 @@ def best_packing(
     Returns:
         Indices of candidates, or None if the time was not enough.
     """
+    from scipy import sparse
+    from scipy.optimize import Bounds, LinearConstraint, milp  # a tenth of a command's start
+
     if not len(pool.value):
         return []
     if budget_cents < 2 * int(pool.cost_cents.min()):
