@@ -114,8 +114,9 @@ def test_an_unfinished_run_is_measured_as_far_as_it_is(copied: Path) -> None:
     for file in checkpoints.iterdir():
         if file.name != "hr.safetensors":
             file.unlink()
-    said = json.loads(evaluate(copied, "--overwrite", "--json").stdout)
-    assert [row["name"] for row in said["rows"]] == ["HR-CNN"]
+    result = evaluate(copied, "--overwrite", "--json", "--figures", copied / "none")
+    assert [row["name"] for row in json.loads(result.stdout)["rows"]] == ["HR-CNN"]
+    assert "no figures: the run has no policy yet" in result.stderr
     (checkpoints / "hr.safetensors").unlink()
     assert "has no checkpoint of stage hr yet" in evaluate(copied, "--overwrite", code=1).stderr
 

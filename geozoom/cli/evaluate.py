@@ -121,7 +121,8 @@ def command(
     evaluation.write(output)
     console.print(as_rich(evaluation.rows, f"{opened.name}: {split} split of {opened.data}"))
     if figures is not None:
-        for file in draw_all(opened, evaluation.rows, compared, figures):
-            console.print(f"figure: {file}", soft_wrap=True)
+        drawn = draw_all(opened, evaluation.rows, compared, figures)
+        for line in [f"figure: {file}" for file in drawn] or ["no figures: the run has no policy yet"]:
+            console.print(line, soft_wrap=True)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), ensure_ascii=False))

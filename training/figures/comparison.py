@@ -114,8 +114,9 @@ def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
             accuracy.plot(*zip(*points, strict=True), color=GREY, marker="_", linewidth=1, label=name)
             rows += [{"against": title, "at": x, "row": name, "accuracy": y, "S": ""} for x, y in points]
             accuracy.annotate(
-                name, points[-1], xytext=(0, 4), textcoords="offset points", fontsize=8, ha="right"
+                name, points[-1], xytext=(5, 0), textcoords="offset points", fontsize=8, va="center"
             )
+        accuracy.margins(x=0.13)
         places = [where(run, name) for run in shown for name in _LINES]
         step = _MOVED * (max(places) - min(places))
         for name, (colour, marker, line, side) in _LINES.items():
