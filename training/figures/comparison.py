@@ -116,7 +116,6 @@ def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
             accuracy.annotate(
                 name, points[-1], xytext=(5, 0), textcoords="offset points", fontsize=8, va="center"
             )
-        accuracy.margins(x=0.13)
         places = [where(run, name) for run in shown for name in _LINES]
         step = _MOVED * (max(places) - min(places))
         for name, (colour, marker, line, side) in _LINES.items():
@@ -146,6 +145,7 @@ def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
         sampled.set_xlabel(title)
         for axis in (accuracy, sampled):
             axis.grid(alpha=0.3)
+            axis.margins(x=0.17)  # the names beside the lines take it
     axes[0, 0].set_ylabel("accuracy %, 95% intervals")
     axes[1, 0].set_ylabel("S, patches sampled")
     axes[1, 0].set_ylim(bottom=0)

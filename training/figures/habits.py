@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluate import correct, policy_probabilities, wilson_interval
+from training.evaluate import correct, policy_probabilities, row
 from training.figures.canvas import BLUE, GREY, HEAT, blank, write_figure
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, Results
@@ -20,15 +20,14 @@ def draw_habits(results: Results, stage: str, file: Path) -> None:
     name, streams = POLICIES[stage]
     s = policy_probabilities(model, results.views).float()
     masks = (s > 0.5).float()
-    right = correct(model, results.views, streams, masks, results.known()).cpu().numpy()
-    counts = masks.sum(dim=1).long().cpu().numpy()
+    right = correct(model, results.views, streams, masks, results.known()).cpu()
+    counts = masks.sum(dim=1).long().cpu()
     figure = blank(10.5, 4)
     by_count, probability, bought = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     rows: list[dict[str, Any]] = []
-    for count in np.unique(counts).tolist():
-        hit = right[counts == count]
-        low, high = wilson_interval(float(hit.mean()), len(hit))
-        value = 100 * float(hit.mean())
+    for count in counts.unique().tolist():
+        measured = row(name, right[counts == count], float(count))
+        value, (low, high) = measured.accuracy, measured.interval
         by_count.errorbar(
             count,
             value,
@@ -42,14 +41,14 @@ def draw_habits(results: Results, stage: str, file: Path) -> None:
                 "what": "accuracy % of scenes with S patches",
                 "at": str(count),
                 "value": value,
-                "scenes": len(hit),
+                "scenes": measured.scenes,
             }
         )
     by_count.set_ylim(0, 112)
-    for row in rows:
+    for line in rows:
         by_count.annotate(
-            str(row["scenes"]),
-            (int(row["at"]), 106),
+            str(line["scenes"]),
+            (int(line["at"]), 106),
             ha="center",
             color=GREY,
             fontsize=7,
