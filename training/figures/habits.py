@@ -25,7 +25,7 @@ def draw_habits(results: Results, stage: str, file: Path) -> None:
     figure = blank(10.5, 4)
     by_count, probability, bought = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     rows: list[dict[str, Any]] = []
-    for count in counts.unique().tolist():
+    for count in sorted(set(counts.tolist())):
         measured = row(name, right[counts == count], float(count))
         value, (low, high) = measured.accuracy, measured.interval
         by_count.errorbar(
