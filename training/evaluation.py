@@ -16,7 +16,7 @@ from geozoom.model import PatchDrop, load_model
 from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
-from training.engine import Engine
+from training.engine import Engine, out_of_memory
 from training.evaluate import EVALUATION_BATCH, Row, view_split
 from training.recipe import Recipe, recipe_from
 from training.record import card_of, read_record
@@ -250,14 +250,10 @@ def evaluate(opened: OpenedRun, console: Console) -> Evaluation:
     """
     results = opened.results
     rows = []
-    try:
-        with results.engine.autocast(), console.status("LR-CNN") as status:
-            for measured in results.rows():
-                rows.append(measured)
-                status.update(f"after {measured.name}")
-    except torch.cuda.OutOfMemoryError as error:
-        size = results.views.batch_size
-        raise RunError(
-            f"the device has too little memory for {size} scenes at once; give --batch-size {max(1, size // 2)}"
-        ) from error
+    size = results.views.batch_size
+    smaller = f"{size} scenes at once do not fit in memory; give --batch-size {max(1, size // 2)}"
+    with out_of_memory(smaller), results.engine.autocast(), console.status("LR-CNN") as status:
+        for measured in results.rows():
+            rows.append(measured)
+            status.update(f"after {measured.name}")
     return Evaluation(opened=opened, rows=rows)

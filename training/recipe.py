@@ -169,6 +169,9 @@ class Recipe:
     sensor: Sensor = field(default_factory=Sensor)
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
+    compile: str = "auto"
+    """off, default or reduce-overhead (torch.compile's modes, the latter with CUDA graphs); auto is
+    reduce-overhead on one CUDA device and off elsewhere."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested plain values."""
@@ -319,6 +322,8 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     """Yield each key, whether its value is possible, and what it must be."""
     data, augmentation, sensor = recipe.data, recipe.augmentation, recipe.sensor
     yield "precision", recipe.precision in ("bf16", "fp32"), "be bf16 or fp32"
+    modes = ("auto", "off", "default", "reduce-overhead")
+    yield "compile", recipe.compile in modes, f"be one of {', '.join(modes)}"
     yield "data.grid_rows", data.grid_rows >= 1, "be at least 1"
     yield "data.grid_cols", data.grid_cols >= 1, "be at least 1"
     divides = data.hr_px > 0 and data.hr_px % data.grid_rows == data.hr_px % data.grid_cols == 0

@@ -93,7 +93,7 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> N
     fixed = [
         table
         for table in changed
-        if table != "card" and (table not in STAGES or engine.checkpoint(table).is_file())
+        if table not in ("card", "compile") and (table not in STAGES or engine.checkpoint(table).is_file())
     ]
     if fixed or held.get("seed") != request.seed:
         what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"

@@ -10,15 +10,18 @@ import torch
 from rich.console import Console
 
 from geozoom.benefit import Benefit
+from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.calibrate import fit_benefit, forecast, measure_gains
+from training.compiling import compile_networks
 from training.datasets import Reading, SceneData, Split, read_dataset
-from training.engine import Engine, Stage
+from training.engine import Engine, Stage, out_of_memory
 from training.evaluate import Row, ViewedSplit, correct, view_split
 from training.judges import Judges, assign_folds
+from training.parallel import join
 from training.plots import draw_log
 from training.recalibrate import forget, settle
 from training.recipe import Recipe
@@ -52,8 +55,10 @@ SMALL_GAP = 2.0
 def train(request: RunRequest, console: Console) -> list[Row]:
     """Train the stages asked for; after the last one, write `model.safetensors` and the table.
 
+    Started by `torchrun`, the processes train together, and the first of them writes.
+
     Returns:
-        The rows of the results table, or none if stages are still missing.
+        The rows of the results table, or none if stages are still missing or another process has them.
 
     Raises:
         RunError: The folder holds another run, a stage before the one asked for is missing, or
@@ -61,6 +66,9 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         DatasetError: The data set is not as expected.
     """
     device = pick_device(request.device)
+    team, device = join(device)
+    if not team.leads:
+        console = Console(quiet=True)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -70,6 +78,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         precision=request.recipe.precision,
         seed=request.seed,
         console=console,
+        team=team,
     )
     held = held_record(request.out, resume=request.resume)
     if held is not None:
@@ -91,7 +100,9 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     record = new_record(request, data, device)
     if held is not None:
         check_data(request, held, record)
-    open_folder(request, data, record)
+    team.wait()  # all have seen what the folder held
+    if team.leads:
+        open_folder(request, data, record)
     console.print(
         f"{data.name}: {len(data.classes)} classes; {len(data.train)} training, {len(data.val)} "
         f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
@@ -100,17 +111,26 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     for note in data.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     torch.manual_seed(request.seed)
-    model = PatchDrop(card_of(record, request.out.name)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _ready(_new_model(card_of(record, request.out.name), device), request, engine)
+    with out_of_memory(
+        f"{data.name} does not fit in the memory of {device}; give a smaller --memory to stream it"
+    ):
+        train_split, val_split = data.train.to(device), data.val.to(device)
     bench = Bench(
         model=model,
         recipe=request.recipe,
-        val=view_split(data.val.to(device), request.recipe, seed=request.seed + 1),
+        val=view_split(val_split, request.recipe, seed=request.seed + 1),
+        team=team,
     )
-    train_split = data.train.to(device)
     _run_stages(request, engine, bench, train_split)
+    if not team.leads:
+        return []
     draw_log(engine.log.rows(), request.out / "log.png")
     if not engine.is_done("ft2"):
         return []
+    if team.size > 1:  # batch norms that wait for no one
+        model = _new_model(model.card, device)
+        bench = replace(bench, model=model)
     test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
     with engine.autocast():
         rows = _results(request, engine, bench, train_split, test)
@@ -140,7 +160,7 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
             bench = replace(bench, judges=_train_judges(request, engine, bench, split))
         bench = _train_stage(name, before, engine, bench, split)
         before = name
-        if name == "lr":
+        if name == "lr" and engine.team.leads:
             with engine.autocast():
                 _report_gap(bench, engine.console)
 
@@ -166,8 +186,8 @@ def _train_judges(request: RunRequest, engine: Engine, bench: Bench, split: Spli
         own = replace(engine, folder=engine.folder / "judges" / str(fold), seed=seed)
         own.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
-        model = PatchDrop(bench.model.card).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        judge = Bench(model=model, recipe=_shortened(recipe), val=bench.val)
+        model = engine.team.synchronise(_new_model(bench.model.card, engine.device))
+        judge = Bench(model=model, recipe=_shortened(recipe), val=bench.val, team=engine.team)
         others = split.only((folds != fold).nonzero().squeeze(1))
         before: str | None = None
         for name in CLASSIFIER_STAGES:
@@ -199,6 +219,18 @@ def _with_teacher(engine: Engine, bench: Bench) -> Bench:
         return bench
     engine.load(bench.model, "hr")
     return replace(bench, teacher=copy.deepcopy(bench.model.hr).eval().requires_grad_(False))
+
+
+def _new_model(card: ModelCard, device: torch.device) -> PatchDrop:
+    model: PatchDrop = PatchDrop(card).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _ready(model: PatchDrop, request: RunRequest, engine: Engine) -> PatchDrop:
+    """Return the model compiled for one process, or with batch norms that several share."""
+    if engine.team.size == 1:
+        compile_networks(model, request.recipe, engine.device, engine.console)
+    return engine.team.synchronise(model)
 
 
 def pick_device(name: str) -> torch.device:

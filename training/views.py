@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from geozoom.grid import area_weights
+from training.parallel import rand, randn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,7 @@ def draw_crops(images: Tensor, side: int, augmentation: Augmentation, generator:
     batch, device = len(images), images.device
 
     def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(batch, device=device, generator=generator) * (high - low) + low
+        return rand((batch,), device, generator) * (high - low) + low
 
     if augmentation.crop == "shift":
         stored = images.shape[-1]
@@ -120,7 +122,7 @@ def jitter(views: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     low, high = 1 - amount, 1 + amount
 
     def factor() -> Tensor:
-        drawn = torch.rand(len(views), device=views.device, generator=generator)
+        drawn = rand((len(views),), views.device, generator)
         return (drawn * (high - low) + low).view(-1, 1, 1, 1)
 
     brightness, contrast = factor(), factor()
@@ -140,17 +142,24 @@ def simulate_lr(hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generat
     Returns:
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
     """
-    weights = sampling_matrix(hr.shape[-1], lr_px, sensor.psf_fwhm).to(hr)
+    weights = _sampling_matrix_on(hr.device, hr.shape[-1], lr_px, sensor.psf_fwhm)
     lr = weights @ hr @ weights.T
     if generator is not None:
         shape = (len(hr), 3, 1, 1)
 
         def normal(size: tuple[int, ...]) -> Tensor:
-            return torch.randn(size, device=hr.device, generator=generator)
+            return randn(size, hr.device, generator)
 
         lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
         lr = lr + sensor.noise * normal(tuple(lr.shape))
     return lr.clamp(0, 1)
+
+
+@lru_cache
+def _sampling_matrix_on(device: torch.device, hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
+    """Return `sampling_matrix` as float32 on a device: a copy at every step would make the host wait."""
+    with torch.inference_mode(False):  # one made in that mode could not be used outside of it
+        return sampling_matrix(hr_px, lr_px, psf_fwhm).to(device, torch.float32)
 
 
 def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:

@@ -12,6 +12,7 @@ from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
+from training.parallel import ALONE, Team
 from training.recipe import Recipe
 from training.views import Augmentation, augment, cut, draw_crops, jitter, simulate_lr
 
@@ -27,6 +28,8 @@ class Bench:
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
     judges: Judges | None = None
     """Classifiers that reward the policy on scenes they have not seen; None rewards by the model itself."""
+    team: Team = ALONE
+    """The processes that train together."""
 
     def hr_views(self, images: Tensor, generator: torch.Generator, min_area: float | None = None) -> Tensor:
         """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes.
@@ -81,12 +84,14 @@ class Bench:
         for network in networks:
             network.train().requires_grad_(True)
 
-
-def take_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Backpropagate a loss and take one optimiser step."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    def take_step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Backpropagate a loss, the mean over this process's scenes, and take one optimiser step."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(
+            parameter for group in optimizer.param_groups for parameter in group["params"]
+        )
+        optimizer.step()
 
 
 def hit_rate(scores: Tensor, labels: Tensor) -> Tensor:

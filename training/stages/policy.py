@@ -15,7 +15,7 @@ from training.evaluate import Streams, correct, policy_probabilities
 from training.gradients import build_estimator, entropy
 from training.recipe import PolicyRecipe
 from training.rewards import build_reward
-from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.bench import Bench, hit_rate
 
 
 class PolicyStage:
@@ -113,7 +113,7 @@ class PolicyStage:
             + cost
             - self.recipe.entropy * uncertainty / masks.shape[-1]
         )
-        take_step(loss, self.optimizer)
+        self.bench.take_step(loss, self.optimizer)
         masks = masks.detach()
         return {
             "loss": loss,
