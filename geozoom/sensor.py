@@ -5,7 +5,9 @@ Everything works on whole batches on the images' device, with the random numbers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -27,7 +29,21 @@ class Sensor:
     """Standard deviation of the noise of each pixel, in 0..1."""
 
 
-def simulate_lr(hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generator | None = None) -> Tensor:
+Draw = Callable[[tuple[int, ...], torch.device, torch.Generator], Tensor]
+
+
+def normal_numbers(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
+    """Draw normal numbers of a shape."""
+    return torch.randn(shape, device=device, generator=generator)
+
+
+def simulate_lr(
+    hr: Tensor,
+    lr_px: int,
+    sensor: Sensor,
+    generator: torch.Generator | None = None,
+    draw: Draw = normal_numbers,
+) -> Tensor:
     """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
 
     Args:
@@ -35,21 +51,29 @@ def simulate_lr(hr: Tensor, lr_px: int, sensor: Sensor, generator: torch.Generat
         lr_px: Side of the LR images in pixels.
         sensor: Point spread function, radiometry and noise on top of the area average.
         generator: Source of radiometry and noise; None leaves both out.
+        draw: Draws normal numbers; several processes that train as one draw their shares.
 
     Returns:
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
     """
-    weights = sampling_matrix(hr.shape[-1], lr_px, sensor.psf_fwhm).to(hr)
+    weights = _sampling_matrix_on(hr.device, hr.shape[-1], lr_px, sensor.psf_fwhm)
     lr = weights @ hr @ weights.T
     if generator is not None:
         shape = (len(hr), 3, 1, 1)
 
         def normal(size: tuple[int, ...]) -> Tensor:
-            return torch.randn(size, device=hr.device, generator=generator)
+            return draw(size, hr.device, generator)
 
         lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
         lr = lr + sensor.noise * normal(tuple(lr.shape))
     return lr.clamp(0, 1)
+
+
+@lru_cache
+def _sampling_matrix_on(device: torch.device, hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
+    """Return `sampling_matrix` as float32 on a device: a copy at every step would make the host wait."""
+    with torch.inference_mode(False):  # one made in that mode could not be used outside of it
+        return sampling_matrix(hr_px, lr_px, psf_fwhm).to(device, torch.float32)
 
 
 def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:

@@ -92,11 +92,11 @@ def test_views_stay_in_range_and_have_the_size_asked_for(seed: int, min_area: fl
 
 def test_cutmix_reports_the_share_that_each_scene_kept() -> None:
     views = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 16, 16)
-    mixed, partner, share = cutmix(views, 1.0, generator())
+    mixed, partner, share = cutmix(views, torch.arange(8), 1.0, generator())
     own = (mixed == torch.arange(8.0).view(8, 1, 1, 1)).float().mean(dim=(1, 2, 3))
     moved = partner != torch.arange(8)
     torch.testing.assert_close(own[moved], share[moved])
-    untouched, _, whole = cutmix(views, 0.0, generator())
+    untouched, _, whole = cutmix(views, torch.arange(8), 0.0, generator())
     assert torch.equal(untouched, views)
     assert torch.equal(whole, torch.ones(8))
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from geozoom.errors import RunError
+from geozoom.model import PatchDrop
 from training import STAGES
-from training.checkpoints import Position, read_checkpoint, read_header, write_checkpoint
+from training.checkpoints import Position, read_checkpoint, read_header, take_weights, write_checkpoint
 from training.datasets import Batch, Split
 from training.log import RunLog
+from training.parallel import ALONE, SharedGenerator, Team
 from training.progress import progress_bar
 
 CHECKPOINT_INTERVAL_S = 30.0
@@ -64,6 +67,8 @@ class Engine:
     """bf16 or fp32."""
     seed: int
     console: Console
+    team: Team = ALONE
+    """The processes that train together; the first alone writes."""
     log: RunLog = field(init=False)
     _written: float = field(default=0.0, init=False)
 
@@ -89,24 +94,30 @@ class Engine:
         file = self.checkpoint(stage)
         return file.is_file() and read_header(file)["done"] == "true"
 
-    def load(self, model: nn.Module, stage: str) -> None:
+    def load(self, model: PatchDrop, stage: str) -> None:
         """Load the weights that a finished stage left behind."""
-        weights, _, _ = read_checkpoint(self.checkpoint(stage))
-        model.load_state_dict(weights)
+        file = self.checkpoint(stage)
+        weights, _, header = read_checkpoint(file)
+        take_weights(model, file, weights, header)
 
-    def save_weights(self, model: nn.Module, stage: str) -> None:
-        """Write the checkpoint of a finished stage: weights only."""
-        write_checkpoint(self.checkpoint(stage), model, {"done": "true", "stage": stage})
+    def save_weights(self, model: PatchDrop, stage: str) -> None:
+        """Write the checkpoint of a finished stage, weights only, for every process to find."""
+        if self.team.leads:
+            write_checkpoint(self.checkpoint(stage), model, {"done": "true", "stage": stage})
+        self.team.wait()
 
-    def fit(self, stage: Stage, model: nn.Module, split: Split) -> None:
+    def fit(self, stage: Stage, model: PatchDrop, split: Split) -> None:
         """Train a stage to its end, going on from its checkpoint where there is one.
 
         Raises:
-            RunError: The loss is no longer a number, or a checkpoint cannot be read.
+            RunError: The loss is no longer a number, a checkpoint cannot be read, memory does not suffice,
+                or a batch cannot be shared out among the processes.
         """
         index = STAGES.index(stage.name)
         shuffle = torch.Generator().manual_seed(self.seed * 100 + index)
-        noise = torch.Generator(self.device).manual_seed(self.seed * 100 + index)
+        noise = SharedGenerator(self.device)
+        noise.team = self.team
+        noise.manual_seed(self.seed * 100 + index)
         generators = {"shuffle": shuffle, "noise": noise}
         start = self._resume(stage, model, generators)
         batches = max(1, len(split) // stage.batch_size)
@@ -118,31 +129,37 @@ class Engine:
                 began = time.perf_counter()
                 here = start if epoch == start.epoch else Position(epoch=epoch)
                 totals = dict(here.totals)
+                lost = torch.full((), batches, device=self.device)  # the first step whose loss is no number
                 order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
                 stage.train_mode()
-                drawn = split.batches(stage.batch_size, shuffle, here.step)
+                drawn = split.batches(stage.batch_size, shuffle, here.step, self.team)
                 for number, batch in enumerate(drawn, start=here.step):
                     progress = (epoch * batches + number) / (stage.epochs * batches)
                     rate = learning_rate_factor(stage.schedule, progress)
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                         group["lr"] = peak * rate
-                    with self.autocast():
+                    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+                    with self.autocast(), out_of_memory(_smaller_batch(stage, self.team)):
                         metrics = stage.step(batch, progress, noise)
+                    metrics = {name: value.detach().float() for name, value in metrics.items()}
+                    self.team.average(list(metrics.values()))
                     for name, value in metrics.items():
-                        totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+                        totals[name] = totals.get(name, torch.zeros_like(value)) + value
+                    lost = torch.where(metrics["loss"].isfinite(), lost, lost.clamp(max=number))
                     bar.advance(task)
                     if number + 1 < batches and self._is_due():
-                        _refuse_nan(stage.name, totals["loss"].item(), epoch)
+                        self._refuse_nan(stage, epoch, int(lost), batches)
                         states = {"shuffle": order, "noise": noise.get_state()}
                         self._keep(
                             stage, model, states, Position(epoch=epoch, step=number + 1, totals=totals)
                         )
                 row = {name: (total / batches).item() for name, total in totals.items()}
                 trained = time.perf_counter() - began
-                _refuse_nan(stage.name, row["loss"], epoch)
-                with self.autocast():
-                    row |= stage.validate()
-                self.log.add(stage.name, epoch + 1, row | {"seconds": trained})
+                self._refuse_nan(stage, epoch, int(lost), batches)
+                if self.team.leads:
+                    with self.autocast():
+                        row |= stage.validate()
+                    self.log.add(stage.name, epoch + 1, row | {"seconds": trained})
                 bar.update(task, description=_describe(stage.name, row))
                 for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak
@@ -151,40 +168,67 @@ class Engine:
         self.save_weights(model, stage.name)
         self.log.close()
 
-    def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> Position:
+    def _resume(self, stage: Stage, model: PatchDrop, generators: dict[str, torch.Generator]) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
-            self.log.drop_after(stage.name, 0)
+            if self.team.leads:
+                self.log.drop_after(stage.name, 0)
             return Position()
         weights, extra, header = read_checkpoint(file)
-        model.load_state_dict(weights)
+        take_weights(model, file, weights, header)
         state = stage.optimizer.state_dict()
+        parameters = [entry for group in stage.optimizer.param_groups for entry in group["params"]]
         slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
         totals: dict[str, Tensor] = {}
         for name, tensor in extra.items():
             kind, rest = name.split(".", 1)
             if kind == "optimizer":
                 parameter, key = rest.split(".", 1)
-                slots[int(parameter)][key] = tensor
+                like = parameters[int(parameter)]
+                # Fused optimisers walk a parameter and its state side by side: both must lie in memory alike.
+                alike = tensor.shape == like.shape
+                slots[int(parameter)][key] = (
+                    torch.empty_like(like, requires_grad=False).copy_(tensor) if alike else tensor
+                )
             elif kind == "total":
                 totals[rest] = tensor.to(self.device)
             else:
                 generators[rest].set_state(tensor)
         state["state"] = dict(slots)
         stage.optimizer.load_state_dict(state)
-        self.log.drop_after(stage.name, int(header["epoch"]))
+        if self.team.leads:
+            self.log.drop_after(stage.name, int(header["epoch"]))
         return Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
+        return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
 
-    def _keep(self, stage: Stage, model: nn.Module, states: dict[str, Tensor], at: Position) -> None:
-        if not self._is_due() and at.epoch < stage.epochs:
+    def _keep(self, stage: Stage, model: PatchDrop, states: dict[str, Tensor], at: Position) -> None:
+        if not self.team.leads or (not self._is_due() and at.epoch < stage.epochs):
             return
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise self._diverged(stage, f"a weight is no number after {at.epoch} epochs and {at.step} steps")
         header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()
+
+    def _refuse_nan(self, stage: Stage, epoch: int, lost: int, batches: int) -> None:
+        """Stop before weights that are no numbers replace the last good checkpoint."""
+        if lost < batches:
+            raise self._diverged(stage, f"the loss is no number at step {lost + 1} of epoch {epoch + 1}")
+
+    def _diverged(self, stage: Stage, what: str) -> RunError:
+        file = self.checkpoint(stage.name)
+        kept, delete = "there is no checkpoint of the stage yet", ""
+        if file.is_file():
+            header = read_header(file)
+            kept = f"the last good checkpoint is {file}, of {header['epoch']} epochs and {header.get('step', 0)} steps"
+            delete = "delete that checkpoint, "
+        return RunError(
+            f"stage {stage.name}: {what}; {kept}; to train the stage with another learning rate, {delete}set it with "
+            f"--set {stage.name}.… and give --resume"
+        )
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
@@ -201,23 +245,38 @@ def build_optimizer(name: str, groups: list[dict[str, object]], weight_decay: fl
     """Return the optimiser called `name` over parameter groups that carry their own "lr"."""
     makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
         "sgd": lambda: torch.optim.SGD(
-            groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=weight_decay
+            groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
         ),
-        "adam": lambda: torch.optim.Adam(groups, weight_decay=weight_decay),
-        "adamw": lambda: torch.optim.AdamW(groups, weight_decay=weight_decay),
+        "adam": lambda: torch.optim.Adam(groups, weight_decay=weight_decay, fused=True),
+        "adamw": lambda: torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True),
     }
     if name not in makers:
         raise RunError(f"optimizer {name!r} is not known; choose one of {', '.join(makers)}")
     return makers[name]()
 
 
-def _refuse_nan(stage: str, loss: float, epoch: int) -> None:
-    """Stop before weights that are no numbers replace the last good checkpoint."""
-    if not math.isfinite(loss):
-        raise RunError(
-            f"stage {stage}: the loss is {loss} after epoch {epoch + 1}; lower its learning rate with --set "
-            "and run it again"
-        )
+@contextmanager
+def out_of_memory(answer: str) -> Iterator[None]:
+    """Answer memory that does not suffice with one sentence.
+
+    Raises:
+        RunError: Says `answer`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU it has no class of its own.
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise RunError(answer) from error
+        raise
+
+
+def _smaller_batch(stage: Stage, team: Team) -> str:
+    half = max(2, stage.batch_size // 2 // team.size * team.size)
+    return (
+        f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory; go on with --resume "
+        f"and --set {stage.name}.batch_size={half}"
+    )
 
 
 def _describe(stage: str, row: dict[str, float]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geozoom.errors import RecipeError
+from training.parallel import rand
 
 
 def tempered(logits: Tensor, alpha: float) -> Tensor:
@@ -95,7 +96,7 @@ class DisArm:
     def propose(self, logits: Tensor, alpha: float, generator: torch.Generator) -> Tensor:
         """Return (2, B, P): a sample from the tempered policy and its antithetic twin."""
         probabilities = tempered(logits, alpha)
-        noise = torch.rand(probabilities.shape, device=probabilities.device, generator=generator)
+        noise = rand(probabilities.shape, probabilities.device, generator)
         return torch.stack([(noise < probabilities).float(), (1 - noise < probabilities).float()])
 
     def loss(self, logits: Tensor, alpha: float, masks: Tensor, utilities: Tensor) -> Tensor:
@@ -130,7 +131,7 @@ class StraightThrough:
 
 
 def _sample(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.rand(probabilities.shape, device=probabilities.device, generator=generator)
+    noise = rand(probabilities.shape, probabilities.device, generator)
     return (noise < probabilities).float()
 
 

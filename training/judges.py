@@ -27,16 +27,17 @@ class Judges:
     models: tuple[PatchDrop, ...]
     """The k-th has not seen the scenes of fold k."""
     folds: Tensor
-    """(N,) int64, the fold of every scene of the training split."""
+    """(N,) int64 on the CPU, the fold of every scene of the training split."""
 
     def answer(self, classify: Classify, batch: Batch, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) under masks (B, P), each scene by its own judge."""
         own = self.folds[batch.scenes]
         answers: Tensor | None = None
         for fold, model in enumerate(self.models):
-            rows = (own == fold).nonzero().squeeze(1)
+            rows = (own == fold).nonzero().squeeze(1)  # on the CPU: a GPU's would make the host wait for it
             if not len(rows):
                 continue
+            rows = rows.to(hr.device, non_blocking=True)
             part = classify(model, hr[rows], lr[rows], masks[rows])
             if answers is None:
                 answers = part.new_empty(len(hr), part.shape[1])
@@ -56,4 +57,4 @@ def assign_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
         # The next class begins where this one ended, so that small classes do not all favour fold 0.
         assigned[scenes] = (torch.arange(len(scenes)) + start) % folds
         start += len(scenes)
-    return assigned.to(labels.device)
+    return assigned

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.parallel import rand
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -54,7 +56,7 @@ def draw_crops(images: Tensor, side: int, augmentation: Augmentation, generator:
     batch, device = len(images), images.device
 
     def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(batch, device=device, generator=generator) * (high - low) + low
+        return rand((batch,), device, generator) * (high - low) + low
 
     if augmentation.crop == "shift":
         stored = images.shape[-1]
@@ -104,7 +106,7 @@ def jitter(views: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     low, high = 1 - amount, 1 + amount
 
     def factor() -> Tensor:
-        drawn = torch.rand(len(views), device=views.device, generator=generator)
+        drawn = rand((len(views),), views.device, generator)
         return (drawn * (high - low) + low).view(-1, 1, 1, 1)
 
     brightness, contrast = factor(), factor()

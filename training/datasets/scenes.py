@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from training.parallel import ALONE, Team
+
 
 class Batch(NamedTuple):
     """Scenes drawn from a split."""
@@ -18,7 +20,7 @@ class Batch(NamedTuple):
     labels: Tensor
     """(B,) int64 class indices."""
     scenes: Tensor
-    """(B,) int64, where in the split each scene is."""
+    """(B,) int64 on the CPU, where in the split each scene is."""
     twins: Tensor | None = None
     """(B, 3, h, w) uint8 RGB, what a real LR sensor saw of each scene, where the dataset has it."""
 
@@ -43,13 +45,16 @@ class Split(Protocol):
     def only(self, scenes: Tensor) -> Split:
         """Return the scenes at the indices (n,), in that order."""
 
-    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, size: int, generator: torch.Generator, skip: int = 0, team: Team = ALONE
+    ) -> Iterator[Batch]:
         """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch.
 
         Args:
-            size: Scenes a batch.
+            size: Scenes a batch, over all processes.
             generator: Of the shuffle; one permutation is drawn from it.
             skip: Batches at the beginning that are left out, as a resumed epoch needs it.
+            team: Of whose processes this one gets its share of each batch.
         """
 
     def in_order(self, size: int) -> Iterator[Batch]:
@@ -90,28 +95,34 @@ class HeldSplit:
             twins=None if self.twins is None else self.twins[scenes],
         )
 
-    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, size: int, generator: torch.Generator, skip: int = 0, team: Team = ALONE
+    ) -> Iterator[Batch]:
         """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
-        for order in shuffled(len(self), size, generator, skip):
-            chosen = order.to(self.images.device)
+        order = torch.randperm(len(self), generator=generator)
+        there = order.to(
+            self.images.device
+        )  # once: a copy for every batch would make the host wait for the GPU
+        for rows in windows(len(self), size, skip, team):
+            chosen = there[rows]
             twins = None if self.twins is None else self.twins[chosen]
-            yield Batch(self.images[chosen], self.labels[chosen], chosen, twins)
+            yield Batch(self.images[chosen], self.labels[chosen], order[rows], twins)
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield all scenes in file order, the last batch as short as it is."""
-        scenes = torch.arange(len(self), device=self.images.device)
+        scenes = torch.arange(len(self))
         for start in range(0, len(self), size):
             rows = slice(start, start + size)  # a view, where an index would copy
             twins = None if self.twins is None else self.twins[rows]
             yield Batch(self.images[rows], self.labels[rows], scenes[rows], twins)
 
 
-def shuffled(scenes: int, size: int, generator: torch.Generator, skip: int) -> Iterator[Tensor]:
-    """Yield the indices (size,) of each batch of one epoch, the first `skip` batches left out."""
-    order = torch.randperm(scenes, generator=generator)
+def windows(scenes: int, size: int, skip: int, team: Team) -> Iterator[slice]:
+    """Yield where in one epoch's order each batch's share lies, the first `skip` batches left out."""
     size = min(size, scenes)
+    share = team.share(size)
     for start in range(skip * size, scenes - size + 1, size):
-        yield order[start : start + size]
+        yield slice(start + share.start, start + share.stop)
 
 
 @dataclass(frozen=True, kw_only=True)

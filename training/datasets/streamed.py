@@ -17,7 +17,8 @@ from torch import Tensor
 from geozoom.errors import DatasetError, first_line
 from geozoom.images import UNREADABLE, decoding_threads
 from training.datasets.index import SceneIndex
-from training.datasets.scenes import Batch, shuffled
+from training.datasets.scenes import Batch, windows
+from training.parallel import ALONE, Team
 
 BATCHES_AHEAD = 2
 """Batches that are being decoded while one is trained on."""
@@ -52,9 +53,12 @@ class StreamedSplit:
         """Return the scenes at the indices (n,), in that order."""
         return replace(self, index=self.index.only(scenes.cpu().numpy()), labels=self.labels[scenes])
 
-    def batches(self, size: int, generator: torch.Generator, skip: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, size: int, generator: torch.Generator, skip: int = 0, team: Team = ALONE
+    ) -> Iterator[Batch]:
         """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
-        return self._decoded(shuffled(len(self), size, generator, skip))
+        order = torch.randperm(len(self), generator=generator)
+        return self._decoded(order[rows] for rows in windows(len(self), size, skip, team))
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield all scenes in file order, the last batch as short as it is."""

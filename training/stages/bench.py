@@ -13,6 +13,7 @@ from geozoom.sensor import simulate_lr
 from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
+from training.parallel import ALONE, Team, randn
 from training.recipe import Recipe
 from training.views import Augmentation, augment, cut, draw_crops, jitter
 
@@ -28,6 +29,8 @@ class Bench:
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
     judges: Judges | None = None
     """Classifiers that reward the policy on scenes they have not seen; None rewards by the model itself."""
+    team: Team = ALONE
+    """The processes that train together."""
 
     def hr_views(self, images: Tensor, generator: torch.Generator, min_area: float | None = None) -> Tensor:
         """Draw augmented HR views (B, 3, hr_px, hr_px) in 0..1 from uint8 scenes.
@@ -45,7 +48,7 @@ class Bench:
         """
         if batch.twins is None:
             hr = self.hr_views(batch.images, generator, min_area)
-            return hr, simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator)
+            return hr, simulate_lr(hr, self.recipe.data.lr_px, self.recipe.sensor, generator, randn)
         augmentation = self._augmentation(min_area)
         hr_px, lr_px = self.recipe.data.hr_px, self.recipe.data.lr_px
         crops = draw_crops(batch.images, hr_px, augmentation, generator)
@@ -82,12 +85,14 @@ class Bench:
         for network in networks:
             network.train().requires_grad_(True)
 
-
-def take_step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Backpropagate a loss and take one optimiser step."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    def take_step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Backpropagate a loss, the mean over this process's scenes, and take one optimiser step."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(
+            parameter for group in optimizer.param_groups for parameter in group["params"]
+        )
+        optimizer.step()
 
 
 def hit_rate(scores: Tensor, labels: Tensor) -> Tensor:

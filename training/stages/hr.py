@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from training.datasets import Batch
 from training.evaluate import correct
-from training.stages.bench import Bench, hit_rate, take_step
+from training.parallel import partners, rand
+from training.stages.bench import Bench, hit_rate
 from training.stages.classifier import ClassifierStage
 
 
@@ -24,10 +25,10 @@ class HrStage(ClassifierStage):
         if progress < self.recipe.small_share and self.recipe.small_px:
             size = (self.recipe.small_px, self.recipe.small_px)
             views = F.interpolate(views, size=size, mode="bilinear", antialias=True)
-        views, partner, share = cutmix(views, self.recipe.cutmix, generator)
+        views, others, share = cutmix(views, batch.labels, self.recipe.cutmix, generator)
         logits = self.bench.model.hr_logits(views)
-        loss = mixed_cross_entropy(logits, batch.labels, partner, share, self.recipe.label_smoothing)
-        take_step(loss, self.optimizer)
+        loss = mixed_cross_entropy(logits, batch.labels, others, share, self.recipe.label_smoothing)
+        self.bench.take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
 
     def validate(self) -> dict[str, float]:
@@ -37,31 +38,34 @@ class HrStage(ClassifierStage):
 
 
 def mixed_cross_entropy(
-    logits: Tensor, labels: Tensor, partner: Tensor, share: Tensor, smoothing: float
+    logits: Tensor, labels: Tensor, others: Tensor, share: Tensor, smoothing: float
 ) -> Tensor:
     """Return the mean cross-entropy of scenes that `cutmix` mixed: both labels by their share."""
     own = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-    other = F.cross_entropy(logits, labels[partner], label_smoothing=smoothing, reduction="none")
+    other = F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none")
     return (share * own + (1 - share) * other).mean()
 
 
-def cutmix(views: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def cutmix(
+    views: Tensor, labels: Tensor, probability: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Paste a box of another scene into some scenes (Yun et al., 2019), each with its own box.
 
     Args:
         views: (B, 3, H, W).
+        labels: (B,) class indices.
         probability: Chance that a scene gets a box.
         generator: Source of the random numbers, on the views' device.
 
     Returns:
-        The mixed views, the partner (B,) of each scene, and the share (B,) that it kept.
+        The mixed views, the label (B,) of what was pasted into each scene, and the share (B,) that it kept.
     """
     batch, _, height, width = views.shape
     device = views.device
-    partner = torch.randperm(batch, device=device, generator=generator)
+    pasted, others = partners(views, labels, generator)
 
     def uniform() -> Tensor:
-        return torch.rand(batch, device=device, generator=generator)
+        return rand((batch,), device, generator)
 
     side = (uniform()).sqrt() * (uniform() < probability)  # box area ~ U(0, 1), Beta(1, 1)
     inside = [
@@ -70,5 +74,5 @@ def cutmix(views: Tensor, probability: float, generator: torch.Generator) -> tup
         for size in (height, width)
     ]
     box = inside[0][:, :, None] & inside[1][:, None, :]
-    mixed = torch.where(box[:, None], views[partner], views)
-    return mixed, partner, 1 - box.float().mean(dim=(1, 2))
+    mixed = torch.where(box[:, None], pasted, views)
+    return mixed, others, 1 - box.float().mean(dim=(1, 2))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from training.datasets import Batch
 from training.evaluate import correct
-from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.bench import Bench, hit_rate
 from training.stages.classifier import ClassifierStage
 
 
@@ -24,7 +24,7 @@ class LrStage(ClassifierStage):
         _, lr = self.bench.views(batch, generator)
         logits = self.bench.model.lr_logits(lr)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.recipe.label_smoothing)
-        take_step(loss, self.optimizer)
+        self.bench.take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
 
     def validate(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from training.evaluate import Streams, correct, policy_probabilities
 from training.gradients import build_estimator, entropy
 from training.recipe import PolicyRecipe
 from training.rewards import build_reward
-from training.stages.bench import Bench, hit_rate, take_step
+from training.stages.bench import Bench, hit_rate
 
 
 class PolicyStage:
@@ -37,7 +37,15 @@ class PolicyStage:
         self.batch_size = recipe.batch_size
         self.schedule = recipe.schedule
         self.estimator = build_estimator(recipe.estimator, recipe.samples)
-        self.reward = build_reward(recipe.reward, penalty=recipe.penalty, price=recipe.price)
+        prices = bench.recipe.data.patch_prices
+        self.reward = build_reward(
+            recipe.reward,
+            penalty=recipe.penalty,
+            price=recipe.price,
+            patch_prices=None
+            if prices is None
+            else torch.tensor(prices, device=bench.model.mean.device).flatten(),
+        )
         self.optimizer = build_optimizer("adam", groups, 0.0)
 
     def alpha(self, progress: float) -> float:
@@ -105,7 +113,7 @@ class PolicyStage:
             + cost
             - self.recipe.entropy * uncertainty / masks.shape[-1]
         )
-        take_step(loss, self.optimizer)
+        self.bench.take_step(loss, self.optimizer)
         masks = masks.detach()
         return {
             "loss": loss,

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from training.datasets import Batch
 from training.evaluate import correct, random_masks, spread_evenly
-from training.stages.bench import Bench, hit_rate, take_step
+from training.parallel import rand
+from training.stages.bench import Bench, hit_rate
 from training.stages.classifier import ClassifierStage
 from training.stages.hr import cutmix, mixed_cross_entropy
 
@@ -23,15 +24,15 @@ class RobustStage(ClassifierStage):
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify randomly masked HR views."""
         views = self.bench.hr_views(batch.images, generator)
-        views, partner, share = cutmix(views, self.recipe.cutmix, generator)
+        views, others, share = cutmix(views, batch.labels, self.recipe.cutmix, generator)
         shape = (len(batch.labels), self.bench.model.grid.patches)
-        keep = torch.rand(len(batch.labels), 1, device=views.device, generator=generator)
+        keep = rand((len(batch.labels), 1), views.device, generator)
         keep = self.recipe.keep_min + (1 - self.recipe.keep_min) * keep
-        masks = (torch.rand(shape, device=views.device, generator=generator) < keep).float()
+        masks = (rand(shape, views.device, generator) < keep).float()
         logits = self.bench.model.hr_logits(views, masks)
-        loss = mixed_cross_entropy(logits, batch.labels, partner, share, self.recipe.label_smoothing)
+        loss = mixed_cross_entropy(logits, batch.labels, others, share, self.recipe.label_smoothing)
         loss = self.bench.taught(loss, F.log_softmax(logits, dim=1), views, self.recipe.distill)
-        take_step(loss, self.optimizer)
+        self.bench.take_step(loss, self.optimizer)
         return {
             "loss": loss,
             "accuracy": hit_rate(logits, batch.labels),

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from geozoom.errors import RunError
+from tests.test_train import QUIET, SMALL, log, request, small_recipe, without_time
+from training import STAGES
+from training.engine import out_of_memory
+from training.parallel import SharedGenerator, Team, rand
+from training.run import train
+from training.stages import HrStage
+
+EXACT = ["precision=fp32", *(f"{stage}.batch_size=18" for stage in STAGES)]
+"""Reductions of several processes differ from one's in the last bits, which bfloat16 would blow up."""
+
+
+def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    train(request(scene_tree, alone, small_recipe("default", 1, *EXACT)), QUIET)
+    settings = [part for value in [*SMALL, *EXACT] for part in ("--set", value)]
+    command = ["train", "--root", str(scene_tree), "--out", str(together), "--device", "cpu", "--epochs", "1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, "-m", "geozoom", *command, *settings],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("training scenes") <= 1  # the second process says nothing
+    for ours, theirs in zip(without_time(log(together)), without_time(log(alone)), strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-3)
+    for stage in STAGES:
+        file = f"checkpoints/{stage}.safetensors"
+        ours, theirs = load_file(together / file), load_file(alone / file)
+        assert set(ours) == set(theirs)
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=2e-3, atol=2e-3, msg=f"{stage}: {name}")
+    rows = [json.loads((run / "table.json").read_text()) for run in (together, alone)]
+    assert [row["name"] for row in rows[0]] == [row["name"] for row in rows[1]]
+
+
+def test_shares_of_what_is_drawn_add_up_to_the_whole() -> None:
+    drawn = []
+    for rank in range(3):
+        generator = SharedGenerator()
+        generator.team = Team(rank=rank, size=3)
+        generator.manual_seed(5)
+        drawn.append(rand((4, 2), torch.device("cpu"), generator))
+    whole = torch.rand((12, 2), generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.cat(drawn), whole)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_said_so() -> None:
+    assert Team(rank=1, size=4).share(12) == slice(3, 6)
+    with pytest.raises(RunError, match="multiple of 4"):
+        Team(rank=1, size=4).share(10)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_batch_too_large_for_memory_is_answered_with_one_to_try(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    def step(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(HrStage, "step", step)
+    with pytest.raises(RunError, match=r"a batch of 16 scenes does not fit .* --set hr.batch_size=8"):
+        train(request(scene_tree, tmp_path / "run", small_recipe()), QUIET)
+    monkeypatch.undo()
+    # What it says to do works: the stage had no checkpoint yet.
+    smaller = small_recipe("default", 1, "hr.batch_size=8")
+    train(request(scene_tree, tmp_path / "run", smaller, stage="hr", resume=True), QUIET)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory("no"):
+        raise RuntimeError("shapes do not match")
+
+
+def test_networks_that_cannot_be_compiled_are_trained_as_they_are(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("no working C++ compiler")
+
+    said: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
+    monkeypatch.setattr(QUIET, "print", lambda text, **_: said.append(text))
+    recipe = small_recipe("default", 1, "compile=default")
+    train(request(scene_tree, tmp_path / "run", recipe, stage="hr"), QUIET)
+    assert [text for text in said if "not compiled (no working C++ compiler)" in text]
+    assert len(log(tmp_path / "run")) == 1

@@ -1,0 +1,51 @@
+"""Networks compiled where that pays: on a GPU, whose kernels are shorter than the time to launch them one by one."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from rich.console import Console
+
+from geozoom.errors import first_line
+from geozoom.model import PatchDrop
+from training.recipe import Recipe
+
+_SHAPES = 64
+"""Graphs of one network: batches of training and validation, sizes, and with or without gradient."""
+
+
+def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, console: Console) -> None:
+    """Compile policy and streams in place, as the recipe asks; leave them as they are where that fails."""
+    mode = recipe.compile
+    if mode == "auto":
+        mode = "reduce-overhead" if device.type == "cuda" else "off"
+    if mode == "off":
+        return
+    # It has no public name.
+    torch._dynamo.config.recompile_limit = _SHAPES  # noqa: SLF001
+    try:
+        _try_out(model, mode, device, recipe)
+    except Exception as error:  # noqa: BLE001 a compiler has a hundred ways to fail, and none is fatal here
+        torch._dynamo.reset()  # noqa: SLF001
+        console.print(
+            f"note: networks are not compiled ({first_line(error)[:200]})", highlight=False, soft_wrap=True
+        )
+        return
+    for network in (model.policy, model.hr, model.lr):
+        network.compile(mode=mode, dynamic=False)
+
+
+def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) -> None:
+    """Take two steps of a policy as stages do: one forward with gradient, one without, one backward."""
+    network = copy.deepcopy(model.policy).train()
+    network.compile(mode=mode, dynamic=False)
+    side = recipe.data.lr_px
+    images = torch.rand(2, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16", cache_enabled=False):
+        for _ in range(2):
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            kept = network(images).float()
+            with torch.no_grad():
+                network(images)
+            kept.sum().backward()
