@@ -8,8 +8,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geozoom.errors import OutputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -70,6 +74,24 @@ def check_folder(folder: Path, ours: re.Pattern[str], what: str, *, overwrite: b
         raise OutputError(f"{shown}: holds other things than {what} ({others[0]}); choose another folder")
     if held and not overwrite:
         raise OutputError(f"{shown}: holds {what} already; give --overwrite or another folder")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises:
+        OutputError: The file cannot be written; the one before it is still there.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with written_aside(path) as aside:
+        try:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside, header
+            )
+        except SafetensorError as error:  # of a full disk too, which is no OSError to it
+            raise OutputError(f"{str(path)[:200]}: cannot be written ({error})") from error
 
 
 @contextmanager

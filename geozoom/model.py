@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
-from geozoom.files import written_aside
+from geozoom.files import write_tensors
 from geozoom.grid import PatchGrid
 from geozoom.networks import build_network
 
@@ -110,11 +109,12 @@ class PatchDrop(nn.Module):
         Args:
             path: File to write; an existing one is replaced.
             half: Store the weights of convolutions and linear layers as float16, for shipping.
+
+        Raises:
+            OutputError: The file cannot be written; an existing one is still there.
         """
         weights = self.half_weights() if half else self.state_dict()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        with written_aside(path) as aside:
-            save_file(tensors, aside, metadata={_HEADER_KEY: self.card.to_json()})
+        write_tensors(path, weights, {_HEADER_KEY: self.card.to_json()})
 
     def half_weights(self) -> dict[str, Tensor]:
         """Return the state with the weights of convolutions and linear layers as float16."""

@@ -29,7 +29,11 @@ class Sensor:
     """Standard deviation of the noise of each pixel, in 0..1."""
 
 
-def _standard_normal(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
+Draw = Callable[[tuple[int, ...], torch.device, torch.Generator], Tensor]
+
+
+def normal_numbers(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
+    """Draw normal numbers of a shape."""
     return torch.randn(shape, device=device, generator=generator)
 
 
@@ -38,7 +42,7 @@ def simulate_lr(
     lr_px: int,
     sensor: Sensor,
     generator: torch.Generator | None = None,
-    normal: Callable[[tuple[int, ...], torch.device, torch.Generator], Tensor] = _standard_normal,
+    draw: Draw = normal_numbers,
 ) -> Tensor:
     """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
 
@@ -47,7 +51,7 @@ def simulate_lr(
         lr_px: Side of the LR images in pixels.
         sensor: Point spread function, radiometry and noise on top of the area average.
         generator: Source of radiometry and noise; None leaves both out.
-        normal: Draws them: shape, device, generator → standard normal numbers.
+        draw: Draws normal numbers; several processes that train as one draw their shares.
 
     Returns:
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
@@ -57,17 +61,17 @@ def simulate_lr(
     if generator is not None:
         shape = (len(hr), 3, 1, 1)
 
-        def draw(size: tuple[int, ...]) -> Tensor:
-            return normal(size, hr.device, generator)
+        def normal(size: tuple[int, ...]) -> Tensor:
+            return draw(size, hr.device, generator)
 
-        lr = lr * (1 + sensor.gain * draw(shape)) + sensor.offset * draw(shape)
-        lr = lr + sensor.noise * draw(tuple(lr.shape))
+        lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
+        lr = lr + sensor.noise * normal(tuple(lr.shape))
     return lr.clamp(0, 1)
 
 
 @lru_cache
 def _sampling_matrix_on(device: torch.device, hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
-    """Return `sampling_matrix` as float32 on a device: to copy it there at every step, a host would wait."""
+    """Return `sampling_matrix` as float32 on a device: a copy at every step would make the host wait."""
     with torch.inference_mode(False):  # one made in that mode could not be used outside of it
         return sampling_matrix(hr_px, lr_px, psf_fwhm).to(device, torch.float32)
 

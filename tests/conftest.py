@@ -162,7 +162,10 @@ def write_raster(tmp_path: Path) -> WriteRaster:
 @pytest.fixture
 def scene_tree(tmp_path: Path) -> Path:
     """A folder of {train,test}/CLASS/image of three classes that colour alone tells apart."""
-    root = tmp_path / "scenes"
+    return write_scene_tree(tmp_path / "scenes")
+
+
+def write_scene_tree(root: Path) -> Path:
     colours = {"barren": (170, 140, 100), "built": (130, 130, 135), "water": (30, 60, 110)}
     for split, count in (("train", 20), ("test", 8)):
         for number, (name, colour) in enumerate(colours.items()):

@@ -97,7 +97,7 @@ def test_seq_takes_the_place_of_test(tmp_path: Path) -> None:
     data = read_scenes(root, "fmow")
     assert set(data.test.labels.tolist()) == {2}
     assert len(data.val) == 36
-    assert data.notes == ("the test split is the dataset's seq",)
+    assert data.notes == ("the test split is the dataset's seq", "test has no scene of airport, crop_field")
 
 
 def test_boxes_that_are_no_scenes_are_left_out_and_counted(tmp_path: Path) -> None:

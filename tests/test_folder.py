@@ -85,6 +85,8 @@ def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_
     with pytest.raises(DatasetError, match="class 'volcano' is not in train"):
         read(scene_tree)
     shutil.rmtree(scene_tree / "test" / "volcano")
+    shutil.rmtree(scene_tree / "test" / "water")
+    assert read(scene_tree).notes == ("test has no scene of water",)
     for file in (scene_tree / "train/built").iterdir():
         file.unlink()
     with pytest.raises(DatasetError, match=r"train/built: no images"):

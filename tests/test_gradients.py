@@ -169,6 +169,19 @@ def test_the_priced_reward_has_the_exact_gradient_of_its_cost() -> None:
     assert reward.utility(scores, torch.tensor([1]), torch.ones(1, 16)).item() == pytest.approx(0.75)
 
 
+def test_a_price_per_patch_has_the_exact_gradient_of_its_cost() -> None:
+    prices = torch.linspace(0, 3, 16)
+    reward = build_reward("priced", penalty=0, price=0.2, patch_prices=prices)
+    logits = torch.randn(3, 16, requires_grad=True)
+    cost = reward.cost(torch.sigmoid(logits))
+    cost.backward()  # type: ignore[no-untyped-call]
+    s = torch.sigmoid(logits.detach())
+    torch.testing.assert_close(cost.detach(), 0.2 * (prices * s).sum() / 48)
+    torch.testing.assert_close(logits.grad, 0.2 * prices * s * (1 - s) / 48)
+    even = build_reward("priced", penalty=0, price=0.2, patch_prices=torch.ones(16))
+    torch.testing.assert_close(even.cost(s), build_reward("priced", penalty=0, price=0.2).cost(s))
+
+
 def test_hits_are_right_or_wrong() -> None:
     reward = build_reward("priced_hits", penalty=0, price=0.2)
     scores = torch.tensor([[0.25, 0.75], [0.25, 0.75]]).log()

@@ -76,6 +76,8 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("data.margin=0", r"lie in 1\.\.4"),
         ("card.scene_m=-5", "be positive"),
         ("pt.alpha=0.5", "must be a list"),
+        ("data.patch_prices=[[1, 2]]", "hold 4 rows of 4 prices"),
+        ("data.patch_prices=[[1,1,1,1],[1,1,1,1],[1,1,1,1],[1,1,1,-1]]", "prices of zero or more"),
         ("precision=fp8", "be bf16 or fp32"),
     ],
 )

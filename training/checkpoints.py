@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from geozoom.errors import RunError
-from geozoom.files import written_aside
+from geozoom.files import write_tensors
+from geozoom.model import PatchDrop
+
+_MADE_FOR = "made_for"
+"""Key of the header: the grid and the classes that the weights are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Position:
 
 def write_checkpoint(
     file: Path,
-    model: nn.Module,
+    model: PatchDrop,
     header: dict[str, str],
     optimizer: torch.optim.Optimizer | None = None,
     states: dict[str, Tensor] | None = None,
@@ -39,7 +45,7 @@ def write_checkpoint(
     Raises:
         OutputError: The file cannot be written; the one before it is still there.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors: dict[str, Tensor] = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if optimizer is not None:
         for parameter, slots in optimizer.state_dict()["state"].items():
             for key, value in slots.items():
@@ -48,8 +54,7 @@ def write_checkpoint(
     tensors |= {f"generator.{name}": state for name, state in (states or {}).items()}
     tensors |= {f"total.{name}": total for name, total in (totals or {}).items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(file) as aside:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, header)
+    write_tensors(file, tensors, header | {_MADE_FOR: json.dumps(_made_for(model), ensure_ascii=False)})
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
@@ -69,6 +74,45 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
             else:
                 extra[name] = tensor
     return weights, extra, header
+
+
+def take_weights(
+    model: PatchDrop, file: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]
+) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        RunError: They are of another grid, of other classes, or of other networks.
+    """
+    theirs, ours = json.loads(header.get(_MADE_FOR, "null")), _made_for(model)
+    if theirs not in (None, ours):
+        what = (
+            f"a grid of {theirs['grid']} patches, not {ours['grid']}"
+            if theirs["grid"] != ours["grid"]
+            else _difference(theirs["classes"], ours["classes"])
+        )
+        raise RunError(
+            f"{file}: is of {what}; delete it to train the stage again, or put the right one there"
+        )
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(
+            f"{file}: is of another grid, class list or network than the run; delete it to train the stage again, "
+            "or put the right one there"
+        ) from error
+
+
+def _made_for(model: PatchDrop) -> dict[str, Any]:
+    return {"grid": f"{model.grid.rows} × {model.grid.cols}", "classes": list(model.card.classes)}
+
+
+def _difference(theirs: list[str], ours: list[str]) -> str:
+    """Say how two lists of classes differ."""
+    for number, (their, our) in enumerate(zip(theirs, ours, strict=False)):
+        if their != our:
+            return f"other classes (class {number} is {their!r}, not {our!r})"
+    return f"{len(theirs)} classes, not {len(ours)}"
 
 
 def read_header(file: Path) -> dict[str, str]:

@@ -13,11 +13,12 @@ from typing import Protocol
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from geozoom.errors import RunError
+from geozoom.model import PatchDrop
 from training import STAGES
-from training.checkpoints import Position, read_checkpoint, read_header, write_checkpoint
+from training.checkpoints import Position, read_checkpoint, read_header, take_weights, write_checkpoint
 from training.datasets import Batch, Split
 from training.log import RunLog
 from training.parallel import ALONE, SharedGenerator, Team
@@ -93,18 +94,19 @@ class Engine:
         file = self.checkpoint(stage)
         return file.is_file() and read_header(file)["done"] == "true"
 
-    def load(self, model: nn.Module, stage: str) -> None:
+    def load(self, model: PatchDrop, stage: str) -> None:
         """Load the weights that a finished stage left behind."""
-        weights, _, _ = read_checkpoint(self.checkpoint(stage))
-        model.load_state_dict(weights)
+        file = self.checkpoint(stage)
+        weights, _, header = read_checkpoint(file)
+        take_weights(model, file, weights, header)
 
-    def save_weights(self, model: nn.Module, stage: str) -> None:
+    def save_weights(self, model: PatchDrop, stage: str) -> None:
         """Write the checkpoint of a finished stage, weights only, for every process to find."""
         if self.team.leads:
             write_checkpoint(self.checkpoint(stage), model, {"done": "true", "stage": stage})
         self.team.wait()
 
-    def fit(self, stage: Stage, model: nn.Module, split: Split) -> None:
+    def fit(self, stage: Stage, model: PatchDrop, split: Split) -> None:
         """Train a stage to its end, going on from its checkpoint where there is one.
 
         Raises:
@@ -127,6 +129,7 @@ class Engine:
                 began = time.perf_counter()
                 here = start if epoch == start.epoch else Position(epoch=epoch)
                 totals = dict(here.totals)
+                lost = torch.full((), batches, device=self.device)  # the first step whose loss is no number
                 order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
                 stage.train_mode()
                 drawn = split.batches(stage.batch_size, shuffle, here.step, self.team)
@@ -142,16 +145,17 @@ class Engine:
                     self.team.average(list(metrics.values()))
                     for name, value in metrics.items():
                         totals[name] = totals.get(name, torch.zeros_like(value)) + value
+                    lost = torch.where(metrics["loss"].isfinite(), lost, lost.clamp(max=number))
                     bar.advance(task)
                     if number + 1 < batches and self._is_due():
-                        _refuse_nan(stage.name, totals["loss"].item(), epoch)
+                        self._refuse_nan(stage, epoch, int(lost), batches)
                         states = {"shuffle": order, "noise": noise.get_state()}
                         self._keep(
                             stage, model, states, Position(epoch=epoch, step=number + 1, totals=totals)
                         )
                 row = {name: (total / batches).item() for name, total in totals.items()}
                 trained = time.perf_counter() - began
-                _refuse_nan(stage.name, row["loss"], epoch)
+                self._refuse_nan(stage, epoch, int(lost), batches)
                 if self.team.leads:
                     with self.autocast():
                         row |= stage.validate()
@@ -164,14 +168,14 @@ class Engine:
         self.save_weights(model, stage.name)
         self.log.close()
 
-    def _resume(self, stage: Stage, model: nn.Module, generators: dict[str, torch.Generator]) -> Position:
+    def _resume(self, stage: Stage, model: PatchDrop, generators: dict[str, torch.Generator]) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             if self.team.leads:
                 self.log.drop_after(stage.name, 0)
             return Position()
         weights, extra, header = read_checkpoint(file)
-        model.load_state_dict(weights)
+        take_weights(model, file, weights, header)
         state = stage.optimizer.state_dict()
         parameters = [entry for group in stage.optimizer.param_groups for entry in group["params"]]
         slots: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -199,13 +203,32 @@ class Engine:
     def _is_due(self) -> bool:
         return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
 
-    def _keep(self, stage: Stage, model: nn.Module, states: dict[str, Tensor], at: Position) -> None:
+    def _keep(self, stage: Stage, model: PatchDrop, states: dict[str, Tensor], at: Position) -> None:
         if not self.team.leads or (not self._is_due() and at.epoch < stage.epochs):
             return
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise self._diverged(stage, f"a weight is no number after {at.epoch} epochs and {at.step} steps")
         header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()
+
+    def _refuse_nan(self, stage: Stage, epoch: int, lost: int, batches: int) -> None:
+        """Stop before weights that are no numbers replace the last good checkpoint."""
+        if lost < batches:
+            raise self._diverged(stage, f"the loss is no number at step {lost + 1} of epoch {epoch + 1}")
+
+    def _diverged(self, stage: Stage, what: str) -> RunError:
+        file = self.checkpoint(stage.name)
+        kept, delete = "there is no checkpoint of the stage yet", ""
+        if file.is_file():
+            header = read_header(file)
+            kept = f"the last good checkpoint is {file}, of {header['epoch']} epochs and {header.get('step', 0)} steps"
+            delete = "delete that checkpoint, "
+        return RunError(
+            f"stage {stage.name}: {what}; {kept}; to train the stage with another learning rate, {delete}set it with "
+            f"--set {stage.name}.… and give --resume"
+        )
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
@@ -254,15 +277,6 @@ def _smaller_batch(stage: Stage, team: Team) -> str:
         f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory; go on with --resume "
         f"and --set {stage.name}.batch_size={half}"
     )
-
-
-def _refuse_nan(stage: str, loss: float, epoch: int) -> None:
-    """Stop before weights that are no numbers replace the last good checkpoint."""
-    if not math.isfinite(loss):
-        raise RunError(
-            f"stage {stage}: the loss is {loss} after epoch {epoch + 1}; lower its learning rate with --set "
-            "and run it again"
-        )
 
 
 def _describe(stage: str, row: dict[str, float]) -> str:

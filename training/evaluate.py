@@ -1,13 +1,14 @@
-"""Accuracy and S of every stage, and of the controls that buy as many patches."""
+"""Accuracy and S of masks on a classifier, and of the controls that buy as many patches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
 from geozoom.scores import wilson_interval
@@ -30,21 +31,36 @@ class ViewedSplit:
     """HR scenes and labels."""
     lr: Tensor
     """(N, 3, lr_px, lr_px) float32 RGB in 0..1: the dataset's own, or simulated with the sensor's noise."""
+    batch_size: int = EVALUATION_BATCH
+    """Scenes that are classified at once."""
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def of(self, scenes: Tensor) -> ViewedSplit:
+        """Return the scenes at the indices (n,), in that order."""
+        return replace(self, split=self.split.only(scenes), lr=self.lr[scenes])
 
 
 def view_split(split: Split, recipe: Recipe, seed: int) -> ViewedSplit:
     """Take the real LR image of every scene, or simulate it with noise that depends on `seed` alone."""
     generator = torch.Generator(split.labels.device).manual_seed(seed)
+    lr_px = recipe.data.lr_px
     lr = [
-        simulate_lr(batch.images.float() / 255, recipe.data.lr_px, recipe.sensor, generator)
+        simulate_lr(batch.images.float() / 255, lr_px, recipe.sensor, generator)
         if batch.twins is None
-        else batch.twins.float() / 255
+        else whole(batch.twins, lr_px)
         for batch in split.in_order(EVALUATION_BATCH)
     ]
     return ViewedSplit(split=split, lr=torch.cat(lr))
+
+
+def whole(images: Tensor, side: int) -> Tensor:
+    """Return whole scenes (B, 3, H, H) uint8, which may be kept larger, as (B, 3, side, side) in 0..1."""
+    scenes = images.float() / 255
+    if scenes.shape[-1] == side:
+        return scenes
+    return F.interpolate(scenes, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 @torch.inference_mode()
@@ -54,20 +70,38 @@ def policy_probabilities(model: PatchDrop, views: ViewedSplit) -> Tensor:
     return torch.cat([model.probabilities(lr) for lr in torch.split(views.lr, EVALUATION_BATCH)])
 
 
+def correct(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    bought: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Return which scenes are classified correctly, (N,) bool; the arguments are those of `answers`."""
+    return answers(model, views, streams, bought, known).argmax(dim=1) == views.split.labels
+
+
 @torch.inference_mode()
-def correct(model: PatchDrop, views: ViewedSplit, streams: Streams, bought: Tensor | None = None) -> Tensor:
-    """Return which scenes are classified correctly, (N,) bool, in evaluation mode.
+def answers(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    bought: Tensor | None = None,
+    known: Tensor | None = None,
+) -> Tensor:
+    """Return what a classifier answers, in evaluation mode: (N, classes) logits or, of both streams, log probabilities.
 
     Args:
         model: The classifier.
         views: HR and LR scenes.
         streams: The HR stream alone, the LR stream alone, or both (Eq. 7).
         bought: (N, P) masks; None buys every patch.
+        known: (N, classes) logits of the LR stream, where they are there already.
     """
     model.eval()
-    right = []
+    found = []
     start = 0
-    for batch in views.split.in_order(EVALUATION_BATCH):
+    for batch in views.split.in_order(views.batch_size):
         rows = slice(start, start + len(batch.labels))
         start += len(batch.labels)
         hr = batch.images.float() / 255
@@ -77,9 +111,10 @@ def correct(model: PatchDrop, views: ViewedSplit, streams: Streams, bought: Tens
         elif streams == "hr":
             scores = model.hr_logits(hr, masks)
         else:
-            scores = model.class_log_probabilities(hr, views.lr[rows], masks)
-        right.append(scores.argmax(dim=1) == batch.labels)
-    return torch.cat(right)
+            lr_logits = model.lr_logits(views.lr[rows]) if known is None else known[rows]
+            scores = model.mix(model.hr_logits(hr, masks), lr_logits, masks)
+        found.append(scores)
+    return torch.cat(found)
 
 
 def spread_evenly(total: int, scenes: int, patches: int, rng: np.random.Generator) -> Tensor:
@@ -134,17 +169,14 @@ def row(name: str, right: Tensor, bought: Tensor | float) -> Row:
     )
 
 
-def with_controls(name: str, model: PatchDrop, views: ViewedSplit, streams: Streams, seed: int) -> list[Row]:
-    """Return the rows of a policy and of the two controls at the same S on the same classifier."""
-    masks = (policy_probabilities(model, views) > 0.5).float()
-    return [
-        row(name, correct(model, views, streams, masks), masks),
-        *control_rows(name, model, views, streams, round(masks.sum().item()), seed),
-    ]
-
-
 def control_rows(
-    name: str, model: PatchDrop, views: ViewedSplit, streams: Streams, total: int, seed: int
+    name: str,
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    total: int,
+    seed: int,
+    known: Tensor | None = None,
 ) -> list[Row]:
     """Return random and fixed-centre at `total` patches over all scenes, spread evenly."""
     rng = np.random.default_rng(seed)
@@ -153,9 +185,9 @@ def control_rows(
     drawn = []
     for _ in range(CONTROL_DRAWS):
         counts = spread_evenly(total, scenes, model.grid.patches, rng)
-        drawn.append(correct(model, views, streams, random_masks(counts, model, rng).to(device)))
+        drawn.append(correct(model, views, streams, random_masks(counts, model, rng).to(device), known))
     counts = spread_evenly(total, scenes, model.grid.patches, rng)
-    centre = correct(model, views, streams, centre_masks(counts, model).to(device))
+    centre = correct(model, views, streams, centre_masks(counts, model).to(device), known)
     sampled = total / scenes
     random = Row(
         name=f"{name} · random",

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from geozoom.errors import OutputError
 from geozoom.files import write_text
 
 
@@ -31,13 +32,22 @@ class RunLog:
         return rows
 
     def add(self, stage: str, epoch: int, metrics: dict[str, float]) -> None:
-        """Append the metrics of one epoch."""
+        """Append the metrics of one epoch.
+
+        Raises:
+            OutputError: The log cannot be written; its rows before are still there.
+        """
         row = {"stage": stage, "epoch": epoch} | {name: round(value, 5) for name, value in metrics.items()}
-        if self._events is None:
-            self._events = _open_events(self.folder, self.rows())
-        with self.file.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
-        _mirror(self._events, row)
+        try:
+            # Before the events: on a full disk the thread that writes them dies with a traceback.
+            with self.file.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+            if self._events is None:
+                self._events = _open_events(self.folder, self.rows())
+            else:
+                _mirror(self._events, row)
+        except OSError as error:
+            raise OutputError(f"{self.file}: cannot be written ({error.strerror or error})") from error
 
     def drop_after(self, stage: str, epoch: int) -> None:
         """Drop the rows of epochs that a kill undid, which are about to be run again."""

@@ -48,7 +48,11 @@ def draw_log(rows: list[dict[str, Any]], file: Path) -> None:
                         marker="." if len(points) < 3 else None,
                     )
     for stage in stages:
-        begin = min(minute for minute, row in zip(minutes, rows, strict=True) if row["stage"] == stage)
+        begin = min(
+            minute - row["seconds"] / 60
+            for minute, row in zip(minutes, rows, strict=True)
+            if row["stage"] == stage
+        )
         for axis in axes:
             axis.axvline(begin, color="grey", linewidth=0.5)
         axes[0].annotate(stage, (begin, 1), xycoords=("data", "axes fraction"), va="bottom", fontsize=8)
@@ -56,5 +60,6 @@ def draw_log(rows: list[dict[str, Any]], file: Path) -> None:
     axes[0].plot([], [], color=_VALIDATION, label="validation scenes")
     axes[0].legend(loc="lower right", fontsize=8)
     axes[-1].set_xlabel("minutes of training")
+    axes[-1].set_xlim(left=0)
     with written_aside(file) as aside:
         figure.savefig(aside, dpi=110)

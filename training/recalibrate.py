@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from geozoom.files import write_tensors
 from geozoom.model import PatchDrop
 from geozoom.sensor import simulate_lr
+from training.checkpoints import read_checkpoint
 from training.datasets import Split
-from training.evaluate import EVALUATION_BATCH, Streams, ViewedSplit, correct, policy_probabilities
+from training.engine import Engine
+from training.evaluate import EVALUATION_BATCH, Streams, ViewedSplit, correct, policy_probabilities, whole
 from training.recipe import Recipe
 
 
@@ -34,18 +37,12 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> No
     noise = torch.Generator(device).manual_seed(seed)
     with _averaging(model.hr):
         for batch in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
-            hr = _resized(batch.images, recipe.data.hr_px)
+            hr = whole(batch.images, recipe.data.hr_px)
             if batch.twins is None:
                 lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
             else:
-                lr = _resized(batch.twins, recipe.data.lr_px)
+                lr = whole(batch.twins, recipe.data.lr_px)
             model.hr_logits(hr, (model.policy_logits(lr) > 0).float())
-
-
-def _resized(images: Tensor, side: int) -> Tensor:
-    """Return whole scenes (B, 3, side, side) in 0..1."""
-    scenes = images.float() / 255
-    return F.interpolate(scenes, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def recalibrate_if_better(
@@ -64,6 +61,61 @@ def recalibrate_if_better(
     if after < before:
         model.load_state_dict(held)
     return before, after
+
+
+def settle(
+    engine: Engine,
+    model: PatchDrop,
+    stage: str,
+    train: Split,
+    val: ViewedSplit,
+    streams: Streams,
+    recipe: Recipe,
+) -> tuple[float, float]:
+    """Recalibrate a finished stage as it ships, and keep the statistics beside its checkpoint if they are better.
+
+    Returns:
+        Validation accuracy before and after, 0..1.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    load_as_shipped(engine, model, stage, recalibrated=False)
+    before, after = recalibrate_if_better(model, train, val, streams, recipe, engine.seed)
+    kept = {
+        f"model.hr.{name}": tensor
+        for name, tensor in model.hr.named_buffers()
+        if after >= before  # else as trained, which its checkpoint holds
+    }
+    write_tensors(_norms(engine, stage), kept, {"done": "true", "stage": stage})
+    return before, after
+
+
+def load_as_shipped(engine: Engine, model: PatchDrop, stage: str, *, recalibrated: bool = True) -> bool:
+    """Load a stage as its checkpoint ships: Ft-1 and Ft-2 in half precision, recalibrated where that was better.
+
+    Returns:
+        Whether recalibrated statistics were loaded.
+    """
+    engine.load(model, stage)
+    if stage not in ("ft1", "ft2"):
+        return False
+    model.load_state_dict(model.half_weights())
+    file = _norms(engine, stage)
+    if not (recalibrated and file.is_file()):
+        return False
+    norms, _, _ = read_checkpoint(file)
+    model.load_state_dict(norms, strict=False)
+    return bool(norms)
+
+
+def forget(engine: Engine, stage: str) -> None:
+    """Drop the statistics of a stage that is about to be trained anew."""
+    _norms(engine, stage).unlink(missing_ok=True)
+
+
+def _norms(engine: Engine, stage: str) -> Path:
+    return engine.checkpoint(f"{stage}-norms")
 
 
 @contextmanager

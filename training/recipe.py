@@ -7,7 +7,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,9 @@ class DataRecipe:
     """Patches from left to right."""
     val_share: float = 0.1
     """Share of train that becomes val where the tree has no val split."""
+    patch_prices: tuple[tuple[float, ...], ...] | None = None
+    """What each patch costs beside an ordinary one of price 1, a row of the grid after the other from the
+    top; None for 1 everywhere. The priced rewards multiply λ by it."""
     margin: float = 1.25
     """Training scenes are kept at margin × hr_px, so that crops stay sharp."""
 
@@ -182,22 +185,31 @@ def recipe_of(dataset: str, name: str) -> str:
     return own if (RECIPES / f"{own}.toml").is_file() else name
 
 
-def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> Recipe:
+def load_recipe(
+    name: str,
+    overrides: list[str],
+    epochs: int | None = None,
+    *,
+    stages: Sequence[str] = STAGES,
+    held: dict[str, Any] | None = None,
+) -> Recipe:
     """Load a recipe and apply `--set` overrides.
 
     Args:
         name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
         overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
-        epochs: If given, the epochs of every stage that the recipe does not leave out.
+        epochs: If given, the epochs of `stages`, as far as the recipe does not leave them out.
+        stages: What `epochs` is for.
+        held: The recipe of a run's record, which is then taken instead of the one called `name`.
 
     Raises:
         RecipeError: The file, a key or a value is not usable.
     """
-    content = _read(name)
+    content = _read(name) if held is None else recipe_from(held).to_dict()
     for override in overrides:
         _set(content, override)
     if epochs is not None:
-        for stage in STAGES:
+        for stage in stages:
             table = content.get(stage)
             if isinstance(table, dict) and table.get("epochs"):
                 table["epochs"] = epochs
@@ -206,13 +218,13 @@ def load_recipe(name: str, overrides: list[str], epochs: int | None = None) -> R
     return recipe
 
 
-def recorded_recipe(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a run's record with the defaults of keys that came after the run.
+def recipe_from(content: dict[str, Any]) -> Recipe:
+    """Return the recipe of a run's record; keys that came after the run have their defaults.
 
     Raises:
         RecipeError: The record is not of a recipe.
     """
-    return _build(Recipe, content, "the run's recipe").to_dict()
+    return _build(Recipe, content, "the run's recipe")
 
 
 def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -319,6 +331,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.hr_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
     yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
+    yield from _price_rules(recipe)
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
@@ -351,6 +364,19 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
                 yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
             continue
         yield from _policy_rules(name, stage, recipe)
+
+
+def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    prices, rows, cols = recipe.data.patch_prices, recipe.data.grid_rows, recipe.data.grid_cols
+    if prices is None:
+        return
+    on_grid = len(prices) == rows and all(len(row) == cols for row in prices)
+    yield "data.patch_prices", on_grid, f"hold {rows} rows of {cols} prices, as the grid has"
+    usable = all(0 <= price < math.inf for row in prices for price in row)
+    yield "data.patch_prices", usable, "hold prices of zero or more"
+    for stage in ("pt", "ft1", "ft2"):
+        priced = getattr(recipe, stage).reward != "paper"
+        yield f"{stage}.reward", priced, "be priced or priced_hits where data.patch_prices is given"
 
 
 def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

@@ -12,12 +12,14 @@ import torch
 import torchvision
 
 from geozoom import __version__
+from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
+from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.datasets import SceneData
 from training.engine import Engine
-from training.recipe import Recipe, recorded_recipe
+from training.recipe import Recipe, recipe_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +44,42 @@ class RunRequest:
     """Up to this size a dataset is held in memory; it changes no result."""
 
 
-def held_record(request: RunRequest) -> dict[str, Any] | None:
+def held_record(out: Path, *, resume: bool) -> dict[str, Any] | None:
     """Return the record of the run that the folder holds, if any, when it may be gone on with.
 
     Raises:
         RunError: There is a run and --resume was not given, or the other way round.
     """
-    file = request.out / "config.json"
-    if not file.is_file():
-        if request.resume:
-            raise RunError(f"{request.out}: holds no run to resume; leave --resume out to begin one")
+    if not (out / "config.json").is_file():
+        if resume:
+            raise RunError(f"{out}: holds no run to resume; leave --resume out to begin one")
         return None
-    if not request.resume:
+    if not resume:
+        raise RunError(f"{out}: holds a run already; give --resume to go on with it, or another --out")
+    return read_record(out)
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Return what a run's config.json says.
+
+    Raises:
+        RunError: The folder is not a run's, or the file is damaged.
+    """
+    file = run / "config.json"
+    if not file.is_file():
         raise RunError(
-            f"{request.out}: holds a run already; give --resume to go on with it, or another --out"
+            f"{run}: is no run of `geozoom train`: it holds no config.json; name the folder of one"
         )
     try:
-        held: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        held["recipe"].get("data")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); choose another --out") from error
-    return held
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); restore it from a copy") from error
+    kinds = {"recipe": dict, "classes": list, "scenes": dict, "seed": int, "dataset": str, "data": str}
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise RunError(f"{file}: is not what `geozoom train` writes; restore it from a copy")
+    return record
 
 
 def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
@@ -71,7 +88,7 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> N
     Raises:
         RunError: The seed or a table that matters already differs.
     """
-    recorded = recorded_recipe(held["recipe"])
+    recorded = recipe_from(held["recipe"]).to_dict()
     changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
     fixed = [
         table
@@ -101,6 +118,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
     """Return what config.json says: all that is needed to run this again."""
     return {
         "dataset": request.dataset,
+        "root": str(request.root),
         "data": data.name,
         "lr_root": None if request.lr_root is None else str(request.lr_root),
         "recipe_name": request.recipe_name,
@@ -108,6 +126,8 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
         "recipe": request.recipe.to_dict(),
         "classes": list(data.classes),
         "val_from": data.val_from,
+        "mean": list(data.mean),
+        "std": list(data.std),
         "notes": list(data.notes),
         "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
         "versions": {
@@ -118,6 +138,38 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+
+
+def card_of(record: dict[str, Any], name: str) -> ModelCard:
+    """Return the model card of the run that a record is of, before anything was measured.
+
+    Raises:
+        RecipeError: Its recipe cannot be used.
+    """
+    recipe = recipe_from(record["recipe"])
+    return ModelCard(
+        name=name,
+        classes=tuple(record["classes"]),
+        grid_rows=recipe.data.grid_rows,
+        grid_cols=recipe.data.grid_cols,
+        lr_px=recipe.data.lr_px,
+        hr_px=recipe.data.hr_px,
+        scene_m=recipe.card.scene_m,
+        mean=tuple(record["mean"]),
+        std=tuple(record["std"]),
+        classifier=NetworkSpec(name=recipe.networks.classifier, widths=recipe.networks.classifier_widths),
+        policy=NetworkSpec(name=recipe.networks.policy, widths=recipe.networks.policy_widths),
+        stage="ft2",
+        data=recipe.card.description or record["data"],
+        data_license=recipe.card.license,
+        notes=recipe.card.notes,
+        reflectance_white=recipe.card.reflectance_white,
+        reflectance_gamma=recipe.card.reflectance_gamma,
+        lr_temperature=recipe.networks.lr_temperature,
+        recipe=recipe.to_dict(),
+        seed=record["seed"],
+        code_version=__version__,
+    )
 
 
 def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:

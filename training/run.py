@@ -9,35 +9,32 @@ from dataclasses import asdict, replace
 import torch
 from rich.console import Console
 
-from geozoom import __version__
 from geozoom.benefit import Benefit
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
 from geozoom.model import PatchDrop
-from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.calibrate import fit_benefit, forecast, measure_gains
 from training.compiling import compile_networks
 from training.datasets import Reading, SceneData, Split, read_dataset
 from training.engine import Engine, Stage, out_of_memory
-from training.evaluate import (
-    Row,
-    Streams,
-    ViewedSplit,
-    control_rows,
-    correct,
-    policy_probabilities,
-    row,
-    view_split,
-    with_controls,
-)
+from training.evaluate import Row, ViewedSplit, correct, view_split
 from training.judges import Judges, assign_folds
 from training.parallel import join
 from training.plots import draw_log
-from training.recalibrate import recalibrate_if_better
+from training.recalibrate import forget, settle
 from training.recipe import Recipe
-from training.record import RunRequest, check_data, check_recipe, held_record, new_record, open_folder
+from training.record import (
+    RunRequest,
+    card_of,
+    check_data,
+    check_recipe,
+    held_record,
+    new_record,
+    open_folder,
+)
+from training.results import POLICIES, Results
 from training.stages import (
     Bench,
     FineTuning,
@@ -83,7 +80,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         console=console,
         team=team,
     )
-    held = held_record(request)
+    held = held_record(request.out, resume=request.resume)
     if held is not None:
         check_recipe(request, engine, held)
     data = read_dataset(
@@ -114,7 +111,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     for note in data.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     torch.manual_seed(request.seed)
-    model = _ready(_new_model(_card(request, data), device), request, engine)
+    model = _ready(_new_model(card_of(record, request.out.name), device), request, engine)
     with out_of_memory(
         f"{data.name} does not fit in the memory of {device}; give a smaller --memory to stream it"
     ):
@@ -174,6 +171,7 @@ def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, sp
         bench = _with_teacher(engine, bench)
     if before is not None:
         engine.load(bench.model, before)
+    forget(engine, name)
     engine.fit(_build_stage(name, bench), bench.model, split)
     return bench
 
@@ -260,33 +258,6 @@ def _build_stage(name: str, bench: Bench) -> Stage:
     return FineTuning(bench, "ft1" if name == "ft1" else "ft2")
 
 
-def _card(request: RunRequest, data: SceneData) -> ModelCard:
-    recipe = request.recipe
-    return ModelCard(
-        name=request.out.name,
-        classes=data.classes,
-        grid_rows=recipe.data.grid_rows,
-        grid_cols=recipe.data.grid_cols,
-        lr_px=recipe.data.lr_px,
-        hr_px=recipe.data.hr_px,
-        scene_m=recipe.card.scene_m,
-        mean=data.mean,
-        std=data.std,
-        classifier=NetworkSpec(name=recipe.networks.classifier, widths=recipe.networks.classifier_widths),
-        policy=NetworkSpec(name=recipe.networks.policy, widths=recipe.networks.policy_widths),
-        stage="ft2",
-        data=recipe.card.description or data.name,
-        data_license=recipe.card.license,
-        notes=recipe.card.notes,
-        reflectance_white=recipe.card.reflectance_white,
-        reflectance_gamma=recipe.card.reflectance_gamma,
-        lr_temperature=recipe.networks.lr_temperature,
-        recipe=recipe.to_dict(),
-        seed=request.seed,
-        code_version=__version__,
-    )
-
-
 def _report_gap(bench: Bench, console: Console) -> None:
     hr = 100 * correct(bench.model, bench.val, "hr").float().mean().item()
     lr = 100 * correct(bench.model, bench.val, "lr").float().mean().item()
@@ -303,39 +274,22 @@ def _report_gap(bench: Bench, console: Console) -> None:
 def _results(
     request: RunRequest, engine: Engine, bench: Bench, train_split: Split, test: ViewedSplit
 ) -> list[Row]:
-    """Measure every stage on the test split (the rows of Table 1/2 and two controls each).
-
-    The model is left as it ships: Ft-2 with half-precision weights, recalibrated if that was better.
-    """
-    model, seed = bench.model, request.seed
-    engine.load(model, "lr")
-    rows = [
-        row("LR-CNN", correct(model, test, "lr"), 0.0),
-        row("HR-CNN", correct(model, test, "hr"), float(model.grid.patches)),
-    ]
-    engine.load(model, "pt")
-    rows += with_controls("Pt", model, test, "hr", seed)
-    stages: tuple[tuple[str, str, Streams], ...] = (("ft1", "Ft-1", "hr"), ("ft2", "Ft-2", "both"))
-    for stage, name, streams in stages:
-        engine.load(model, stage)
-        model.load_state_dict(model.half_weights())
-        masks = (policy_probabilities(model, test) > 0.5).float()
-        as_trained = row(f"{name} · as trained", correct(model, test, streams, masks), masks)
-        before, after = recalibrate_if_better(model, train_split, bench.val, streams, bench.recipe, seed)
-        rows += with_controls(name, model, test, streams, seed)
-        if after >= before:
-            rows.append(as_trained)
+    """Recalibrate Ft-1 and Ft-2 and measure every stage on the test split; the model is left as it ships."""
+    for stage in ("ft1", "ft2"):
+        name, streams = POLICIES[stage]
+        before, after = settle(engine, bench.model, stage, train_split, bench.val, streams, bench.recipe)
         engine.console.print(
             f"{name}: validation {100 * before:.1f}% as trained, {100 * after:.1f}% with batch norm recalibrated"
         )
-    if engine.is_done("robust"):
-        # The same controls on a classifier that learned from random masks, not from the policy's.
-        shipped = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        total = round(next(line.sampled for line in rows if line.name == "Ft-2") * len(test))
-        engine.load(model, "robust")
-        rows += control_rows("mask-robust + LR", model, test, "both", total, seed)
-        model.load_state_dict(shipped)
-    return rows
+    results = Results(
+        engine=engine,
+        model=bench.model,
+        views=test,
+        train=train_split,
+        recipe=bench.recipe,
+        seed=request.seed,
+    )
+    return list(results.rows())
 
 
 def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> Benefit:

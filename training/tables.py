@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from geozoom.files import write_text
 from training.evaluate import Row
+
+
+def as_plain(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return the table as plain values for JSON."""
+    return [asdict(row) | {"interval": row.interval} for row in rows]
 
 
 def as_markdown(rows: list[Row]) -> str:
@@ -40,6 +46,5 @@ def as_rich(rows: list[Row], title: str) -> Table:
 
 def write_table(folder: Path, rows: list[Row]) -> None:
     """Write table.md and table.json into a run's folder."""
-    content = [asdict(row) | {"interval": row.interval} for row in rows]
-    write_text(folder / "table.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / "table.json", json.dumps(as_plain(rows), indent=2) + "\n")
     write_text(folder / "table.md", as_markdown(rows))

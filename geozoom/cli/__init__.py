@@ -12,7 +12,18 @@ import click
 from geozoom import __version__
 from geozoom.errors import GeozoomError
 
-_COMMANDS = ("inspect", "plan", "curve", "export", "ingest", "classify", "draw", "prices", "train")
+_COMMANDS = (
+    "inspect",
+    "plan",
+    "curve",
+    "export",
+    "ingest",
+    "classify",
+    "draw",
+    "prices",
+    "train",
+    "evaluate",
+)
 
 
 class _LazyGroup(click.Group):

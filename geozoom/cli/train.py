@@ -11,11 +11,10 @@ from training import DATASETS, STAGES
 
 
 @click.command("train")
-@click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
+@click.option("--dataset", type=click.Choice(DATASETS), help="Kind of dataset; folder if absent.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
-    required=True,
     help="The dataset's folder, as unpacked; for folder {train,val,test}/CLASS/image, where val may be missing.",
 )
 @click.option(
@@ -39,9 +38,7 @@ from training import DATASETS, STAGES
 )
 @click.option(
     "--recipe",
-    default="default",
-    show_default=True,
-    help="default or paper (each the dataset's own), another that ships (sentinel2, aid), or a TOML file.",
+    help="default (if absent) or paper, each the dataset's own; another that ships (sentinel2, aid), or a TOML file.",
 )
 @click.option(
     "--set",
@@ -50,25 +47,39 @@ from training import DATASETS, STAGES
     metavar="TABLE.KEY=VALUE",
     help="Change a value of the recipe; repeatable.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every stage, instead of the recipe's.")
-@click.option("--stage", type=click.Choice(["all", *STAGES]), default="all", show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Epochs of each stage that this command begins, instead of the recipe's.",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(["all", *STAGES]),
+    default="all",
+    show_default=True,
+    help="Train this stage only; the ones before it must be there.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in --out; what is not given is as the run's config.json says.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of every random choice; 0 if absent.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
-    dataset: str,
-    root: Path,
+    dataset: str | None,
+    root: Path | None,
     lr_root: Path | None,
     skip_unreadable: bool,
     memory: float,
     out: Path,
-    recipe: str,
+    recipe: str | None,
     overrides: tuple[str, ...],
     epochs: int | None,
     stage: str,
     resume: bool,
-    seed: int,
+    seed: int | None,
     device: str,
     quiet: bool,
 ) -> None:
@@ -77,19 +88,31 @@ def command(
         console = options.stderr_console(quiet)
         from geozoom.errors import RunError
         from training.recipe import load_recipe, recipe_of
-        from training.record import RunRequest
+        from training.record import RunRequest, held_record
         from training.run import train
         from training.tables import as_rich
 
-    recipe = recipe_of(dataset, recipe)
+    held = held_record(out, resume=resume) or {}
+    dataset = dataset or held.get("dataset", "folder")
+    if root is None:
+        if not held.get("root"):
+            raise click.UsageError("Missing option '--root'.")
+        root, lr_root = (
+            Path(held["root"]),
+            lr_root or (Path(held["lr_root"]) if held.get("lr_root") else None),
+        )
+    as_held = held.get("recipe") if recipe is None else None
+    recipe = recipe_of(dataset, recipe or "default") if as_held is None else held.get("recipe_name", "")
+    begun = [name for name in STAGES if (out / "checkpoints" / f"{name}.safetensors").is_file()]
+    wanted = [name for name in STAGES if stage in ("all", name) and name not in begun]
     request = RunRequest(
         dataset=dataset,
         root=root,
         out=out,
-        recipe=load_recipe(recipe, list(overrides), epochs),
+        recipe=load_recipe(recipe, list(overrides), epochs, stages=wanted, held=as_held),
         recipe_name=recipe,
         stage=stage,
-        seed=seed,
+        seed=held.get("seed", 0) if seed is None else seed,
         resume=resume,
         device=device,
         lr_root=lr_root,

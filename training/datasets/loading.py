@@ -103,12 +103,14 @@ def load(index: DatasetIndex, sizes: Sizes, reading: Reading) -> SceneData:
             f"them out with --skip-unreadable: {'; '.join(named[:NAMED])}{more}"
         )
     made: dict[str, Split] = {}
+    absent: list[str] = []
     for name, split in splits.items():
         good = np.setdiff1d(np.arange(len(split)), np.array(sorted(survey.unreadable[name]), dtype=np.int64))
         if name == "train":
             _refuse_emptied(index.classes, split.labels[good])
         if not len(good):
             raise DatasetError(f"no image of the {name} split of {index.name} can be read; mend it")
+        absent += _absent(name, index.classes, split.labels[good])
         kept = split if len(good) == len(split) else split.only(good)
         labels = torch.from_numpy(kept.labels.copy())
         if not held:
@@ -131,7 +133,7 @@ def load(index: DatasetIndex, sizes: Sizes, reading: Reading) -> SceneData:
         val_from=index.val_from,
         mean=mean,
         std=std,
-        notes=(*index.notes, *left_out),
+        notes=(*index.notes, *absent, *left_out),
         unreadable=tuple(named),
     )
 
@@ -238,6 +240,13 @@ def _mean_and_std(train: _Read) -> tuple[Triple, Triple]:
 def _triple(values: NDArray[np.float64]) -> Triple:
     red, green, blue = (round(float(value), 4) for value in values)
     return red, green, blue
+
+
+def _absent(split: str, classes: tuple[str, ...], labels: NDArray[np.int64]) -> list[str]:
+    """Say which classes a split has no scene of: its accuracy says nothing of them."""
+    missing = [classes[label] for label in np.setdiff1d(np.arange(len(classes)), labels)]
+    more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return [f"{split} has no scene of {', '.join(missing[:NAMED])}{more}"] if missing else []
 
 
 def _refuse_emptied(classes: tuple[str, ...], labels: NDArray[np.int64]) -> None:

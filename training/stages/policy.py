@@ -38,7 +38,15 @@ class PolicyStage:
         self.batch_size = recipe.batch_size
         self.schedule = recipe.schedule
         self.estimator = build_estimator(recipe.estimator, recipe.samples)
-        self.reward = build_reward(recipe.reward, penalty=recipe.penalty, price=recipe.price)
+        prices = bench.recipe.data.patch_prices
+        self.reward = build_reward(
+            recipe.reward,
+            penalty=recipe.penalty,
+            price=recipe.price,
+            patch_prices=None
+            if prices is None
+            else torch.tensor(prices, device=bench.model.mean.device).flatten(),
+        )
         self.optimizer = build_optimizer("adam", groups, 0.0)
         self.frozen = bench.model
         """The model whose frozen streams answer."""

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from torch import Tensor
+
+from geozoom.cli import main
+from geozoom.networks import NetworkSpec
+from tests.conftest import small_model, write_scene_tree
+from tests.datasets import read_scenes
+from tests.test_train import QUIET, request, small_recipe
+from training.checkpoints import read_checkpoint, write_checkpoint
+from training.evaluate import ViewedSplit
+from training.run import train
+from training.side_channel import read_by_hr_stream, read_linearly
+
+Rows = list[dict[str, Any]]
+FIGURES = ("comparison", "dropping", "examples", "habits")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of scenes, a run of it, and another at twice the price."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    root = write_scene_tree(folder / "scenes")
+    for name, price in (("run", 0.1), ("dear", 0.2)):
+        keys = [f"{stage}.price={price}" for stage in ("pt", "ft1", "ft2")]
+        train(request(root, folder / name, small_recipe("default", 2, *keys, "judges.folds=0")), QUIET)
+    return folder
+
+
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may spoil."""
+    return Path(shutil.copytree(folder / "run", tmp_path / "run"))
+
+
+def evaluate(*arguments: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments), "--device", "cpu"])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def table(run: Path) -> Rows:
+    rows: Rows = json.loads((run / "table.json").read_text())
+    return rows
+
+
+def read_csv(file: Path) -> Rows:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def edit(file: Path, change: Callable[[Any], Any]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def test_a_run_is_measured_again_as_its_training_measured_it(copied: Path) -> None:
+    result = evaluate(copied, "--json")
+    said = json.loads(result.stdout)
+    assert said["rows"] == table(copied)
+    assert json.loads((copied / "evaluation-test.json").read_text()) == said
+    assert (said["complete"], said["scenes"], said["split"]) == (True, 24, "test")
+    assert "Ft-2 · mask alone" in result.stderr
+    evaluate(copied, code=1)  # the file is there
+    other = json.loads(evaluate(copied, "--overwrite", "--batch-size", 5, "--json").stdout)
+    for ours, theirs in zip(other["rows"], said["rows"], strict=True):
+        if "mask alone" not in ours["name"]:  # who lends patches to whom depends on the batch
+            assert ours == theirs
+
+
+def test_scenes_and_split_can_be_chosen(copied: Path) -> None:
+    some = json.loads(evaluate(copied, "--scenes", 10, "-o", copied / "some.json", "--json").stdout)
+    assert {row["scenes"] for row in some["rows"] if "HR stream" not in row["name"]} == {10}
+    val = evaluate(copied, "--split", "val", "--json", "-q")
+    assert json.loads(val.stdout)["scenes"] == 6
+    assert val.stderr == ""
+
+
+def test_an_unfinished_run_is_measured_as_far_as_it_is(copied: Path) -> None:
+    checkpoints = copied / "checkpoints"
+    for file in (*checkpoints.glob("ft*"), copied / "model.safetensors", copied / "table.json"):
+        file.unlink()
+    weights, _, _ = read_checkpoint(checkpoints / "pt.safetensors")
+    model = small_model(classifier=NetworkSpec(name="resnet8", widths=(4, 8, 8)))
+    model.load_state_dict(weights)
+    write_checkpoint(checkpoints / "pt.safetensors", model, {"done": "false", "epoch": "1", "step": "2"})
+    result = evaluate(copied, "--json", "--figures", copied / "figures")
+    said = json.loads(result.stdout)
+    assert [row["name"] for row in said["rows"]] == [
+        "LR-CNN",
+        "HR-CNN",
+        "Pt",
+        "Pt · random",
+        "Pt · fixed-centre",
+    ]
+    assert not said["complete"]
+    assert said["stages"]["pt"] == {"epoch": 1, "epochs": 2}
+    assert "pt has 1 of 2 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
+    assert (copied / "figures" / "dropping.png").is_file()
+    for file in checkpoints.iterdir():
+        if file.name != "hr.safetensors":
+            file.unlink()
+    result = evaluate(copied, "--overwrite", "--json", "--figures", copied / "none")
+    assert [row["name"] for row in json.loads(result.stdout)["rows"]] == ["HR-CNN"]
+    assert "no figures: the run has no policy yet" in result.stderr
+    (checkpoints / "hr.safetensors").unlink()
+    assert "has no checkpoint of stage hr yet" in evaluate(copied, "--overwrite", code=1).stderr
+
+
+def test_a_run_of_before_its_record_said_where_its_data_is_needs_root(folder: Path, copied: Path) -> None:
+    def forget(record: dict[str, Any]) -> None:
+        for key in ("root", "mean", "std"):
+            del record[key]
+
+    edit(copied / "config.json", forget)
+    assert "give --root" in evaluate(copied, code=1).stderr
+    said = json.loads(evaluate(copied, "--root", folder / "scenes", "--json").stdout)
+    assert said["rows"] == table(copied)
+
+
+def test_another_grid_or_other_classes_are_refused(folder: Path, copied: Path, tmp_path: Path) -> None:
+    tree = Path(shutil.copytree(folder / "scenes", tmp_path / "other"))
+    for split in ("train", "test"):
+        (tree / split / "water").rename(tree / split / "aquatic")
+    said = evaluate(copied, "--root", tree, code=1).stderr
+    assert "other has 'aquatic' as class 0, where the run has 'barren'" in said
+    for split in ("train", "test"):
+        shutil.copytree(tree / split / "aquatic", tree / split / "wood")
+    assert "other has 4 classes, and the run has 3" in evaluate(copied, "--root", tree, code=1).stderr
+    edit(copied / "config.json", lambda record: record["recipe"]["data"].update(grid_rows=2))
+    assert "is of a grid of 4 × 4 patches, not 2 × 4" in evaluate(copied, code=1).stderr
+
+
+def test_what_cannot_be_measured_is_answered_in_one_sentence(
+    folder: Path, copied: Path, tmp_path: Path
+) -> None:
+    assert "is no run" in evaluate(tmp_path, code=1).stderr
+    assert "--dataset needs --root" in evaluate(copied, "--dataset", "cifar10", code=2).stderr
+    assert "give --figures DIR" in evaluate(copied, folder / "dear", code=2).stderr
+    of_some = (copied, folder / "dear", "--figures", tmp_path / "figures", "--scenes", 5)
+    assert "leave --split, --scenes and --dataset out" in evaluate(*of_some, code=2).stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").touch()
+    assert (
+        "holds other things than figures" in evaluate(copied, "--figures", tmp_path / "mine", code=1).stderr
+    )
+    file = copied / "checkpoints" / "ft1.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    assert "ft1.safetensors: the checkpoint cannot be read" in evaluate(copied, code=1).stderr
+    (copied / "config.json").write_text('{"recipe": 3}')
+    assert "is not what `geozoom train` writes" in evaluate(copied, code=1).stderr
+
+
+def test_only_finished_runs_of_the_same_data_are_compared(folder: Path, copied: Path, tmp_path: Path) -> None:
+    compare = (folder / "dear", copied, "--figures", tmp_path / "figures", "-o", tmp_path / "e.json")
+    (copied / "table.json").rename(copied / "away.json")
+    assert "is not finished" in evaluate(*compare, code=1).stderr
+    (copied / "table.json").write_text("[{}]")
+    assert "table.json: cannot be read" in evaluate(*compare, code=1).stderr
+    edit(copied / "config.json", lambda record: record["recipe"]["data"].update(grid_rows=2))
+    assert "is of another grid" in evaluate(*compare, code=1).stderr
+    edit(copied / "config.json", lambda record: record.update(data="elsewhere"))
+    assert "is of other data than" in evaluate(*compare, code=1).stderr
+    assert not (tmp_path / "figures").exists()
+
+
+@pytest.fixture(scope="module")
+def figures(folder: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """The figures of the run beside the dear one, and the rows of the run."""
+    asked = (
+        folder / "run",
+        folder / "dear",
+        "--figures",
+        folder / "figures",
+        "-o",
+        folder / "e.json",
+        "--json",
+    )
+    rows = json.loads(evaluate(*asked).stdout)["rows"]
+    return folder / "figures", {row["name"]: row for row in rows}
+
+
+def test_every_figure_is_a_picture_with_its_data_beside_it(figures: tuple[Path, Any], folder: Path) -> None:
+    drawn, _ = figures
+    assert {file.name for file in drawn.iterdir()} == {
+        f"{name}{suffix}" for name in FIGURES for suffix in (".png", ".csv")
+    }
+    for name in FIGURES:
+        with Image.open(drawn / f"{name}.png") as picture:
+            assert min(picture.size) >= 500
+            assert len(set(picture.convert("L").tobytes())) > 20
+    again = (folder / "run", "--figures", drawn, "-o", folder / "again.json")
+    assert "holds figures already; give --overwrite" in evaluate(*again, code=1).stderr
+
+
+def test_accuracy_as_patches_are_dropped_begins_at_all_and_ends_at_none(figures: tuple[Path, Any]) -> None:
+    drawn, rows = figures
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for line in read_csv(drawn / "dropping.csv"):
+        points = found.setdefault(line["classifier"], {}).setdefault(line["order"], {})
+        points[int(line["dropped"])] = float(line["accuracy"])
+    hr, both = found["HR-CNN, which has seen no mask"], found["Ft-2, both streams"]
+    assert set(hr) == set(both) == {"learned", "fixed-centre", "random"}
+    for order in hr:
+        assert list(hr[order]) == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+        assert hr[order][0] == pytest.approx(rows["HR-CNN"]["accuracy"], abs=1e-3)
+        assert both[order][16] == pytest.approx(rows["LR-CNN"]["accuracy"], abs=1e-3)
+
+
+def test_accuracy_by_s_and_the_map_of_patches_add_up_to_the_table(figures: tuple[Path, Any]) -> None:
+    drawn, rows = figures
+    lines = read_csv(drawn / "habits.csv")
+    by_count = [line for line in lines if line["what"].startswith("accuracy")]
+    scenes = sum(int(line["scenes"]) for line in by_count)
+    assert scenes == rows["Ft-2"]["scenes"] == 24
+    right = sum(float(line["value"]) * int(line["scenes"]) for line in by_count) / scenes
+    assert right == pytest.approx(rows["Ft-2"]["accuracy"], abs=1e-3)
+    bought = [float(line["value"]) for line in lines if line["what"].startswith("share")]
+    assert len(bought) == 16
+    assert sum(bought) == pytest.approx(rows["Ft-2"]["sampled"], abs=1e-3)
+
+
+def test_examples_are_of_different_classes_and_say_what_was_bought(figures: tuple[Path, Any]) -> None:
+    lines = read_csv(figures[0] / "examples.csv")
+    assert len(lines) == 8
+    assert set(Counter(line["label"] for line in lines)) == {"barren", "built", "water"}
+    for line in lines:
+        assert line["file"].split("/")[1] == line["label"]
+        assert len(line["bought"].split()) == int(line["S"])
+
+
+def test_runs_are_compared_against_ds_and_against_price(figures: tuple[Path, Any], folder: Path) -> None:
+    drawn, rows = figures
+    dear = {row["name"]: row for row in table(folder / "dear")}
+    lines = [line for line in read_csv(drawn / "comparison.csv") if line["row"] == "Ft-2"]
+    by_ds = [line for line in lines if line["against"].startswith("ds")]
+    assert [float(line["at"]) for line in by_ds] == [4.0]  # the other one has another price
+    by_price = {
+        float(line["at"]): float(line["accuracy"]) for line in lines if line["against"].startswith("λ")
+    }
+    assert by_price == pytest.approx({0.1: rows["Ft-2"]["accuracy"], 0.2: dear["Ft-2"]["accuracy"]}, abs=1e-3)
+
+
+def test_a_linear_reader_finds_what_masks_tell_and_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (600,), generator=generator)
+    masks = (torch.rand(600, 16, generator=generator) < 0.5).float()
+    telling = masks.clone()
+    telling[torch.arange(600), labels] = 1  # patch k is always bought of class k
+    telling[torch.arange(600), (labels + 1) % 4] = 0
+    for given, low, high in ((telling, 0.8, 1.0), (masks, 0.15, 0.35)):
+        right = read_linearly((given[:400], labels[:400]), (given[400:], labels[400:]), 4)
+        assert low <= right.float().mean().item() <= high
+
+
+def by_mask(images: Tensor) -> Tensor:
+    """Answer class 0 where the first patch is masked, else class 1."""
+    masked = (images[:, :, :8, :8].abs().sum(dim=(1, 2, 3)) == 0).float()
+    return torch.stack([masked, 1 - masked, torch.zeros_like(masked)], dim=1)
+
+
+def by_colour(images: Tensor) -> Tensor:
+    """Answer water where the scene is rather blue, else barren."""
+    blue = images[:, 2].mean(dim=(1, 2)) - images[:, 0].mean(dim=(1, 2))
+    return torch.stack([-blue, torch.full_like(blue, -9), blue], dim=1)
+
+
+def test_only_a_classifier_that_reads_masks_is_right_about_a_mask_alone(
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model()
+    split = read_scenes(scene_tree).train
+    split = split.only((split.labels != 1).nonzero().squeeze(1))  # barren and water
+    views = ViewedSplit(split=split, lr=torch.zeros(len(split), 3, 8, 8))
+    masks = torch.ones(len(split), 16)
+    masks[split.labels == 0, 0] = 0
+    monkeypatch.setattr(model.hr, "forward", by_colour)
+    whole = model.hr_logits(next(split.in_order(99)).images.float() / 255).argmax(dim=1)
+    assert (whole == split.labels).all()
+    assert read_by_hr_stream(model, views, masks, seed=0).float().mean().item() < 0.75
+    monkeypatch.setattr(model.hr, "forward", by_mask)
+    # It answers 0 of barren scenes, whose first patch is masked, and 1, which is wrong, of all others.
+    told = read_by_hr_stream(model, views, masks, seed=0)
+    assert told.sum() == (split.labels == 0).sum()

@@ -1,0 +1,156 @@
+"""What ends a run, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from geozoom.errors import OutputError, RunError
+from tests.conftest import small_model
+from tests.test_train import QUIET, log, request, small_recipe
+from training.checkpoints import read_checkpoint, take_weights, write_checkpoint
+from training.engine import Engine
+from training.log import RunLog
+from training.run import train
+from training.stages import HrStage
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Make the loss of the step `at` of the run's stage hr no number, as an overflow would."""
+    step, taken = HrStage.step, []
+
+    def spoilt(self: HrStage, batch: Any, *rest: Any) -> dict[str, torch.Tensor]:
+        taken.append(True)
+        if len(taken) == at:
+            with torch.no_grad():
+                self.bench.model.hr.fc.weight.fill_(torch.nan)
+        return step(self, batch, *rest)
+
+    monkeypatch.setattr(HrStage, "step", spoilt)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_the_last_good_checkpoint(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe, out = small_recipe("default", 3), tmp_path / "run"
+    file = out / "checkpoints" / "hr.safetensors"
+    with monkeypatch.context() as patched:
+        spoil(patched, 5)  # three steps an epoch
+        with pytest.raises(RunError) as caught:
+            train(request(scene_tree, out, recipe), QUIET)
+    assert "stage hr: the loss is no number at step 2 of epoch 2" in str(caught.value)
+    assert f"{file}, of 1 epochs and 1 steps" in str(caught.value)
+    weights, _, _ = read_checkpoint(file)
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert [row["epoch"] for row in log(out)] == [1]
+    # The way on that the message names.
+    file.unlink()
+    slower = small_recipe("default", 3, "hr.learning_rate=0.01")
+    train(request(scene_tree, out, slower, stage="hr", resume=True), QUIET)
+    assert [row["epoch"] for row in log(out)] == [1, 2, 3]
+
+
+def test_weights_that_are_no_numbers_never_become_a_checkpoint(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(self: HrStage) -> dict[str, float]:
+        with torch.no_grad():
+            self.stream.get_parameter("fc.weight")[0, 0] = torch.inf
+        return {"val_accuracy": 0.0}
+
+    monkeypatch.setattr(HrStage, "validate", overflow)
+    with pytest.raises(RunError, match=r"a weight is no number after 1 epochs"):
+        train(request(scene_tree, tmp_path / "run", small_recipe()), QUIET)
+    weights, _, header = read_checkpoint(tmp_path / "run" / "checkpoints" / "hr.safetensors")
+    assert (header["epoch"], header["step"]) == ("0", "1")
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the operating system refuse to write beyond `size` bytes of a file, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_from_it(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe, out = small_recipe("default", 3), tmp_path / "run"
+    file = out / "checkpoints" / "hr.safetensors"
+    keep = Engine._keep
+    full: list[bytes] = []
+
+    def keep_until_full(self: Engine, *arguments: Any) -> None:
+        if file.is_file() and not full:
+            full.append(file.read_bytes())
+            with largest_file(10_000):
+                keep(self, *arguments)
+        keep(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_keep", keep_until_full)
+        with pytest.raises(OutputError, match=r"hr\.safetensors: cannot be written .*File too large"):
+            train(request(scene_tree, out, recipe), QUIET)
+    assert [file.read_bytes()] == full
+    assert [entry.name for entry in file.parent.iterdir()] == [file.name]
+    train(request(scene_tree, out, recipe, stage="hr", resume=True), QUIET)
+    assert [row["epoch"] for row in log(out)] == [1, 2, 3]
+
+
+def test_a_full_disk_leaves_a_model_and_a_log_as_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    small_model().save(file)
+    before = file.read_bytes()
+    with largest_file(10_000), pytest.raises(OutputError, match="File too large"):
+        small_model(1).save(file)
+    assert file.read_bytes() == before
+    kept = RunLog(tmp_path)
+    kept.add("hr", 1, {"loss": 0.5})
+    kept.close()
+    with (
+        largest_file(kept.file.stat().st_size),
+        pytest.raises(OutputError, match=r"log\.jsonl: cannot be written"),
+    ):
+        kept.add("hr", 2, {"loss": 0.25})
+    assert [row["loss"] for row in RunLog(tmp_path).rows()] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grid_rows": 2}, "is of a grid of 2 × 4 patches, not 4 × 4"),
+        ({"classes": ("barren", "town", "water")}, r"is of other classes \(class 1 is 'town', not 'built'\)"),
+        ({"classes": ("barren", "built", "water", "wood")}, "is of 4 classes, not 3"),
+    ],
+)
+def test_a_checkpoint_of_another_grid_or_class_list_is_refused(
+    scene_tree: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    recipe, out = small_recipe(), tmp_path / "run"
+    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    file = out / "checkpoints" / "hr.safetensors"
+    write_checkpoint(file, small_model(**changes), {"done": "true", "stage": "hr"})
+    with pytest.raises(RunError, match=f"hr.safetensors: {words}"):
+        train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET)
+
+
+def test_a_checkpoint_that_does_not_say_what_it_is_of_must_fit_all_the_same(tmp_path: Path) -> None:
+    weights = small_model(grid_rows=2).state_dict()
+    with pytest.raises(RunError, match="another grid, class list or network"):
+        take_weights(small_model(), tmp_path / "hr.safetensors", weights, {"done": "true"})
+    made_for = {"made_for": json.dumps({"grid": "4 × 4", "classes": ["barren", "built", "water"]})}
+    take_weights(small_model(), tmp_path / "hr.safetensors", small_model(1).state_dict(), made_for)

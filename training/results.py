@@ -1,0 +1,135 @@
+"""The rows of a run's table: every stage, its controls, what the mask-robust start buys, and the side channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from geozoom.model import PatchDrop
+from training import STAGES
+from training.datasets import Split
+from training.engine import Engine
+from training.evaluate import (
+    Row,
+    Streams,
+    ViewedSplit,
+    answers,
+    control_rows,
+    correct,
+    policy_probabilities,
+    row,
+    view_split,
+)
+from training.recalibrate import load_as_shipped
+from training.recipe import Recipe
+from training.side_channel import read_by_hr_stream, read_linearly
+
+POLICIES: dict[str, tuple[str, Streams]] = {
+    "pt": ("Pt", "hr"),
+    "ft1": ("Ft-1", "hr"),
+    "ft2": ("Ft-2", "both"),
+}
+"""Stages that have a policy: their name in tables, and the streams that answer."""
+_READER_SCENES = 20_000
+"""Training scenes whose masks the reader of the side channel learns from, at most."""
+
+
+@dataclass(kw_only=True)
+class Results:
+    """Measures what a run has, stage by stage, on one split."""
+
+    engine: Engine
+    """Holds the run's checkpoints."""
+    model: PatchDrop
+    """Takes the weights of one stage after the other."""
+    views: ViewedSplit
+    """The scenes that are classified."""
+    train: Split
+    """The training scenes, whose masks the side channel is learned from."""
+    recipe: Recipe
+    seed: int
+    _known: Tensor | None = None
+    _learnt_from: ViewedSplit | None = None
+
+    def begun(self) -> list[str]:
+        """Return the stages that have a checkpoint, finished or not."""
+        return [stage for stage in STAGES if self.engine.checkpoint(stage).is_file()]
+
+    def known(self) -> Tensor | None:
+        """Return the LR stream's logits (N, classes), which no later stage changes; None before stage lr."""
+        if self._known is None and "lr" in self.begun():
+            self.engine.load(self.model, "lr")
+            self._known = answers(self.model, self.views, "lr")
+        return self._known
+
+    def masks(self, views: ViewedSplit | None = None) -> Tensor:
+        """Return what the model's policy would buy (N, P): s above 0.5."""
+        return (policy_probabilities(self.model, views or self.views) > 0.5).float()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of all stages; the model is left with the weights of the last policy stage as it ships."""
+        begun = self.begun()
+        known = self.known()
+        labels = self.views.split.labels
+        if known is not None:
+            yield row("LR-CNN", known.argmax(dim=1) == labels, 0.0)
+        self.engine.load(self.model, "hr")
+        yield row("HR-CNN", correct(self.model, self.views, "hr"), float(self.model.grid.patches))
+        policies = [stage for stage in begun if stage in POLICIES]
+        if {"ft1", "ft2"} & set(policies):
+            commonest = labels == labels.mode().values
+            yield row("commonest class", commonest, 0.0)
+        for stage in policies:
+            yield from self._policy_rows(stage)
+        if "ft2" in begun and "robust" in begun:
+            # The same controls on a classifier that learned from random masks, not from the policy's.
+            load_as_shipped(self.engine, self.model, "ft2")
+            total = round(self.masks().sum().item())
+            self.engine.load(self.model, "robust")
+            yield from self._controls("mask-robust + LR", "both", total)
+        if policies:
+            load_as_shipped(self.engine, self.model, policies[-1])
+
+    def _policy_rows(self, stage: str) -> Iterator[Row]:
+        name, streams = POLICIES[stage]
+        recalibrated = load_as_shipped(self.engine, self.model, stage)
+        masks = self.masks()
+        yield row(name, self._correct(streams, masks), masks)
+        yield from self._controls(name, streams, round(masks.sum().item()))
+        if stage == "pt":
+            return  # its classifier has learned from no mask of the policy's
+        if recalibrated:
+            load_as_shipped(self.engine, self.model, stage, recalibrated=False)
+            yield row(f"{name} · as trained", self._correct(streams, masks), masks)
+            load_as_shipped(self.engine, self.model, stage)
+        alone = read_by_hr_stream(self.model, self.views, masks, self.seed)
+        yield replace(
+            row(f"{name} · mask alone, HR stream", alone, 0.0), sampled=masks.sum(dim=1).mean().item()
+        )
+        learnt_from = self._training_scenes()
+        lesson = (self.masks(learnt_from), learnt_from.split.labels)
+        read = read_linearly(lesson, (masks, self.views.split.labels), len(self.model.card.classes))
+        yield row(f"{name} · mask alone, linear reader", read, masks)
+        # The policy's own masks, and what is gained on them before any fine-tuning by it.
+        for before, what in (("hr", "HR-CNN"), ("robust", "mask-robust")):
+            if before in self.begun():
+                self.engine.load(self.model, before)
+                yield row(f"{name} · its masks on {what}", self._correct(streams, masks), masks)
+
+    def _correct(self, streams: Streams, masks: Tensor) -> Tensor:
+        return correct(self.model, self.views, streams, masks, self._known)
+
+    def _controls(self, name: str, streams: Streams, total: int) -> list[Row]:
+        return control_rows(name, self.model, self.views, streams, total, self.seed, self._known)
+
+    def _training_scenes(self) -> ViewedSplit:
+        if self._learnt_from is None:
+            split = self.train
+            if len(split) > _READER_SCENES:
+                drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(self.seed))
+                split = split.only(drawn[:_READER_SCENES].sort().values)
+            self._learnt_from = view_split(split, self.recipe, seed=self.seed + 3)
+        return self._learnt_from

@@ -1,0 +1,81 @@
+"""The side channel: what the pattern of a mask tells of the class, whatever lies under it (METHOD §8).
+
+The mask is chosen from the LR image, so that the HR classifier of Ft-1 may learn to read the class off its shape.
+On the mean colour itself a mask leaves no trace, since masked patches show that colour too: here every bought patch
+shows what another scene, drawn at random, has in that place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from geozoom.model import PatchDrop
+from training.evaluate import ViewedSplit
+
+_DECAY = 1e-3
+
+
+@torch.inference_mode()
+def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed: int) -> Tensor:
+    """Return in which scenes the HR stream answers right with nothing but the mask to go by.
+
+    Every patch is another scene's, each drawn by itself, so that a scene's own content is in none of them but by
+    chance. Scenes that do not fill a last batch are left out.
+
+    Args:
+        model: The classifier, in evaluation mode.
+        views: HR scenes, which lend each other their patches.
+        masks: (N, P) of the scenes.
+        seed: Of who lends to whom.
+
+    Returns:
+        (n,) bool, n at most N.
+    """
+    model.eval()
+    right = []
+    device = masks.device
+    lender = torch.Generator().manual_seed(seed)
+    for batch in views.split.batches(views.batch_size, torch.Generator().manual_seed(seed)):
+        images = batch.images.float() / 255
+        rows, cols, size = model.grid.rows, model.grid.cols, len(images)
+        tall, wide = images.shape[-2] // rows, images.shape[-1] // cols
+        # (B, P, 3, tall, wide), and back with the patches of as many permutations.
+        patches = images.reshape(size, 3, rows, tall, cols, wide).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        lenders = torch.stack(
+            [torch.randperm(size, generator=lender) for _ in range(model.grid.patches)], dim=1
+        ).to(device)
+        lent = patches[lenders, torch.arange(model.grid.patches, device=device)]
+        strange = (
+            lent.reshape(size, rows, cols, 3, tall, wide).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
+        )
+        right.append(model.hr_logits(strange, masks[batch.scenes]).argmax(dim=1) == batch.labels)
+    return torch.cat(right)
+
+
+def read_linearly(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int) -> Tensor:
+    """Return in which test scenes a linear classifier of masks answers right, (N,) bool.
+
+    Multinomial logistic regression, fitted to the masks of the training scenes: a floor for what any reader of masks
+    could know.
+
+    Args:
+        train: Masks (M, P) and labels (M,) to learn from.
+        test: Masks (N, P) and labels (N,).
+        classes: Number of classes.
+    """
+    masks, labels = train[0].float().clone(), train[1].clone()
+    weights = torch.zeros(masks.shape[1] + 1, classes, device=masks.device, requires_grad=True)
+    fit = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        fit.zero_grad()
+        cost = F.cross_entropy(masks @ weights[1:] + weights[0], labels) + _DECAY * weights[1:].square().sum()
+        cost.backward()  # type: ignore[no-untyped-call]
+        return cost
+
+    with torch.autocast(masks.device.type, enabled=False):
+        fit.step(loss)  # type: ignore[no-untyped-call]
+        scores = test[0].float() @ weights.detach()[1:] + weights.detach()[0]
+    return scores.argmax(dim=1) == test[1]
