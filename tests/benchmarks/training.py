@@ -92,9 +92,9 @@ class OwnLoop:
         }
         stage = stages[name]()
         batches = self._batches()
+        stage.train_mode()  # works of other stages come after this one's
 
         def step() -> int:
-            stage.train_mode()
             batch = next(batches)
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             with self._autocast():

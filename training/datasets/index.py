@@ -46,15 +46,16 @@ class SceneIndex:
 
     def read(self, scene: int, side: int) -> Tensor:
         """Return a scene as (3, side, side) uint8 RGB."""
-        return self.source.read(self.files[scene], self._box(scene), side)
+        return self.source.read(self.files[scene], self.box(scene), side)
 
     def read_twin(self, scene: int, side: int) -> Tensor:
         """Return what the LR sensor saw of a scene, as (3, side, side) uint8 RGB."""
         if self.twin_source is None:
             raise ValueError("this split has no LR images of its own")
-        return self.twin_source.read(self.files[scene], self._box(scene), side)
+        return self.twin_source.read(self.files[scene], self.box(scene), side)
 
-    def _box(self, scene: int) -> Box | None:
+    def box(self, scene: int) -> Box | None:
+        """Return a scene's left, top, right and bottom in pixels of its file; None where it is the file."""
         return None if self.boxes is None else self.boxes[scene]
 
 

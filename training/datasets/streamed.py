@@ -1,7 +1,8 @@
 """Splits too large for memory: files are decoded by threads, a few batches ahead of the training.
 
-Decoding has no randomness of its own, and the shuffle is that of a split in memory, so that a run does not
-depend on where its pixels were held or on the number of threads.
+Decoding has no randomness of its own, and the shuffle is that of a split in memory, so that a run on a CPU does
+not depend on where its pixels were held or on the number of threads. For a GPU the threads read JPEG files only,
+and the GPU decodes them, to within rounding of the same pixels.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from geozoom.errors import DatasetError, first_line
-from geozoom.images import UNREADABLE, decoding_threads
+from geozoom.images import UNREADABLE, ImageFiles, decoding_threads
 from training.datasets.index import SceneIndex
+from training.datasets.nvjpeg import decode as decode_jpegs
+from training.datasets.nvjpeg import read_encoded
 from training.datasets.scenes import Batch, windows
 from training.parallel import ALONE, Team
 
@@ -86,15 +90,17 @@ class StreamedSplit:
             images = _empty(len(chosen), self.side, pinned=pinned)
             twins = _empty(len(chosen), self.twin_side, pinned=pinned) if twinned else None
 
+        encoded: dict[int, Tensor] = {}
+
         def decode(row: int, scene: int) -> None:
-            try:
-                images[row] = self.index.read(scene, self.side)
+            with self._readable(scene):
+                found = self._encoded(scene)
+                if found is None:
+                    images[row] = self.index.read(scene, self.side)
+                else:
+                    encoded[row] = found
                 if twins is not None:
                     twins[row] = self.index.read_twin(scene, self.twin_side)
-            except UNREADABLE as error:
-                raise DatasetError(
-                    f"{self.files[scene]}: could be read when the run began, and cannot now ({first_line(error)})"
-                ) from error
 
         parts: list[Future[None]] = [
             pool.submit(decode, row, scene) for row, scene in enumerate(chosen.tolist())
@@ -103,15 +109,47 @@ class StreamedSplit:
         def finished() -> Batch:
             for part in parts:
                 part.result()
-            where = chosen.to(device)
+            decoded = self._decoded_on_gpu(encoded, images, chosen) if encoded else {}
+            there = images.to(device, non_blocking=True)
+            for row, image in decoded.items():
+                there[row] = image
+            where = chosen.pin_memory() if pinned else chosen
             return Batch(
-                images.to(device, non_blocking=True),
-                self.labels[where],
-                where,
+                there,
+                self.labels[where.to(device, non_blocking=True)],
+                chosen,
                 None if twins is None else twins.to(device, non_blocking=True),
             )
 
         return finished
+
+    @contextmanager
+    def _readable(self, scene: int) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
+            raise DatasetError(
+                f"{self.files[scene]}: could be read when the run began, and cannot now ({first_line(error)})"
+            ) from error
+
+    def _encoded(self, scene: int) -> Tensor | None:
+        """Return the bytes of a scene's file where the GPU is to decode it."""
+        source = self.index.source
+        if self.labels.device.type != "cuda" or not isinstance(source, ImageFiles):
+            return None
+        return read_encoded(source.root / self.index.files[scene])
+
+    def _decoded_on_gpu(
+        self, encoded: dict[int, Tensor], images: Tensor, chosen: Tensor
+    ) -> dict[int, Tensor]:
+        """Decode rows of a batch; those that the GPU refuses are put into `images` by the CPU."""
+        boxes = [self.index.box(int(chosen[row])) for row in encoded]
+        found = decode_jpegs(list(encoded.values()), boxes, self.side, self.labels.device)
+        for row, image in zip(encoded, found, strict=True):
+            if image is None:
+                with self._readable(int(chosen[row])):
+                    images[row] = self.index.read(int(chosen[row]), self.side)
+        return {row: image for row, image in zip(encoded, found, strict=True) if image is not None}
 
 
 def _empty(scenes: int, side: int, *, pinned: bool) -> Tensor:

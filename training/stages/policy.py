@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.engine import build_optimizer
@@ -47,38 +48,59 @@ class PolicyStage:
             else torch.tensor(prices, device=bench.model.mean.device).flatten(),
         )
         self.optimizer = build_optimizer("adam", groups, 0.0)
+        self.frozen = bench.model
+        """The model whose frozen streams answer."""
+
+    def freeze(self) -> None:
+        """Fold the batch norms of frozen streams, which a GPU's compiler does not need."""
+        if not self.bench.model.mean.is_cuda:
+            self.frozen = for_inference(self.bench.model).requires_grad_(False)
 
     def alpha(self, progress: float) -> float:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
         start, end = self.recipe.alpha
         return start + (end - start) * progress
 
-    def classify(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
+    def known(self, model: PatchDrop, lr: Tensor) -> Tensor | None:
+        """Return what the LR stream, which is frozen, says of scenes under any mask, if the stage asks it."""
+        if self.streams == "hr":
+            return None
+        with torch.no_grad():
+            return model.lr_logits(lr)
+
+    def classify(self, model: PatchDrop, hr: Tensor, masks: Tensor, known: Tensor | None) -> Tensor:
         """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
         logits = model.hr_logits(hr, masks)
-        if self.streams == "hr":
-            return F.log_softmax(logits, dim=1)
-        with torch.no_grad():
-            known = model.lr_logits(lr)
-        return model.mix(logits, known, masks)
+        return F.log_softmax(logits, dim=1) if known is None else model.mix(logits, known, masks)
+
+    def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
+        """Return log class probabilities (B, N) of a judge under masks (B, P)."""
+        return self.classify(model, hr, masks, self.known(model, lr))
 
     def rewarding(self) -> torch.autograd.grad_mode.set_grad_enabled:
         """Return the context in which rewards are made: without gradient, but for an estimator that needs it."""
         return torch.set_grad_enabled(self.estimator.differentiable)
 
     def judged(
-        self, batch: Batch, hr: Tensor, lr: Tensor, masks: Tensor, first: Tensor | None = None
+        self,
+        model: PatchDrop,
+        batch: Batch,
+        hr: Tensor,
+        lr: Tensor,
+        masks: Tensor,
+        known: Tensor | None,
+        first: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the log class probabilities (B, N) that each of the masks (K, B, P) is rewarded by.
 
-        They are the judges' where the recipe has judges, else the model's own; `first` are those of the
-        first masks where the model has given them already.
+        They are the judges' where the recipe has judges, else `model`'s; `known` is its LR stream's
+        answer, and `first` are those of the first masks where the model has given them already.
         """
-        judges, model = self.bench.judges, self.bench.model
+        judges = self.bench.judges
         if judges is not None:
-            return [judges.answer(self.classify, batch, hr, lr, mask) for mask in masks]
-        own = self.classify(model, hr, lr, masks[0]) if first is None else first
-        return [own, *(self.classify(model, hr, lr, mask) for mask in masks[1:])]
+            return [judges.answer(self.ask, batch, hr, lr, mask) for mask in masks]
+        own = self.classify(model, hr, masks[0], known) if first is None else first
+        return [own, *(self.classify(model, hr, mask, known) for mask in masks[1:])]
 
     def learn(
         self,

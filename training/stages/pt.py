@@ -21,6 +21,7 @@ class PreTraining(PolicyStage):
     def train_mode(self) -> None:
         """Only the policy learns."""
         self.bench.only_training(self.bench.model.policy)
+        self.freeze()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks from the LR view, reward them by what the HR stream makes of them."""
@@ -30,5 +31,5 @@ class PreTraining(PolicyStage):
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
         with self.rewarding():
-            scores = self.judged(batch, hr, lr, masks)
+            scores = self.judged(self.frozen, batch, hr, lr, masks, known=None)
         return self.learn(logits, alpha, masks, scores, batch.labels, 0.0)
