@@ -110,7 +110,8 @@ class PriceList:
             return Decimal("0.00")
         with localcontext(_EXACT):
             charge = self._charge(billed) * (1 + self._percent / 100)
-            return max(charge, self.minimum_value).quantize(CENT)
+            # Nothing that costs anything is free: many orders of less than half a cent would be.
+            return max(charge, self.minimum_value, CENT if charge else charge).quantize(CENT)
 
     def bill_all(self, areas_dm2: Sequence[int]) -> Decimal:
         """Return the cost of orders of these areas, which share no ground."""
@@ -146,7 +147,8 @@ class PriceList:
         many, few = np.divmod(whole, _PERCENT_UNIT)
         unit = DM2_PER_KM2 * _PERCENT_UNIT
         cents = many * factor + ((few * DM2_PER_KM2 + rest) * factor + unit // 2) // unit
-        return np.where(area_dm2 == 0, 0, np.maximum(cents, least))
+        costs = ((whole > 0) | (rest > 0)).astype(np.int64)
+        return np.where(area_dm2 == 0, 0, np.maximum(np.maximum(cents, costs), least))
 
     def with_uplifts(self, names: Iterable[str]) -> PriceList:
         """Return the list with the uplifts of these names switched on.

@@ -29,11 +29,7 @@ class Sensor:
     """Standard deviation of the noise of each pixel, in 0..1."""
 
 
-Draw = Callable[[tuple[int, ...], torch.device, torch.Generator], Tensor]
-
-
-def normal_numbers(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
-    """Draw normal numbers of a shape."""
+def _standard_normal(shape: tuple[int, ...], device: torch.device, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, device=device, generator=generator)
 
 
@@ -42,7 +38,7 @@ def simulate_lr(
     lr_px: int,
     sensor: Sensor,
     generator: torch.Generator | None = None,
-    draw: Draw = normal_numbers,
+    normal: Callable[[tuple[int, ...], torch.device, torch.Generator], Tensor] = _standard_normal,
 ) -> Tensor:
     """Simulate the LR image of each HR image (METHOD: antialiased area downsampling).
 
@@ -51,7 +47,7 @@ def simulate_lr(
         lr_px: Side of the LR images in pixels.
         sensor: Point spread function, radiometry and noise on top of the area average.
         generator: Source of radiometry and noise; None leaves both out.
-        draw: Draws normal numbers; several processes that train as one draw their shares.
+        normal: Draws them: shape, device, generator → standard normal numbers.
 
     Returns:
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
@@ -61,11 +57,11 @@ def simulate_lr(
     if generator is not None:
         shape = (len(hr), 3, 1, 1)
 
-        def normal(size: tuple[int, ...]) -> Tensor:
-            return draw(size, hr.device, generator)
+        def draw(size: tuple[int, ...]) -> Tensor:
+            return normal(size, hr.device, generator)
 
-        lr = lr * (1 + sensor.gain * normal(shape)) + sensor.offset * normal(shape)
-        lr = lr + sensor.noise * normal(tuple(lr.shape))
+        lr = lr * (1 + sensor.gain * draw(shape)) + sensor.offset * draw(shape)
+        lr = lr + sensor.noise * draw(tuple(lr.shape))
     return lr.clamp(0, 1)
 
 

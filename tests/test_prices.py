@@ -103,7 +103,8 @@ def exact_cents(prices: PriceList, area_dm2: int) -> int:
     applied = [uplift for uplift in prices.uplifts if uplift.applies]
     charge += area * sum((Fraction(uplift.per_km2 or 0) for uplift in applied), Fraction(0))
     charge *= 1 + sum((Fraction(uplift.percent or 0) for uplift in applied), Fraction(0)) / 100
-    return floor(max(charge, Fraction(prices.minimum_value)) * 100 + Fraction(1, 2))
+    cents = floor(max(charge, Fraction(prices.minimum_value)) * 100 + Fraction(1, 2))
+    return max(cents, 1) if charge else cents
 
 
 @given(price_lists(), st.lists(areas, min_size=1, max_size=8))
@@ -195,6 +196,12 @@ def test_an_order_is_billed_at_least_the_minimum_and_rounded_half_up(area: str, 
     assert price_list().bills_cents(np.array([dm2(area)])).tolist() == [int(Decimal(cost) * 100)]
 
 
+def test_a_tiny_order_is_never_free() -> None:
+    prices = price_list(minimum=Decimal(0))
+    assert prices.bill(1) == Decimal("0.01")
+    assert prices.bills_cents(np.array([0, 1, 24_999, 75_000])).tolist() == [0, 1, 1, 2]
+
+
 @given(price_lists(), areas)
 def test_no_order_costs_less_than_the_minimum_value(prices: PriceList, area: int) -> None:
     assert prices.bill(area) >= (prices.minimum_value if area else 0)
@@ -202,12 +209,12 @@ def test_no_order_costs_less_than_the_minimum_value(prices: PriceList, area: int
 
 
 def test_a_bill_is_rounded_once_at_its_end() -> None:
-    # 0.004 USD for the area alone is nothing; with 25% more it is half a cent.
+    # 0.012 USD for the area alone is a cent; with 25% more it is one and a half.
     prices = price_list(
         Decimal("0.40"), Decimal(0), uplifts=(Uplift(name="a", percent=Decimal(25), applies=True),)
     )
-    assert prices.bill(dm2("0.01")) == Decimal("0.01")
-    assert prices.bill(dm2("0.00999999")) == Decimal("0.00")
+    assert prices.bill(dm2("0.03")) == Decimal("0.02")
+    assert prices.bill(dm2("0.02999999")) == Decimal("0.01")
 
 
 def test_uplifts_are_billed_per_km2_first_then_in_percent_and_only_if_switched_on() -> None:
