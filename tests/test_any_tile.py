@@ -187,8 +187,8 @@ for number in range(flips):
         damaged[at] ^= 1 << int(rng.integers(8))
     open(path, "wb").write(damaged)
     faulthandler.dump_traceback_later(60, exit=True)
-    # the reader is what is tried: a budget that buys nothing spares the choice of orders
-    result = CliRunner().invoke(main, ["plan", path, "--model", model, "--budget", "0.01", "-o", "-", "-q"])
+    # the reader is what is tried: a threshold that no patch reaches spares the choice of orders
+    result = CliRunner().invoke(main, ["plan", path, "--model", model, "--threshold", "0.99", "-o", "-", "-q"])
     faulthandler.cancel_dump_traceback_later()
     if result.exit_code not in (0, 1) or (result.exit_code == 1 and result.stderr.count("\\n") != 1):
         print(json.dumps({"flip": number, "code": result.exit_code, "err": result.stderr[-2000:],

@@ -19,7 +19,7 @@ from geozoom.errors import RunError
 from geozoom.model import load_model
 from geozoom.networks import NetworkSpec
 from geozoom.scores import wilson_interval
-from tests.conftest import small_model
+from tests.conftest import small_model, write_scene_tree
 from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint
@@ -141,6 +141,15 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
     assert east > 0.4
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree of scenes, and a run of three epochs on it that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    tree = write_scene_tree(folder / "scenes")
+    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
+    return tree, folder / "run"
+
+
 @pytest.mark.parametrize(
     ("stage", "interval", "killed_at"),
     [
@@ -152,7 +161,7 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
     ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    scene_tree: Path,
+    whole_run: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
@@ -161,8 +170,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
     recipe = small_recipe("default", 3)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(request(scene_tree, whole, recipe), QUIET)
+    (scene_tree, whole), killed = whole_run, tmp_path / "killed"
     keep = Engine._keep
 
     def kill_after_two_epochs(
