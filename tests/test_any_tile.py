@@ -125,7 +125,7 @@ def all_patches(tile: Tile) -> tuple[Patches, np.ndarray, np.ndarray]:
     return patches, block.images, block.present
 
 
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds())
 def test_patches_tile_their_scenes_and_lie_where_they_are(
     tmp_path: Path, kind: tuple[str, str, str, str, float, int, int, int]

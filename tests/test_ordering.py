@@ -102,8 +102,8 @@ def gap_to_exact(seed: int) -> float:
     return 1 - fast.total_value / exact.total_value if exact.total_value else 0.0
 
 
-def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_twenty_cases() -> None:
-    assert max(gap_to_exact(seed) for seed in range(1000, 1020)) < 0.01
+def test_the_fast_solver_is_within_one_per_cent_of_the_exact_optimum_on_ten_cases() -> None:
+    assert max(gap_to_exact(seed) for seed in range(1000, 1010)) < 0.01
 
 
 @pytest.mark.slow
