@@ -6,18 +6,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_tensors
-from geozoom.model import PatchDrop
 
 _MADE_FOR = "made_for"
 """Key of the header: the grid and the classes that the weights are of."""
+
+
+class Carded(Protocol):
+    """What a network needs to be trained and kept: a card, and weights by name; PatchDrop and the baselines."""
+
+    card: ModelCard
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `nn.Module.state_dict`."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
+        """As `nn.Module.load_state_dict`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +46,7 @@ class Position:
 
 def write_checkpoint(
     file: Path,
-    model: PatchDrop,
+    model: Carded,
     header: dict[str, str],
     optimizer: torch.optim.Optimizer | None = None,
     states: dict[str, Tensor] | None = None,
@@ -76,9 +88,7 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
     return weights, extra, header
 
 
-def take_weights(
-    model: PatchDrop, file: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]
-) -> None:
+def take_weights(model: Carded, file: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Give a model the weights of a checkpoint.
 
     Raises:
@@ -103,8 +113,9 @@ def take_weights(
         ) from error
 
 
-def _made_for(model: PatchDrop) -> dict[str, Any]:
-    return {"grid": f"{model.grid.rows} × {model.grid.cols}", "classes": list(model.card.classes)}
+def _made_for(model: Carded) -> dict[str, Any]:
+    card = model.card
+    return {"grid": f"{card.grid_rows} × {card.grid_cols}", "classes": list(card.classes)}
 
 
 def _difference(theirs: list[str], ours: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,15 @@ from rich.console import Console
 from torch import Tensor
 
 from geozoom.errors import RunError
-from geozoom.model import PatchDrop
 from training import STAGES
-from training.checkpoints import Position, read_checkpoint, read_header, take_weights, write_checkpoint
+from training.checkpoints import (
+    Carded,
+    Position,
+    read_checkpoint,
+    read_header,
+    take_weights,
+    write_checkpoint,
+)
 from training.datasets import Batch, Split
 from training.log import RunLog
 from training.parallel import ALONE, SharedGenerator, Team
@@ -38,7 +45,7 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """One of `training.STAGES`."""
+        """One of `training.STAGES`, or a baseline's own."""
 
     def train_mode(self) -> None:
         """Put the networks that learn into training mode, the frozen ones into evaluation mode."""
@@ -94,30 +101,30 @@ class Engine:
         file = self.checkpoint(stage)
         return file.is_file() and read_header(file)["done"] == "true"
 
-    def load(self, model: PatchDrop, stage: str) -> None:
+    def load(self, model: Carded, stage: str) -> None:
         """Load the weights that a finished stage left behind."""
         file = self.checkpoint(stage)
         weights, _, header = read_checkpoint(file)
         take_weights(model, file, weights, header)
 
-    def save_weights(self, model: PatchDrop, stage: str) -> None:
+    def save_weights(self, model: Carded, stage: str) -> None:
         """Write the checkpoint of a finished stage, weights only, for every process to find."""
         if self.team.leads:
             write_checkpoint(self.checkpoint(stage), model, {"done": "true", "stage": stage})
         self.team.wait()
 
-    def fit(self, stage: Stage, model: PatchDrop, split: Split) -> None:
+    def fit(self, stage: Stage, model: Carded, split: Split) -> None:
         """Train a stage to its end, going on from its checkpoint where there is one.
 
         Raises:
             RunError: The loss is no longer a number, a checkpoint cannot be read, memory does not suffice,
                 or a batch cannot be shared out among the processes.
         """
-        index = STAGES.index(stage.name)
-        shuffle = torch.Generator().manual_seed(self.seed * 100 + index)
+        seed = _stage_seed(self.seed, stage.name)
+        shuffle = torch.Generator().manual_seed(seed)
         noise = SharedGenerator(self.device)
         noise.team = self.team
-        noise.manual_seed(self.seed * 100 + index)
+        noise.manual_seed(seed)
         generators = {"shuffle": shuffle, "noise": noise}
         start = self._resume(stage, model, generators)
         batches = max(1, len(split) // stage.batch_size)
@@ -168,7 +175,7 @@ class Engine:
         self.save_weights(model, stage.name)
         self.log.close()
 
-    def _resume(self, stage: Stage, model: PatchDrop, generators: dict[str, torch.Generator]) -> Position:
+    def _resume(self, stage: Stage, model: Carded, generators: dict[str, torch.Generator]) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             if self.team.leads:
@@ -203,7 +210,7 @@ class Engine:
     def _is_due(self) -> bool:
         return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
 
-    def _keep(self, stage: Stage, model: PatchDrop, states: dict[str, Tensor], at: Position) -> None:
+    def _keep(self, stage: Stage, model: Carded, states: dict[str, Tensor], at: Position) -> None:
         if not self.team.leads or (not self._is_due() and at.epoch < stage.epochs):
             return
         if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
@@ -229,6 +236,12 @@ class Engine:
             f"stage {stage.name}: {what}; {kept}; to train the stage with another learning rate, {delete}set it with "
             f"--set {stage.name}.… and give --resume"
         )
+
+
+def _stage_seed(seed: int, name: str) -> int:
+    """Return a seed of the stage's own, so that it draws the same whatever was trained before it."""
+    number = STAGES.index(name) if name in STAGES else len(STAGES) + zlib.crc32(name.encode()) % 90
+    return seed * 100 + number
 
 
 def learning_rate_factor(schedule: str, progress: float) -> float:
