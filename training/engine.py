@@ -126,7 +126,7 @@ class Engine:
         noise.team = self.team
         noise.manual_seed(seed)
         generators = {"shuffle": shuffle, "noise": noise}
-        start = self._resume(stage, model, generators)
+        start = self._resume(stage, model, generators, len(split))
         batches = max(1, len(split) // stage.batch_size)
         peaks = [group["lr"] for group in stage.optimizer.param_groups]
         with progress_bar(self.console) as bar:
@@ -175,7 +175,9 @@ class Engine:
         self.save_weights(model, stage.name)
         self.log.close()
 
-    def _resume(self, stage: Stage, model: Carded, generators: dict[str, torch.Generator]) -> Position:
+    def _resume(
+        self, stage: Stage, model: Carded, generators: dict[str, torch.Generator], scenes: int
+    ) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             if self.team.leads:
@@ -205,7 +207,9 @@ class Engine:
         stage.optimizer.load_state_dict(state)
         if self.team.leads:
             self.log.drop_after(stage.name, int(header["epoch"]))
-        return Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
+        at = Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
+        before = int(header.get("batch_size", stage.batch_size))
+        return at.resized(min(before, scenes), min(stage.batch_size, scenes))
 
     def _is_due(self) -> bool:
         return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
@@ -216,6 +220,7 @@ class Engine:
         if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
             raise self._diverged(stage, f"a weight is no number after {at.epoch} epochs and {at.step} steps")
         header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
+        header["batch_size"] = str(stage.batch_size)
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()

@@ -85,8 +85,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         team=team,
     )
     held = held_record(request.out, resume=request.resume)
-    if held is not None:
-        check_recipe(request, engine, held)
+    changes = [] if held is None else [*held.get("changes", []), *check_recipe(request, engine, held)]
     policy = _hard_positive_policy(request, engine, held)
     data = read_dataset(
         request.dataset,
@@ -103,6 +102,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         card=request.recipe.card,
     )
     record = new_record(request, data, device)
+    record["changes"] = changes
     record["policy"] = (held or {}).get("policy") if policy is None else policy.recorded()
     if held is not None:
         check_data(request, held, record)
