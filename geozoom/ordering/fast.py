@@ -64,6 +64,25 @@ class Draft:
         """Return the sum of all bills in cents."""
         return sum(int(bills.sum()) for bills in self.bills(prices))
 
+    def worth(self, prices: PriceList) -> NDArray[np.float64]:
+        """Return the value per cent of every order, one lattice after the other."""
+        bills = np.concatenate([np.zeros(0, np.int64), *self.bills(prices)])
+        values = np.concatenate([np.zeros(0), *(regions.value[1:] for regions in self.regions)])
+        return np.asarray(values / np.maximum(bills, 1))
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Drop whole orders.
+
+        Args:
+            kept: Whether each order stays, one lattice after the other.
+        """
+        start = 0
+        for regions in self.regions:
+            mine = kept[start : start + regions.count]
+            start += regions.count
+            if not mine.all():
+                regions.keep(mine)
+
     def copy(self) -> Draft:
         """Return a plan that changes apart from this one."""
         copies = [Regions(each.lattice, each.limits, each.labels.copy()) for each in self.regions]
@@ -266,11 +285,10 @@ def _mend(draft: Draft) -> None:
 
 def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
     """Keep the orders that are worth most for their bill; return the value per cent at the margin."""
-    bills = np.concatenate([np.zeros(0, np.int64), *draft.bills(prices)])
-    values = np.concatenate([np.zeros(0), *(regions.value[1:] for regions in draft.regions)])
-    if not len(bills):
+    worth = draft.worth(prices)
+    if not len(worth):
         return 0.0
-    worth = values / np.maximum(bills, 1)
+    bills = np.concatenate(draft.bills(prices))
     ranked = np.argsort(-worth, kind="stable")
     kept = np.zeros(len(bills), dtype=bool)
     left = budget_cents
@@ -284,12 +302,7 @@ def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
     missed = ranked[~kept[ranked]]
     if len(missed):
         draft.missed = (float(worth[missed[0]]), int(bills[missed[0]]))
-    start = 0
-    for regions in draft.regions:
-        mine = kept[start : start + regions.count]
-        start += regions.count
-        if not mine.all():
-            regions.keep(mine)
+    draft.keep(kept)
     return float(worth[kept].min()) if kept.any() else 0.0
 
 

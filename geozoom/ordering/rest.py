@@ -25,6 +25,8 @@ _COVERED_CELLS = 200_000
 """The same for covering the better part of all cells wanted."""
 _RICH = 0.2
 """Share of the bill for all cells wanted from which a budget is rich."""
+_OVERSTATED = 1.5
+"""Budgets that the first way of ordering all cells wanted may cost, and others are looked for."""
 _BISECTIONS = 6
 _BRIDGE = (5,)
 """Gaps that are bridged while the ground is sought that the budget pays for; all widths would take minutes."""
@@ -94,7 +96,7 @@ def covering(
         )
 
     if budget_cents >= int(prices.bills_cents(np.array([wanted]))[0]):
-        best = everything(lattices, limits, prices)
+        best = everything(lattices, limits, prices, _OVERSTATED * budget_cents)
         if best.cost(prices) <= budget_cents:
             yield best
             return
@@ -117,8 +119,20 @@ def covering(
         yield found
 
 
-def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList) -> Draft:
-    """Return orders that hold every cell that is worth something, as far as that is possible."""
+def everything(
+    lattices: Sequence[Lattice],
+    limits: Sequence[CellLimits],
+    prices: PriceList,
+    within_cents: float = np.inf,
+) -> Draft:
+    """Return orders that hold every cell that is worth something, as far as that is possible.
+
+    Args:
+        lattices: The cells.
+        limits: The vendor's rules in cells of each lattice.
+        prices: What an order is billed, and the polygons that the vendor takes.
+        within_cents: Cheaper ways are sought for those that cost no more at first.
+    """
     best = Draft(
         regions=[
             all_wanted(lattice, limit, prices, free_area_dm2(prices, limit.least_dm2))
@@ -129,6 +143,8 @@ def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices
         return best
     # Many small orders may cost less than the few that bridges make.
     cost = best.cost(prices)
+    if cost > within_cents:
+        return best
     for other in drafts(lattices, prices, cost):
         spend_rest(other, prices, cost)
         if other.value >= best.value * (1 - 1e-9) and other.cost(prices) < best.cost(prices):
