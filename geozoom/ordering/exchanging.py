@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geozoom.ordering.fast import Draft
+from geozoom.ordering.draft import Draft
 from geozoom.ordering.rest import spend_rest
 from geozoom.prices import PriceList
 

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.draft import Draft
+from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
+from geozoom.ordering.sizing import free_area_dm2
 from geozoom.ordering.wanted import all_wanted
 from geozoom.prices import PriceList
 
@@ -49,7 +51,7 @@ def spend_rest(draft: Draft, prices: PriceList, budget_cents: int) -> None:
         if left < max(first, _WORTHWHILE * budget_cents):
             return
         rest = [_rest(regions) for regions in draft.regions]
-        more = max(drafts(rest, prices, left, coarser=True), key=lambda each: each.value, default=None)
+        more = max(drafts(rest, prices, left, quick=True), key=lambda each: each.value, default=None)
         if more is None or more.value <= 0:
             return
         for regions, new in zip(draft.regions, more.regions, strict=True):
