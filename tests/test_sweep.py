@@ -72,11 +72,11 @@ def test_the_callers_precision_holds_in_every_thread_and_errors_come_through() -
     try:
         torch.set_num_threads(2)
         with torch.autocast("cpu", torch.bfloat16):
-            kinds = {found.dtype for found in sweep(model, parts, ask)}
+            kinds = {found.dtype for found in sweep(model, "policy", parts, ask)}
         assert kinds == {torch.bfloat16}
-        assert {found.dtype for found in sweep(model, parts, ask)} == {torch.float32}
+        assert {found.dtype for found in sweep(model, "policy", parts, ask)} == {torch.float32}
         with pytest.raises(ValueError, match="one scene alone"):
-            list(sweep(model, [*parts, torch.rand(1, 3, 8, 8)], ask))
+            list(sweep(model, "policy", [*parts, torch.rand(1, 3, 8, 8)], ask))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)

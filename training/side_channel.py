@@ -41,7 +41,7 @@ def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed:
         images, own, labels = part
         return reader.hr_logits(images, own).argmax(dim=1) == labels
 
-    return torch.cat(list(sweep(model, asked, ask)))
+    return torch.cat(list(sweep(model, "hr", asked, ask)))
 
 
 def _strange(
