@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from geozoom.errors import RecipeError
 from geozoom.sensor import Sensor
 from training import STAGES
+from training.baselines.recipe import BaselinesRecipe, baseline_rules
 from training.gradients import ESTIMATORS
 from training.views import Augmentation
 
@@ -168,6 +169,7 @@ class Recipe:
     judges: JudgesRecipe = field(default_factory=JudgesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)
+    baselines: BaselinesRecipe = field(default_factory=BaselinesRecipe)
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
     compile: str = "auto"
@@ -198,7 +200,8 @@ def load_recipe(
     Args:
         name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
         overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
-        epochs: If given, the epochs of `stages`, as far as the recipe does not leave them out.
+        epochs: If given, the epochs of `stages`, and with `lr` those of baselines, as far as the recipe does not
+            leave them out.
         stages: What `epochs` is for.
         held: The recipe of a run's record, which is then taken instead of the one called `name`.
 
@@ -209,10 +212,12 @@ def load_recipe(
     for override in overrides:
         _set(content, override)
     if epochs is not None:
-        for stage in stages:
-            table = content.get(stage)
-            if isinstance(table, dict) and table.get("epochs"):
-                table["epochs"] = epochs
+        tables = [content.get(stage) for stage in stages]
+        if "lr" in stages and isinstance(baselines := content.get("baselines"), dict):
+            tables += baselines.values()  # they learn as `lr` does, but for what they say themselves
+        for table in tables:
+            if isinstance(table, dict):
+                table |= {key: epochs for key, value in table.items() if key.endswith("epochs") and value}
     recipe = _build(Recipe, content, f"recipe {name}")
     _check(recipe)
     return recipe
@@ -242,12 +247,15 @@ def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(base, str) or name in (*below, base):
         raise RecipeError(f"{file}: base = {base!r} must name another recipe")
-    merged = _read(base, (*below, name))
-    for table, values in content.items():
-        if isinstance(values, dict):
-            merged[table] = merged.get(table, {}) | values
-        else:
-            merged[table] = values
+    return _over(_read(base, (*below, name)), content)
+
+
+def _over(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a recipe's base with its own laid over them, and tables within tables likewise."""
+    merged = dict(base)
+    for key, value in content.items():
+        held = merged.get(key)
+        merged[key] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -345,6 +353,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
+    yield from baseline_rules(recipe.baselines)
     for name in STAGES:
         stage = getattr(recipe, name)
         least = 0 if name == "robust" else 1

@@ -83,18 +83,17 @@ def read_record(run: Path) -> dict[str, Any]:
 
 
 def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
-    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change.
+    """Refuse to mix two runs in one folder; stages and baselines that have not begun, and the card, may change.
 
     Raises:
         RunError: The seed or a table that matters already differs.
     """
     recorded = recipe_from(held["recipe"]).to_dict()
     changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
-    fixed = [
-        table
-        for table in changed
-        if table not in ("card", "compile") and (table not in STAGES or engine.checkpoint(table).is_file())
-    ]
+    free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
+    if not (request.out / "baselines").is_dir():
+        free.add("baselines")
+    fixed = [table for table in changed if table not in free]
     if fixed or held.get("seed") != request.seed:
         what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
         raise RunError(

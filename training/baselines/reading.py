@@ -1,0 +1,104 @@
+"""What the baselines that see LR alone share: a network that reads LR images, and how its stages are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geozoom.card import ModelCard
+from training.baselines.recipe import FittingRecipe
+from training.datasets import Split
+from training.engine import Engine, Stage, stage_seed
+from training.evaluate import ViewedSplit
+from training.recipe import ClassifierRecipe
+from training.stages import Bench
+from training.stages.classifier import ClassifierStage
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+class Reader(nn.Module):
+    """A network that classifies LR images; its card says the sizes and the normalisation.
+
+    Its parameters are what answering takes: none that was of use in training alone.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        self.card = card
+        self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1))
+
+    def lr_logits(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""
+        raise NotImplementedError
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Map RGB in 0..1 (B, 3, H, W) to zero mean and unit deviation, in channels_last."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def upsample(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w) to the HR size, as PatchDrop's LR stream does."""
+        size = (self.card.hr_px, self.card.hr_px)
+        return F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
+
+
+class ReaderStage(ClassifierStage):
+    """A stage of a baseline: it learns as stage `lr` does, but for what the baseline's table says."""
+
+    def __init__(
+        self, bench: Bench, name: str, reader: Reader, learns: nn.Module, recipe: ClassifierRecipe
+    ) -> None:
+        super().__init__(bench, name, learns, recipe)
+        self.reader = reader
+        self.table = f"baselines.{name.partition('-')[0]}"
+
+    def validate(self) -> dict[str, float]:
+        """Accuracy on LR images alone."""
+        return {"val_accuracy": lr_accuracy(self.reader, self.bench.val)}
+
+
+def as_lr(bench: Bench, recipe: FittingRecipe, **changes: Any) -> ClassifierRecipe:
+    """Return the recipe of stage `lr` with a baseline's own values, and `changes` that its method demands."""
+    own = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate")}
+    given = {name: value for name, value in own.items() if value is not None}
+    return replace(bench.recipe.lr, **(given | changes))
+
+
+@torch.inference_mode()
+def lr_accuracy(reader: Reader, views: ViewedSplit) -> float:
+    """Return the share of scenes that a reader classifies correctly, 0..1, in evaluation mode."""
+    reader.eval()
+    found = [reader.lr_logits(lr).argmax(dim=1) for lr in torch.split(views.lr, views.batch_size)]
+    return (torch.cat(found) == views.split.labels).float().mean().item()
+
+
+@contextmanager
+def seeded(engine: Engine, name: str) -> Iterator[None]:
+    """Draw fresh weights by the seed of a baseline's own, and leave torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stage_seed(engine.seed, name))
+        yield
+
+
+def placed(engine: Engine, module: _Module) -> _Module:
+    """Return a module on the engine's device, its batch norms shared by the processes that train together."""
+    module.to(engine.device).to(memory_format=torch.channels_last)
+    return engine.team.synchronise(module)
+
+
+def fit_or_load(engine: Engine, stage: Stage, network: Any, split: Split) -> None:
+    """Train a stage that is not finished, or take the weights that it left."""
+    if engine.is_done(stage.name):
+        engine.load(network, stage.name)
+    else:
+        engine.fit(stage, network, split)
