@@ -6,26 +6,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from geozoom.errors import RecipeError
-from geozoom.networks import NetworkSpec
-from tests.conftest import small_model, write_scene_tree
-from tests.datasets import read_scenes
-from tests.test_train import QUIET, small_recipe
+from geozoom.networks import NetworkSpec, ResNet
+from tests.conftest import small_model
+from tests.test_train import QUIET, small_recipe, without_time
 from training.baselines.kd import KdStage, Student, distillation_loss
 from training.baselines.lowres import LOWRES
 from training.baselines.reading import lr_accuracy
 from training.baselines.recipe import BaselinesRecipe, KdRecipe
-from training.datasets import Split
+from training.baselines.srgan import GanStage, PixelStage, Srgan, content_loss, psnr
+from training.baselines.super_resolution import Discriminator, Generator
+from training.checkpoints import Position
+from training.datasets import HeldSplit, Split
 from training.engine import Engine
 from training.evaluate import view_split
 from training.recipe import Recipe, load_recipe, recipe_from
 from training.stages import Bench, HrStage
 
-LENGTHS = ("baselines.kd.epochs=8",)
+FITTING = ("epochs=12", "learning_rate=0.1")
+SHORT = (
+    *(f"baselines.{name}.{value}" for name in ("kd", "srgan") for value in FITTING),
+    *(f"baselines.srgan.{size}=8" for size in ("width", "discriminator_width")),
+    *(
+        f"baselines.srgan.{key}"
+        for key in ("blocks=1", "pixel_epochs=12", "pixel_learning_rate=3e-3", "gan_epochs=3")
+    ),
+)
 
 
 def engine_in(folder: Path, recipe: Recipe) -> Engine:
@@ -35,21 +47,50 @@ def engine_in(folder: Path, recipe: Recipe) -> Engine:
     )
 
 
+def parameters(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
 def log(engine: Engine, stage: str) -> list[dict[str, Any]]:
     return [row for row in engine.log.rows() if row["stage"] == stage]
+
+
+def scenes(count: int, seed: int) -> HeldSplit:
+    """Scenes of 32 px with sharp edges, whose colour is their class."""
+    rng = np.random.default_rng(seed)
+    labels = torch.arange(count) % 3
+    images = np.empty((count, 3, 32, 32))
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[:] = np.array([(170, 140, 100), (130, 130, 135), (30, 60, 110)][label]).reshape(3, 1, 1)
+        for top, left in rng.integers(0, 26, (3, 2)):
+            image[:, top : top + 10, left : left + 10] += rng.choice([-60, 60])
+    pixels = torch.from_numpy(images.clip(0, 255).astype(np.uint8))
+    return HeldSplit(images=pixels, labels=labels, files=tuple(map(str, range(count))))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Split]:
     """A bench whose HR-CNN knows its three classes, and the training split."""
     folder = tmp_path_factory.mktemp("trained")
-    recipe = small_recipe("default", 12, "hr.cutmix=0.0", *LENGTHS)
-    data = read_scenes(write_scene_tree(folder / "scenes"))
+    recipe = small_recipe("default", 12, "hr.cutmix=0.0", "augmentation.jitter=0.0", *SHORT)
     model = small_model(classifier=NetworkSpec(name="resnet8", widths=(4, 8, 8)))
-    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=1))
-    engine_in(folder, recipe).fit(HrStage(bench), model, data.train)
-    teacher = copy.deepcopy(model.hr).eval().requires_grad_(False)
-    return replace(bench, teacher=teacher, val=view_split(data.test, recipe, seed=2)), data.train
+    split = scenes(48, seed=0)
+    bench = Bench(model=model, recipe=recipe, val=view_split(scenes(24, seed=1), recipe, seed=1))
+    engine_in(folder, recipe).fit(HrStage(bench), model, split)
+    return replace(bench, teacher=copy.deepcopy(model.hr).eval().requires_grad_(False)), split
+
+
+def shortened(bench: Bench, epochs: int) -> Bench:
+    """Return a bench whose baselines take so many epochs in every stage."""
+    tables = bench.recipe.to_dict()["baselines"]
+    values = {
+        name: dict.fromkeys([key for key in table if key.endswith("epochs")], epochs)
+        for name, table in tables.items()
+    }
+    baselines = BaselinesRecipe(
+        **{name: replace(getattr(bench.recipe.baselines, name), **keys) for name, keys in values.items()}
+    )
+    return replace(bench, recipe=replace(bench.recipe, baselines=baselines))
 
 
 @pytest.mark.parametrize("name", sorted(LOWRES))
@@ -58,6 +99,10 @@ def test_a_baseline_learns_to_tell_scenes_apart_by_lr_alone(
 ) -> None:
     bench, split = trained
     before = copy.deepcopy(bench.model.state_dict())
+    # A teacher that knows nothing, where they all start, so that they have to learn by themselves.
+    bench = replace(
+        bench, teacher=small_model(seed=3, classifier=bench.model.card.classifier).hr.requires_grad_(False)
+    )
     engine = engine_in(tmp_path, bench.recipe)
     network = LOWRES[name](engine, bench, split)
     rows = log(engine, name)
@@ -108,17 +153,157 @@ def test_the_distillation_loss_is_the_formulas() -> None:
     assert distillation_loss(student, teacher, labels, 10.0, 0.0).item() == pytest.approx(plain.item())
 
 
+@pytest.mark.parametrize(("lr_px", "hr_px", "factors"), [
+    (8, 32, [2, 2]), (12, 144, [2, 2, 3]), (56, 224, [2, 2]), (8, 144, [2, 3, 3]), (10, 36, [2, 2]), (16, 16, []),
+])  # fmt: skip
+def test_the_generator_draws_at_the_hr_size_and_the_discriminator_reads_it(
+    lr_px: int, hr_px: int, factors: list[int]
+) -> None:
+    generator = Generator(lr_px, hr_px, width=2, blocks=1)
+    shuffles = [layer for layer in generator.upsampling if isinstance(layer, nn.PixelShuffle)]
+    assert [layer.upscale_factor for layer in shuffles] == factors
+    lr = torch.rand(2, 3, lr_px, lr_px)
+    drawn = generator(lr)
+    assert drawn.shape == (2, 3, hr_px, hr_px)
+    smooth = F.interpolate(lr, size=(hr_px, hr_px), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(drawn, smooth)  # before it has learned
+    drawn.square().mean().backward()
+    assert generator.tail.weight.grad is not None
+    assert generator.tail.weight.grad.abs().sum() > 0
+    assert Discriminator(hr_px, width=2)(drawn).shape == (2,)
+
+
+def test_the_generators_published_size_is_the_papers() -> None:
+    # 64 channels, 16 blocks, factor 4: about 1.5 million (Ledig et al., Fig. 4, layer by layer).
+    convolutions = (
+        (3 * 81 + 1) * 64 + (2 * 16 + 1) * (64 * 9 + 1) * 64 + 2 * (64 * 9 + 1) * 256 + (64 * 81 + 1) * 3
+    )
+    norms, slopes = (2 * 16 + 1) * 2 * 64, 1 + 16 + 2
+    assert parameters(Generator(24, 96, width=64, blocks=16)) == convolutions + norms + slopes
+    assert parameters(Discriminator(96, width=64).verdict) == (512 * 36 + 1) * 1024 + 1025
+
+
+def test_the_generator_learns_from_pixels_and_then_from_features(
+    trained: tuple[Bench, Split], tmp_path: Path
+) -> None:
+    bench, split = trained
+    teacher = bench.teacher
+    assert isinstance(teacher, ResNet)
+    srgan = replace(bench.recipe.baselines.srgan, pixel_epochs=24, gan_learning_rate=1e-3)
+    recipe = replace(bench.recipe, baselines=replace(bench.recipe.baselines, srgan=srgan))
+    bench = replace(bench, recipe=recipe)
+    engine = engine_in(tmp_path, recipe)
+    torch.manual_seed(0)
+    networks = Srgan(bench.model.card, srgan)
+    smooth = psnr(networks.reader.generator, bench)  # of interpolation, which it begins with
+    engine.fit(PixelStage(bench, networks.reader), networks, split)
+    pixels = log(engine, "srgan-pixels")
+    assert pixels[-1]["loss"] < pixels[0]["loss"]
+    assert pixels[-1]["val_psnr"] > smooth + 0.3
+    stage = GanStage(bench, networks, teacher)
+    stage.train_mode()
+    batch = next(split.batches(16, torch.Generator().manual_seed(0)))
+    game = [stage.step(batch, 0.5, torch.Generator().manual_seed(0)) for _ in range(40)]
+    assert game[-1]["content"] < 0.9 * game[0]["content"]
+    assert game[-1]["discriminator"] < 0.8 * game[0]["discriminator"]
+    assert set(stage.validate()) == {"val_accuracy", "val_psnr"}
+    reader = networks.reader
+    assert parameters(reader) == parameters(reader.generator) + parameters(reader.classifier)
+
+
+def test_each_side_of_the_game_learns_from_its_own_loss_alone(trained: tuple[Bench, Split]) -> None:
+    bench, split = trained
+    assert isinstance(bench.teacher, ResNet)
+    torch.manual_seed(0)
+    srgan = Srgan(bench.model.card, bench.recipe.baselines.srgan)
+    stage = GanStage(bench, srgan, bench.teacher)
+    stage.train_mode()
+    taught: list[set[str]] = []
+    step = stage.optimizer.step
+
+    def spy() -> None:
+        taught.append(
+            {name.split(".")[0] for name, weight in srgan.named_parameters() if weight.grad is not None}
+        )
+        step()
+
+    stage.optimizer.step = spy  # type: ignore[assignment, method-assign]
+    batch = next(split.batches(16, torch.Generator().manual_seed(0)))
+    before = copy.deepcopy(srgan.state_dict())
+    stage.step(batch, 0.5, torch.Generator().manual_seed(0))
+    assert taught == [{"discriminator"}, {"reader"}]
+    moved = {
+        ".".join(name.split(".")[:2])
+        for name, tensor in srgan.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert not any(name.startswith("reader.classifier") for name in moved)
+    assert "reader.generator" in moved
+    assert all(weight.requires_grad for weight in srgan.discriminator.parameters())
+
+
+def test_the_content_loss_is_nothing_for_the_image_itself_and_one_for_no_features_at_all(
+    trained: tuple[Bench, Split],
+) -> None:
+    teacher = trained[0].teacher
+    assert isinstance(teacher, ResNet)
+    real, drawn = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
+    assert content_loss(teacher, real, real).item() == 0
+    wanted, found = teacher.features(real), teacher.features(drawn)
+    expected = ((wanted - found) ** 2).sum() / (wanted**2).sum()
+    assert content_loss(teacher, drawn, real).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "stage", "killed_at"), [
+    ("kd", "kd", (1, 1)), ("srgan", "srgan-gan", (1, 2)), ("srgan", "srgan", (2, 0)),
+])  # fmt: skip
+def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
+    trained: tuple[Bench, Split],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    stage: str,
+    killed_at: tuple[int, int],
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    (bench, split) = shortened(trained[0], 2), trained[1]
+    whole = LOWRES[name](engine_in(tmp_path / "whole", bench.recipe), bench, split)
+    keep = Engine._keep
+
+    def kill(self: Engine, kept: Any, model: Any, states: dict[str, torch.Tensor], at: Position) -> None:
+        if kept.name == stage and (at.epoch, at.step) == killed_at:
+            raise KeyboardInterrupt
+        keep(self, kept, model, states, at)
+
+    engine = engine_in(tmp_path / "killed", bench.recipe)
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_keep", kill)
+        with pytest.raises(KeyboardInterrupt):
+            LOWRES[name](engine, bench, split)
+    assert not engine.is_done(stage)
+    resumed = LOWRES[name](engine, bench, split)
+    theirs = whole.state_dict()
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in resumed.state_dict().items())
+    assert without_time(engine.log.rows()) == without_time(
+        engine_in(tmp_path / "whole", bench.recipe).log.rows()
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("baselines.kd.temprature=4", "baselines: kd: key 'temprature' is not known; known keys are .*temperature"),
-        ("baselines.gan.width=4", "baselines: key 'gan' is not known; known keys are kd"),
+        ("baselines.gan.width=4", "baselines: key 'gan' is not known; known keys are kd, srgan"),
         ("baselines=3", "baselines must be a table"),
         ("baselines.kd.temperature=0", r"baselines\.kd\.temperature is impossible: it must be positive"),
         ("baselines.kd.weight=1.5", r"lie in 0\.\.1"),
         ("baselines.kd.epochs=0", "at least 1"),
         ("baselines.kd.batch_size=1", "at least 2"),
         ("baselines.kd.learning_rate=inf", "be positive"),
+        ("baselines.srgan.width=0", "at least 1"),
+        ("baselines.srgan.gan_epochs=0", "at least 1"),
+        ("baselines.srgan.pixel_learning_rate=0", "be positive"),
+        ("baselines.srgan.adversarial_weight=-1", "be zero or positive"),
     ],
 )  # fmt: skip
 def test_an_impossible_value_of_a_baseline_is_refused_by_name(override: str, words: str) -> None:

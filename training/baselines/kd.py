@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from geozoom.card import ModelCard
 from geozoom.networks import build_network
-from training.baselines.reading import Reader, ReaderStage, as_lr, fit_or_load, placed, seeded
+from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded
 from training.datasets import Batch, Split
 from training.engine import Engine
 from training.stages import Bench
@@ -88,5 +88,5 @@ def train(engine: Engine, bench: Bench, split: Split) -> Student:
         student = Student(bench.model.card)
     student.network.load_state_dict(bench.teacher.state_dict())
     student = placed(engine, student)
-    fit_or_load(engine, KdStage(bench, student, bench.teacher), student, split)
+    fit_in_turn(engine, [(KdStage(bench, student, bench.teacher), student)], split)
     return student.eval().requires_grad_(False)

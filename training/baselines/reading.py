@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from geozoom.card import ModelCard
 from training.baselines.recipe import FittingRecipe
+from training.checkpoints import Carded
 from training.datasets import Split
 from training.engine import Engine, Stage, stage_seed
 from training.evaluate import ViewedSplit
@@ -62,6 +63,11 @@ class ReaderStage(ClassifierStage):
         self.reader = reader
         self.table = f"baselines.{name.partition('-')[0]}"
 
+    def train_mode(self) -> None:
+        """Put what learns into training mode and freeze the rest."""
+        self.reader.eval().requires_grad_(False)
+        super().train_mode()
+
     def validate(self) -> dict[str, float]:
         """Accuracy on LR images alone."""
         return {"val_accuracy": lr_accuracy(self.reader, self.bench.val)}
@@ -96,9 +102,11 @@ def placed(engine: Engine, module: _Module) -> _Module:
     return engine.team.synchronise(module)
 
 
-def fit_or_load(engine: Engine, stage: Stage, network: Any, split: Split) -> None:
-    """Train a stage that is not finished, or take the weights that it left."""
-    if engine.is_done(stage.name):
-        engine.load(network, stage.name)
-    else:
-        engine.fit(stage, network, split)
+def fit_in_turn(engine: Engine, steps: Sequence[tuple[Stage, Carded]], split: Split) -> None:
+    """Train the stages of a baseline, each with the network that its checkpoint holds, after the last finished one."""
+    done = [number for number, (stage, _) in enumerate(steps) if engine.is_done(stage.name)]
+    for stage, network in steps[done[-1] if done else 0 :]:
+        if engine.is_done(stage.name):
+            engine.load(network, stage.name)
+        else:
+            engine.fit(stage, network, split)

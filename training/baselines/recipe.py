@@ -30,10 +30,36 @@ class KdRecipe(FittingRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SrganRecipe(FittingRecipe):
+    """SRGAN; the sizes and weights that are not said to be ours are those of Ledig et al. (2017)."""
+
+    width: int = 64
+    """Channels of the generator."""
+    blocks: int = 16
+    """Residual blocks of the generator."""
+    discriminator_width: int = 64
+    """Channels of the discriminator's first layers; its last have eight times as many."""
+    pixel_epochs: int | None = None
+    """Passes in which the generator learns from pixels alone; None for those of `lr`."""
+    pixel_learning_rate: float = 1e-4
+    """Adam's in these."""
+    gan_epochs: int | None = None
+    """Passes against the discriminator; None for those of `lr`."""
+    gan_learning_rate: float = 1e-4
+    """Adam's, of both networks."""
+    content_weight: float = 0.05
+    """Weight of the content loss, a relative error of features; ours: it takes the place of the paper's 0.006 on
+    VGG's, to the same end, the scale of pixel errors."""
+    adversarial_weight: float = 1e-3
+    """Weight of the adversarial loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BaselinesRecipe:
     """One table for each baseline."""
 
     kd: KdRecipe = field(default_factory=KdRecipe)
+    srgan: SrganRecipe = field(default_factory=SrganRecipe)
 
 
 def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]]:
@@ -42,10 +68,24 @@ def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]
     yield from _fitting_rules("baselines.kd", kd)
     yield "baselines.kd.temperature", 0 < kd.temperature < math.inf, "be positive"
     yield "baselines.kd.weight", 0 <= kd.weight <= 1, "lie in 0..1"
+    srgan = baselines.srgan
+    yield from _fitting_rules("baselines.srgan", srgan)
+    for key in ("width", "blocks", "discriminator_width"):
+        yield f"baselines.srgan.{key}", getattr(srgan, key) >= 1, "be at least 1"
+    for key in ("pixel_epochs", "gan_epochs"):
+        yield f"baselines.srgan.{key}", _at_least(1, getattr(srgan, key)), "be at least 1"
+    for key in ("pixel_learning_rate", "gan_learning_rate"):
+        yield f"baselines.srgan.{key}", 0 < getattr(srgan, key) < math.inf, "be positive"
+    for key in ("content_weight", "adversarial_weight"):
+        yield f"baselines.srgan.{key}", 0 <= getattr(srgan, key) < math.inf, "be zero or positive"
 
 
 def _fitting_rules(table: str, recipe: FittingRecipe) -> Iterator[tuple[str, bool, str]]:
-    yield f"{table}.epochs", recipe.epochs is None or recipe.epochs >= 1, "be at least 1"
-    yield f"{table}.batch_size", recipe.batch_size is None or recipe.batch_size >= 2, "be at least 2"
+    yield f"{table}.epochs", _at_least(1, recipe.epochs), "be at least 1"
+    yield f"{table}.batch_size", _at_least(2, recipe.batch_size), "be at least 2"
     rate = recipe.learning_rate
     yield f"{table}.learning_rate", rate is None or 0 < rate < math.inf, "be positive"
+
+
+def _at_least(least: int, value: int | None) -> bool:
+    return value is None or value >= least
