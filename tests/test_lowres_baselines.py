@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geozoom.errors import RecipeError
 from geozoom.networks import NetworkSpec, ResNet
 from tests.conftest import small_model
 from tests.test_train import QUIET, small_recipe, without_time
+from training.baselines.coupling import CoupledConv2d, couple
 from training.baselines.kd import KdStage, Student, distillation_loss
 from training.baselines.lowres import LOWRES
+from training.baselines.pcn import DomainNetwork, Pcn
 from training.baselines.reading import lr_accuracy
-from training.baselines.recipe import BaselinesRecipe, KdRecipe
+from training.baselines.recipe import BaselinesRecipe, KdRecipe, PcnRecipe
 from training.baselines.srgan import GanStage, PixelStage, Srgan, content_loss, psnr
 from training.baselines.super_resolution import Discriminator, Generator
 from training.checkpoints import Position
@@ -31,7 +33,7 @@ from training.stages import Bench, HrStage
 
 FITTING = ("epochs=12", "learning_rate=0.1")
 SHORT = (
-    *(f"baselines.{name}.{value}" for name in ("kd", "srgan") for value in FITTING),
+    *(f"baselines.{name}.{value}" for name in ("kd", "srgan", "pcn") for value in FITTING),
     *(f"baselines.srgan.{size}=8" for size in ("width", "discriminator_width")),
     *(
         f"baselines.srgan.{key}"
@@ -254,8 +256,73 @@ def test_the_content_loss_is_nothing_for_the_image_itself_and_one_for_no_feature
     assert content_loss(teacher, drawn, real).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_coupled_networks_share_their_filters_and_nothing_else(trained: tuple[Bench, Split]) -> None:
+    bench, _ = trained
+    teacher = bench.teacher
+    assert teacher is not None
+    torch.manual_seed(0)
+    pcn = Pcn(bench.model.card, PcnRecipe(coupled=0.25, sr_widths=(8, 4)), teacher)
+    images = torch.rand(2, 3, 32, 32)
+    # To begin with they are the same network, and their classifiers the HR-CNN.
+    pcn.eval()
+    torch.testing.assert_close(pcn.lr.logits(images), pcn.hr.logits(images))
+    torch.testing.assert_close(pcn.lr.classifier(images), teacher(images))
+    pcn.train()
+    sides = [
+        [layer for layer in network.modules() if isinstance(layer, CoupledConv2d)]
+        for network in (pcn.lr, pcn.hr)
+    ]
+    convolutions = sum(isinstance(layer, nn.Conv2d) for layer in teacher.modules()) + 3
+    assert len(sides[0]) == len(sides[1]) == convolutions
+    optimizer = torch.optim.SGD(pcn.parameters(), lr=0.1)
+    loss = F.cross_entropy(pcn.hr.logits(images), torch.tensor([0, 2]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    filters = [layer.filters.detach().clone() for layer in sides[0]]
+    own = [layer.own.detach().clone() for layer in sides[1]]
+    optimizer.step()
+    for lr, hr, lr_before, hr_own in zip(*sides, filters, own, strict=True):
+        count = round(0.25 * len(lr.filters))
+        assert torch.equal(lr.filters[:count], hr.filters[:count])
+        assert torch.equal(
+            lr.own, lr_before[count:]
+        )  # the other domain's loss does not reach what is its own
+        if count:
+            assert not torch.equal(lr.filters[:count], lr_before[:count])
+        assert not torch.equal(hr.own, hr_own)
+    # Biases, batch norms and linear layers are each one's own, and the LR network is whole without the other.
+    theirs = {id(weight) for weight in pcn.hr.parameters()}
+    assert not theirs & {id(weight) for weight in pcn.lr.parameters()}
+    alone = small_model(classifier=bench.model.card.classifier).hr
+    assert parameters(pcn.lr) == parameters(alone) + parameters(
+        DomainNetwork(bench.model.card, PcnRecipe(sr_widths=(8, 4))).srcnn
+    )
+    assert parameters(pcn.lr) > parameters(pcn.hr)
+
+
+@pytest.mark.parametrize("coupled", [0.0, 1.0])
+def test_filters_may_be_all_apart_or_all_shared(coupled: float) -> None:
+    holder, guest = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1)), nn.Sequential(nn.Conv2d(3, 5, 3, padding=1))
+    x = torch.rand(2, 3, 8, 8)
+    first, second = holder(x), guest(x)
+    bias = guest[0].bias
+    assert isinstance(bias, Tensor)
+    couple(holder, guest, coupled)
+    torch.testing.assert_close(holder(x), first)
+    if coupled == 0:
+        torch.testing.assert_close(guest(x), second)
+    else:
+        (shared,) = holder.children()
+        assert isinstance(shared, CoupledConv2d)
+        torch.testing.assert_close(guest(x), F.conv2d(x, shared.filters, bias, padding=1))
+    assert len(list(guest.state_dict())) == 2  # own filters and bias: the shared ones are kept once
+
+
 @pytest.mark.parametrize(("name", "stage", "killed_at"), [
-    ("kd", "kd", (1, 1)), ("srgan", "srgan-gan", (1, 2)), ("srgan", "srgan", (2, 0)),
+    ("kd", "kd", (1, 1)),
+    ("srgan", "srgan-gan", (1, 2)),
+    ("srgan", "srgan", (2, 0)),
+    ("pcn", "pcn-sr", (1, 1)),
+    ("pcn", "pcn", (1, 2)),
 ])  # fmt: skip
 def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
     trained: tuple[Bench, Split],
@@ -293,7 +360,7 @@ def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
     ("override", "words"),
     [
         ("baselines.kd.temprature=4", "baselines: kd: key 'temprature' is not known; known keys are .*temperature"),
-        ("baselines.gan.width=4", "baselines: key 'gan' is not known; known keys are kd, srgan"),
+        ("baselines.gan.width=4", "baselines: key 'gan' is not known; known keys are kd, pcn, srgan"),
         ("baselines=3", "baselines must be a table"),
         ("baselines.kd.temperature=0", r"baselines\.kd\.temperature is impossible: it must be positive"),
         ("baselines.kd.weight=1.5", r"lie in 0\.\.1"),
@@ -304,6 +371,10 @@ def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
         ("baselines.srgan.gan_epochs=0", "at least 1"),
         ("baselines.srgan.pixel_learning_rate=0", "be positive"),
         ("baselines.srgan.adversarial_weight=-1", "be zero or positive"),
+        ("baselines.pcn.coupled=1.1", r"lie in 0\.\.1"),
+        ("baselines.pcn.sr_widths=[8]", "must hold 2 values, not 1"),
+        ("baselines.pcn.sr_widths=[8, 0]", "two widths of at least 1"),
+        ("baselines.pcn.huber=0", "be positive"),
     ],
 )  # fmt: skip
 def test_an_impossible_value_of_a_baseline_is_refused_by_name(override: str, words: str) -> None:

@@ -31,7 +31,7 @@ class KdRecipe(FittingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SrganRecipe(FittingRecipe):
-    """SRGAN; the sizes and weights that are not said to be ours are those of Ledig et al. (2017)."""
+    """SRGAN; the defaults are those of Ledig et al. (2017), but for the epochs."""
 
     width: int = 64
     """Channels of the generator."""
@@ -47,11 +47,24 @@ class SrganRecipe(FittingRecipe):
     """Passes against the discriminator; None for those of `lr`."""
     gan_learning_rate: float = 1e-4
     """Adam's, of both networks."""
-    content_weight: float = 0.05
-    """Weight of the content loss, a relative error of features; ours: it takes the place of the paper's 0.006 on
-    VGG's, to the same end, the scale of pixel errors."""
     adversarial_weight: float = 1e-3
-    """Weight of the adversarial loss."""
+    """Weight of the adversarial loss beside the content loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcnRecipe(FittingRecipe):
+    """Partially coupled networks (Wang et al., 2016); the values are ours."""
+
+    coupled: float = 0.5
+    """Share of each convolution's filters that the HR and the LR network have in common."""
+    sr_widths: tuple[int, int] = (64, 32)
+    """Channels of the two hidden convolutions of the super-resolution part."""
+    sr_epochs: int | None = None
+    """Passes in which that part is trained beforehand; None for those of `lr`."""
+    sr_learning_rate: float = 1e-3
+    """Adam's in these."""
+    huber: float = 0.5
+    """Error, in standard deviations of a band, from which on the super-resolution loss grows linearly only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,7 @@ class BaselinesRecipe:
 
     kd: KdRecipe = field(default_factory=KdRecipe)
     srgan: SrganRecipe = field(default_factory=SrganRecipe)
+    pcn: PcnRecipe = field(default_factory=PcnRecipe)
 
 
 def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]]:
@@ -76,8 +90,19 @@ def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]
         yield f"baselines.srgan.{key}", _at_least(1, getattr(srgan, key)), "be at least 1"
     for key in ("pixel_learning_rate", "gan_learning_rate"):
         yield f"baselines.srgan.{key}", 0 < getattr(srgan, key) < math.inf, "be positive"
-    for key in ("content_weight", "adversarial_weight"):
-        yield f"baselines.srgan.{key}", 0 <= getattr(srgan, key) < math.inf, "be zero or positive"
+    weight = srgan.adversarial_weight
+    yield "baselines.srgan.adversarial_weight", 0 <= weight < math.inf, "be zero or positive"
+    pcn = baselines.pcn
+    yield from _fitting_rules("baselines.pcn", pcn)
+    yield "baselines.pcn.coupled", 0 <= pcn.coupled <= 1, "lie in 0..1"
+    yield (
+        "baselines.pcn.sr_widths",
+        all(width >= 1 for width in pcn.sr_widths),
+        "hold two widths of at least 1",
+    )
+    yield "baselines.pcn.sr_epochs", _at_least(1, pcn.sr_epochs), "be at least 1"
+    for key in ("sr_learning_rate", "huber"):
+        yield f"baselines.pcn.{key}", 0 < getattr(pcn, key) < math.inf, "be positive"
 
 
 def _fitting_rules(table: str, recipe: FittingRecipe) -> Iterator[tuple[str, bool, str]]:

@@ -6,9 +6,9 @@ after it; last, the HR-CNN goes on learning from super-resolved images, as stage
 
 **Decided:** the content loss compares features of the run's own HR-CNN after its last group, in the place of VGG19's,
 whose weights would be a download; it is the squared error over the mean square of the HR image's features, since their
-scale differs from run to run. That lets the generator know what the HR-CNN looks at, which helps this baseline. Views
-are whole crops of the recipe, where the paper has 96 px ones; both sides of the game learn by one Adam, whose cosine
-takes the place of the paper's drop to a tenth.
+scale differs from run to run (the paper's factor of 0.006 is to the same end). That lets the generator know what the
+HR-CNN looks at, which helps this baseline. Views are whole crops of the recipe, where the paper has 96 px ones; both
+sides of the game learn by one Adam, whose cosine takes the place of the paper's drop to a tenth.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class GanStage(ReaderStage):
         self.discriminator.requires_grad_(False)
         content = content_loss(self.features, fake, real)
         adversarial = _entropy(self.discriminator(fake), real=True)
-        loss = self.own.content_weight * content + self.own.adversarial_weight * adversarial
+        loss = content + self.own.adversarial_weight * adversarial
         self.bench.take_step(loss, self.optimizer)
         self.discriminator.requires_grad_(True)
         return {"loss": loss, "content": content, "adversarial": adversarial, "discriminator": caught}
