@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geozoom.errors import RecipeError
+from geozoom.errors import RecipeError, RunError
 from geozoom.networks import NetworkSpec, ResNet
 from tests.conftest import small_model
 from tests.test_train import QUIET, small_recipe, without_time
@@ -21,7 +21,7 @@ from training.baselines.kd import KdStage, Student, distillation_loss
 from training.baselines.lowres import LOWRES
 from training.baselines.pcn import DomainNetwork, Pcn
 from training.baselines.reading import lr_accuracy
-from training.baselines.recipe import BaselinesRecipe, KdRecipe, PcnRecipe
+from training.baselines.recipe import GeneratorRecipe, KdRecipe, PcnRecipe, SrRecipe
 from training.baselines.srgan import GanStage, PixelStage, Srgan, content_loss, psnr
 from training.baselines.super_resolution import Discriminator, Generator
 from training.checkpoints import Position
@@ -33,11 +33,12 @@ from training.stages import Bench, HrStage
 
 FITTING = ("epochs=12", "learning_rate=0.1")
 SHORT = (
-    *(f"baselines.{name}.{value}" for name in ("kd", "srgan", "pcn") for value in FITTING),
+    *(f"baselines.{name}.learning_rate=0.1" for name in ("kd", "srgan", "pcn")),
     *(f"baselines.srgan.{size}=8" for size in ("width", "discriminator_width")),
     *(
-        f"baselines.srgan.{key}"
-        for key in ("blocks=1", "pixel_epochs=12", "pixel_learning_rate=3e-3", "gan_epochs=3")
+        "baselines.srgan.blocks=1",
+        "baselines.srgan.pixels.learning_rate=3e-3",
+        "baselines.pcn.sr_widths=[8, 4]",
     ),
 )
 
@@ -82,17 +83,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Split]:
     return replace(bench, teacher=copy.deepcopy(model.hr).eval().requires_grad_(False)), split
 
 
+def with_baseline(bench: Bench, **tables: Any) -> Bench:
+    """Return a bench whose recipe has other tables of some baselines."""
+    return replace(bench, recipe=replace(bench.recipe, baselines=replace(bench.recipe.baselines, **tables)))
+
+
 def shortened(bench: Bench, epochs: int) -> Bench:
     """Return a bench whose baselines take so many epochs in every stage."""
-    tables = bench.recipe.to_dict()["baselines"]
-    values = {
-        name: dict.fromkeys([key for key in table if key.endswith("epochs")], epochs)
-        for name, table in tables.items()
-    }
-    baselines = BaselinesRecipe(
-        **{name: replace(getattr(bench.recipe.baselines, name), **keys) for name, keys in values.items()}
+    baselines, generator = bench.recipe.baselines, GeneratorRecipe(epochs=epochs)
+    return with_baseline(
+        bench,
+        kd=replace(baselines.kd, epochs=epochs),
+        srgan=replace(baselines.srgan, epochs=epochs, pixels=generator, gan=generator),
+        pcn=replace(baselines.pcn, epochs=epochs, sr=SrRecipe(epochs=epochs)),
     )
-    return replace(bench, recipe=replace(bench.recipe, baselines=baselines))
 
 
 @pytest.mark.parametrize("name", sorted(LOWRES))
@@ -124,8 +128,7 @@ def test_a_student_that_starts_with_nothing_learns_from_its_teacher_alone(
     trained: tuple[Bench, Split], tmp_path: Path
 ) -> None:
     bench, split = trained
-    kd = KdRecipe(epochs=16, weight=1.0, learning_rate=0.1)
-    bench = replace(bench, recipe=replace(bench.recipe, baselines=BaselinesRecipe(kd=kd)))
+    bench = with_baseline(bench, kd=KdRecipe(epochs=16, weight=1.0, learning_rate=0.1))
     torch.manual_seed(0)
     student = Student(bench.model.card)
     assert lr_accuracy(student, bench.val) <= 0.5
@@ -191,10 +194,12 @@ def test_the_generator_learns_from_pixels_and_then_from_features(
     bench, split = trained
     teacher = bench.teacher
     assert isinstance(teacher, ResNet)
-    srgan = replace(bench.recipe.baselines.srgan, pixel_epochs=24, gan_learning_rate=1e-3)
-    recipe = replace(bench.recipe, baselines=replace(bench.recipe.baselines, srgan=srgan))
-    bench = replace(bench, recipe=recipe)
-    engine = engine_in(tmp_path, recipe)
+    srgan = bench.recipe.baselines.srgan
+    srgan = replace(
+        srgan, pixels=replace(srgan.pixels, epochs=24), gan=replace(srgan.gan, learning_rate=1e-3)
+    )
+    bench = with_baseline(bench, srgan=srgan)
+    engine = engine_in(tmp_path, bench.recipe)
     torch.manual_seed(0)
     networks = Srgan(bench.model.card, srgan)
     smooth = psnr(networks.reader.generator, bench)  # of interpolation, which it begins with
@@ -368,8 +373,8 @@ def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
         ("baselines.kd.batch_size=1", "at least 2"),
         ("baselines.kd.learning_rate=inf", "be positive"),
         ("baselines.srgan.width=0", "at least 1"),
-        ("baselines.srgan.gan_epochs=0", "at least 1"),
-        ("baselines.srgan.pixel_learning_rate=0", "be positive"),
+        ("baselines.srgan.gan.epochs=0", r"baselines\.srgan\.gan\.epochs is impossible: it must be at least 1"),
+        ("baselines.srgan.pixels.learning_rate=0", "be positive"),
         ("baselines.srgan.adversarial_weight=-1", "be zero or positive"),
         ("baselines.pcn.coupled=1.1", r"lie in 0\.\.1"),
         ("baselines.pcn.sr_widths=[8]", "must hold 2 values, not 1"),
@@ -391,6 +396,26 @@ def test_a_baselines_keys_lie_over_those_of_the_base_one_by_one(tmp_path: Path) 
     assert (kd.temperature, kd.weight, kd.epochs) == (4.0, 0.25, 9)
     kd = load_recipe(str(file), ["baselines.kd.temperature=8"], 2).baselines.kd
     assert (kd.temperature, kd.weight, kd.epochs, kd.batch_size) == (8.0, 0.25, 2, None)
+
+
+def test_memory_that_does_not_suffice_is_answered_with_the_baselines_own_key(
+    trained: tuple[Bench, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(PixelStage, "step", step)
+    bench, split = trained
+    with pytest.raises(RunError, match=r"--set baselines\.srgan\.pixels\.batch_size=8"):
+        LOWRES["srgan"](engine_in(tmp_path, bench.recipe), bench, split)
+
+
+def test_a_stage_keeps_its_own_learning_rate_where_only_its_epochs_are_given() -> None:
+    recipe = load_recipe("paper", ["baselines.srgan.pixels.epochs=3", "baselines.pcn.sr.epochs=2"])
+    assert recipe.baselines.srgan.pixels == GeneratorRecipe(epochs=3)
+    assert recipe.baselines.pcn.sr == SrRecipe(epochs=2)
+    shortened = load_recipe("aid", [], 1).baselines
+    assert (shortened.srgan.pixels.epochs, shortened.pcn.sr.epochs, shortened.kd.epochs) == (1, 1, None)
 
 
 def test_a_record_of_before_there_were_baselines_is_read_with_their_defaults() -> None:

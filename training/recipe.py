@@ -212,12 +212,10 @@ def load_recipe(
     for override in overrides:
         _set(content, override)
     if epochs is not None:
-        tables = [content.get(stage) for stage in stages]
-        if "lr" in stages and isinstance(baselines := content.get("baselines"), dict):
-            tables += baselines.values()  # they learn as `lr` does, but for what they say themselves
-        for table in tables:
-            if isinstance(table, dict):
-                table |= {key: epochs for key, value in table.items() if key.endswith("epochs") and value}
+        for stage in stages:
+            _shorten(content.get(stage), epochs)
+        if "lr" in stages:  # baselines learn as `lr` does, but for what they say themselves
+            _shorten(content.get("baselines"), epochs)
     recipe = _build(Recipe, content, f"recipe {name}")
     _check(recipe)
     return recipe
@@ -248,6 +246,16 @@ def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str) or name in (*below, base):
         raise RecipeError(f"{file}: base = {base!r} must name another recipe")
     return _over(_read(base, (*below, name)), content)
+
+
+def _shorten(table: object, epochs: int) -> None:
+    """Set the epochs of a table and of those within it, but for stages that are left out."""
+    if not isinstance(table, dict):
+        return
+    if table.get("epochs"):
+        table["epochs"] = epochs
+    for inner in table.values():
+        _shorten(inner, epochs)
 
 
 def _over(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:

@@ -75,15 +75,8 @@ class SrStage(ReaderStage):
 
     def __init__(self, bench: Bench, pcn: Pcn) -> None:
         self.pcn = pcn
-        self.own = own = bench.recipe.baselines.pcn
-        recipe = as_lr(
-            bench,
-            own,
-            epochs=own.sr_epochs or bench.recipe.lr.epochs,
-            optimizer="adam",
-            learning_rate=own.sr_learning_rate,
-            weight_decay=0.0,
-        )
+        self.own = bench.recipe.baselines.pcn
+        recipe = as_lr(bench, self.own.sr, optimizer="adam", weight_decay=0.0)
         super().__init__(bench, "pcn-sr", pcn.lr, nn.ModuleList([pcn.lr.srcnn, pcn.hr.srcnn]), recipe)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -54,14 +54,17 @@ class Reader(nn.Module):
 
 
 class ReaderStage(ClassifierStage):
-    """A stage of a baseline: it learns as stage `lr` does, but for what the baseline's table says."""
+    """A stage of a baseline: it learns as stage `lr` does, but for what its table says.
+
+    Stage `NAME-PART` has the table `[baselines.NAME.PART]`.
+    """
 
     def __init__(
         self, bench: Bench, name: str, reader: Reader, learns: nn.Module, recipe: ClassifierRecipe
     ) -> None:
         super().__init__(bench, name, learns, recipe)
         self.reader = reader
-        self.table = f"baselines.{name.partition('-')[0]}"
+        self.table = f"baselines.{name.replace('-', '.')}"
 
     def train_mode(self) -> None:
         """Put what learns into training mode and freeze the rest."""
@@ -74,8 +77,8 @@ class ReaderStage(ClassifierStage):
 
 
 def as_lr(bench: Bench, recipe: FittingRecipe, **changes: Any) -> ClassifierRecipe:
-    """Return the recipe of stage `lr` with a baseline's own values, and `changes` that its method demands."""
-    own = {name: getattr(recipe, name) for name in ("epochs", "batch_size", "learning_rate")}
+    """Return the recipe of stage `lr` with a table's own values, and `changes` that its method demands."""
+    own = {field.name: getattr(recipe, field.name) for field in fields(FittingRecipe)}
     given = {name: value for name, value in own.items() if value is not None}
     return replace(bench.recipe.lr, **(given | changes))
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class FittingRecipe:
-    """How a baseline's classifier learns: as stage `lr` does, but for what is given here."""
+    """How a stage of a baseline learns: as stage `lr` does, but for what is given here."""
 
     epochs: int | None = None
     """Passes over the training split; None for those of `lr`."""
     batch_size: int | None = None
-    """Scenes a step, in all stages of the baseline; None for that of `lr`."""
+    """Scenes a step; None for that of `lr`."""
     learning_rate: float | None = None
-    """Peak learning rate of the classifier; None for that of `lr`."""
+    """Peak learning rate; None for that of `lr`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,24 @@ class KdRecipe(FittingRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GeneratorRecipe(FittingRecipe):
+    """A stage that trains SRGAN's generator, by Adam; the values are the paper's."""
+
+    batch_size: int | None = 16
+    """Scenes a step; None for that of `lr`."""
+    learning_rate: float | None = 1e-4
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrRecipe(FittingRecipe):
+    """The stage in which PCN learns super-resolution beforehand, by Adam."""
+
+    learning_rate: float | None = 1e-3
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SrganRecipe(FittingRecipe):
     """SRGAN; the defaults are those of Ledig et al. (2017), but for the epochs."""
 
@@ -39,14 +57,10 @@ class SrganRecipe(FittingRecipe):
     """Residual blocks of the generator."""
     discriminator_width: int = 64
     """Channels of the discriminator's first layers; its last have eight times as many."""
-    pixel_epochs: int | None = None
-    """Passes in which the generator learns from pixels alone; None for those of `lr`."""
-    pixel_learning_rate: float = 1e-4
-    """Adam's in these."""
-    gan_epochs: int | None = None
-    """Passes against the discriminator; None for those of `lr`."""
-    gan_learning_rate: float = 1e-4
-    """Adam's, of both networks."""
+    pixels: GeneratorRecipe = field(default_factory=GeneratorRecipe)
+    """The generator learns from pixels alone."""
+    gan: GeneratorRecipe = field(default_factory=GeneratorRecipe)
+    """Generator against discriminator."""
     adversarial_weight: float = 1e-3
     """Weight of the adversarial loss beside the content loss."""
 
@@ -59,10 +73,8 @@ class PcnRecipe(FittingRecipe):
     """Share of each convolution's filters that the HR and the LR network have in common."""
     sr_widths: tuple[int, int] = (64, 32)
     """Channels of the two hidden convolutions of the super-resolution part."""
-    sr_epochs: int | None = None
-    """Passes in which that part is trained beforehand; None for those of `lr`."""
-    sr_learning_rate: float = 1e-3
-    """Adam's in these."""
+    sr: SrRecipe = field(default_factory=SrRecipe)
+    """That part is trained beforehand."""
     huber: float = 0.5
     """Error, in standard deviations of a band, from which on the super-resolution loss grows linearly only."""
 
@@ -86,10 +98,8 @@ def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]
     yield from _fitting_rules("baselines.srgan", srgan)
     for key in ("width", "blocks", "discriminator_width"):
         yield f"baselines.srgan.{key}", getattr(srgan, key) >= 1, "be at least 1"
-    for key in ("pixel_epochs", "gan_epochs"):
-        yield f"baselines.srgan.{key}", _at_least(1, getattr(srgan, key)), "be at least 1"
-    for key in ("pixel_learning_rate", "gan_learning_rate"):
-        yield f"baselines.srgan.{key}", 0 < getattr(srgan, key) < math.inf, "be positive"
+    yield from _fitting_rules("baselines.srgan.pixels", srgan.pixels)
+    yield from _fitting_rules("baselines.srgan.gan", srgan.gan)
     weight = srgan.adversarial_weight
     yield "baselines.srgan.adversarial_weight", 0 <= weight < math.inf, "be zero or positive"
     pcn = baselines.pcn
@@ -100,17 +110,12 @@ def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]
         all(width >= 1 for width in pcn.sr_widths),
         "hold two widths of at least 1",
     )
-    yield "baselines.pcn.sr_epochs", _at_least(1, pcn.sr_epochs), "be at least 1"
-    for key in ("sr_learning_rate", "huber"):
-        yield f"baselines.pcn.{key}", 0 < getattr(pcn, key) < math.inf, "be positive"
+    yield from _fitting_rules("baselines.pcn.sr", pcn.sr)
+    yield "baselines.pcn.huber", 0 < pcn.huber < math.inf, "be positive"
 
 
 def _fitting_rules(table: str, recipe: FittingRecipe) -> Iterator[tuple[str, bool, str]]:
-    yield f"{table}.epochs", _at_least(1, recipe.epochs), "be at least 1"
-    yield f"{table}.batch_size", _at_least(2, recipe.batch_size), "be at least 2"
-    rate = recipe.learning_rate
+    epochs, size, rate = recipe.epochs, recipe.batch_size, recipe.learning_rate
+    yield f"{table}.epochs", epochs is None or epochs >= 1, "be at least 1"
+    yield f"{table}.batch_size", size is None or size >= 2, "be at least 2"
     yield f"{table}.learning_rate", rate is None or 0 < rate < math.inf, "be positive"
-
-
-def _at_least(least: int, value: int | None) -> bool:
-    return value is None or value >= least

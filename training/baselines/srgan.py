@@ -56,15 +56,7 @@ class PixelStage(ReaderStage):
     """The generator learns to draw the HR view of a crop from its LR view, by the mean squared error."""
 
     def __init__(self, bench: Bench, reader: SuperResolved) -> None:
-        own = bench.recipe.baselines.srgan
-        recipe = as_lr(
-            bench,
-            own,
-            epochs=own.pixel_epochs or bench.recipe.lr.epochs,
-            optimizer="adam",
-            learning_rate=own.pixel_learning_rate,
-            weight_decay=0.0,
-        )
+        recipe = as_lr(bench, bench.recipe.baselines.srgan.pixels, optimizer="adam", weight_decay=0.0)
         super().__init__(bench, "srgan-pixels", reader, reader.generator, recipe)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -83,17 +75,10 @@ class GanStage(ReaderStage):
     """Generator and discriminator learn from each other, and the generator from the HR-CNN's features."""
 
     def __init__(self, bench: Bench, srgan: Srgan, features: ResNet) -> None:
-        self.own = own = bench.recipe.baselines.srgan
+        self.own = bench.recipe.baselines.srgan
         self.generator, self.discriminator = srgan.reader.generator, srgan.discriminator
         self.features = features
-        recipe = as_lr(
-            bench,
-            own,
-            epochs=own.gan_epochs or bench.recipe.lr.epochs,
-            optimizer="adam",
-            learning_rate=own.gan_learning_rate,
-            weight_decay=0.0,
-        )
+        recipe = as_lr(bench, self.own.gan, optimizer="adam", weight_decay=0.0)
         both = nn.ModuleList([self.generator, self.discriminator])
         super().__init__(bench, "srgan-gan", srgan.reader, both, recipe)
 
