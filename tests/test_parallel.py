@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from socket import socket
 
 import pytest
 import torch
@@ -49,6 +50,45 @@ def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) 
             torch.testing.assert_close(ours[name], tensor, rtol=2e-3, atol=2e-3, msg=f"{stage}: {name}")
     rows = [json.loads((run / "table.json").read_text()) for run in (together, alone)]
     assert [row["name"] for row in rows[0]] == [row["name"] for row in rows[1]]
+
+
+def test_two_processes_stop_together_in_the_middle_of_an_epoch(scene_tree: Path, tmp_path: Path) -> None:
+    out, script = tmp_path / "run", tmp_path / "script.py"
+    script.write_text(
+        "import training.engine\n"
+        "training.engine.CHECKPOINT_INTERVAL_S = 0.0\n"
+        "training.engine.STEPS_BETWEEN_LOOKS = 4\n"
+        "from geozoom.cli import run\n"
+        "run()\n"
+    )
+    values = [*SMALL, *EXACT, "hr.batch_size=2", "hr.learning_rate=1e30"]
+    command = ["train", "--root", str(scene_tree), "--out", str(out), "--device", "cpu", "--stage", "hr"]
+    settings = [part for value in values for part in ("--set", value)]
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # As torchrun starts them, without torchrun, which ends the others where one has ended.
+    there = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script), *command, *settings],
+            env=os.environ | there | {"RANK": rank, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        said = [process.communicate(timeout=200)[1].splitlines() for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [1, 1]
+    errors = [line for lines in said for line in lines if line.startswith(("Error", "Traceback"))]
+    assert len(errors) == 2
+    (error,) = set(errors)
+    assert "Error: stage hr: the loss is no number at step" in error
+    assert "of epoch 1; there is no checkpoint of the stage yet" in error  # the first look was at step 4
 
 
 def test_shares_of_what_is_drawn_add_up_to_the_whole() -> None:

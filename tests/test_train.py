@@ -19,7 +19,7 @@ from geozoom.errors import RunError
 from geozoom.model import load_model
 from geozoom.networks import NetworkSpec
 from geozoom.scores import wilson_interval
-from tests.conftest import small_model, write_scene_tree
+from tests.conftest import small_model
 from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint
@@ -146,15 +146,6 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
     west, east = policy_probabilities(model, val).mean(dim=0).view(4, 2, 2).mean(dim=(0, 2)).tolist()
     assert west < 0.1
     assert east > 0.4
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tree of scenes, and a run of three epochs on it that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    tree = write_scene_tree(folder / "scenes")
-    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
-    return tree, folder / "run"
 
 
 @pytest.mark.parametrize(

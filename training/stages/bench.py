@@ -15,6 +15,7 @@ from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
 from training.parallel import ALONE, Team, randn
+from training.policies import FrozenPolicy
 from training.recipe import Recipe
 from training.views import Augmentation, augment, cut, draw_crops, jitter
 
@@ -30,6 +31,8 @@ class Bench:
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
     judges: Judges | None = None
     """Classifiers that reward the policy on scenes they have not seen; None rewards by the model itself."""
+    policy: FrozenPolicy | None = None
+    """Whose best patches stage `hr` hides; None if the recipe asks for no hard positives of a policy."""
     team: Team = ALONE
     """The processes that train together."""
 
