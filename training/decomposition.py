@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from training.evaluate import (
 from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, blank
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, Results
+from training.tables import as_markdown, as_plain
 
 _STEPS = 16
 """Steps of the curve from nothing to all patches."""
@@ -68,6 +70,16 @@ def decompose(results: Results, stage: str = "ft2") -> Iterator[Row]:
         masks["when by LR entropy, whole scenes"] = centre_masks(gated.cpu(), model).to(s.device)
     for name, bought in masks.items():
         yield row(name, correct(model, views, streams, bought, known), bought)
+
+
+def write_decomposition(rows: list[Row], folder: Path) -> None:
+    """Write decomposition.md and decomposition.json.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    write_text(folder / "decomposition.md", as_markdown(rows))
+    write_text(folder / "decomposition.json", json.dumps(as_plain(rows), indent=2) + "\n")
 
 
 def accuracy_by_spend(results: Results, stage: str = "ft2") -> list[dict[str, float | str]]:
