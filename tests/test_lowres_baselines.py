@@ -38,7 +38,7 @@ SHORT = (
     *(
         "baselines.srgan.blocks=1",
         "baselines.srgan.pixels.learning_rate=3e-3",
-        "baselines.pcn.sr_widths=[8, 4]",
+        "baselines.pcn.sr_widths=[8, 6]",
     ),
 )
 
@@ -214,7 +214,7 @@ def test_the_generator_learns_from_pixels_and_then_from_features(
     stage = GanStage(bench, networks, teacher)
     stage.train_mode()
     batch = next(split.batches(16, torch.Generator().manual_seed(0)))
-    game = [stage.step(batch, 0.5, torch.Generator().manual_seed(0)) for _ in range(40)]
+    game = [stage.step(batch, 0.5, torch.Generator().manual_seed(0)) for _ in range(20)]
     assert game[-1]["content"] < 0.9 * game[0]["content"]
     assert game[-1]["discriminator"] < 0.8 * game[0]["discriminator"]
     assert set(stage.validate()) == {"val_accuracy", "val_psnr"}
@@ -271,12 +271,14 @@ def test_coupled_networks_share_their_filters_and_nothing_else(trained: tuple[Be
     teacher = bench.teacher
     assert teacher is not None
     torch.manual_seed(0)
-    pcn = Pcn(bench.model.card, PcnRecipe(coupled=0.25, sr_widths=(8, 4)), teacher)
+    pcn = Pcn(bench.model.card, PcnRecipe(coupled=0.25, sr_widths=(8, 6)), teacher)
     images = torch.rand(2, 3, 32, 32)
-    # To begin with they are the same network, and their classifiers the HR-CNN.
+    # To begin with both are the HR-CNN.
     pcn.eval()
-    torch.testing.assert_close(pcn.lr.logits(images), pcn.hr.logits(images))
-    torch.testing.assert_close(pcn.lr.classifier(images), teacher(images))
+    signed = 2 * images - 1
+    torch.testing.assert_close(pcn.lr.srcnn(signed), signed)
+    torch.testing.assert_close(pcn.lr.logits(signed), teacher(signed))
+    torch.testing.assert_close(pcn.hr.logits(signed), teacher(signed))
     pcn.train()
     sides = [
         [layer for layer in network.modules() if isinstance(layer, CoupledConv2d)]
@@ -304,7 +306,7 @@ def test_coupled_networks_share_their_filters_and_nothing_else(trained: tuple[Be
     assert not theirs & {id(weight) for weight in pcn.lr.parameters()}
     alone = small_model(classifier=bench.model.card.classifier).hr
     assert parameters(pcn.lr) == parameters(alone) + parameters(
-        DomainNetwork(bench.model.card, PcnRecipe(sr_widths=(8, 4))).srcnn
+        DomainNetwork(bench.model.card, PcnRecipe(sr_widths=(8, 6))).srcnn
     )
     assert parameters(pcn.lr) > parameters(pcn.hr)
 
@@ -383,7 +385,7 @@ def test_a_baseline_that_was_killed_goes_on_as_if_nothing_had_happened(
         ("baselines.srgan.adversarial_weight=-1", "be zero or positive"),
         ("baselines.pcn.coupled=1.1", r"lie in 0\.\.1"),
         ("baselines.pcn.sr_widths=[8]", "must hold 2 values, not 1"),
-        ("baselines.pcn.sr_widths=[8, 0]", "two widths of at least 1"),
+        ("baselines.pcn.sr_widths=[8, 5]", "two widths of at least 6"),
         ("baselines.pcn.huber=0", "be positive"),
     ],
 )  # fmt: skip
