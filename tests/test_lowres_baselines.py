@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from geozoom.errors import RecipeError, RunError
 from geozoom.networks import NetworkSpec, ResNet
 from tests.conftest import small_model
-from tests.test_train import QUIET, small_recipe, without_time
+from tests.test_train import QUIET, request, small_recipe, without_time
 from training.baselines.coupling import CoupledConv2d, couple
 from training.baselines.kd import KdStage, Student, distillation_loss
 from training.baselines.lowres import LOWRES
@@ -29,6 +29,7 @@ from training.datasets import HeldSplit, Split
 from training.engine import Engine
 from training.evaluate import view_split
 from training.recipe import Recipe, load_recipe, recipe_from
+from training.record import check_recipe
 from training.stages import Bench, HrStage
 
 FITTING = ("epochs=12", "learning_rate=0.1")
@@ -423,6 +424,18 @@ def test_a_stage_keeps_its_own_learning_rate_where_only_its_epochs_are_given() -
     assert recipe.baselines.pcn.sr == SrRecipe(epochs=2)
     shortened = load_recipe("aid", [], 1).baselines
     assert (shortened.srgan.pixels.epochs, shortened.pcn.sr.epochs, shortened.kd.epochs) == (1, 1, None)
+
+
+def test_a_run_takes_other_values_of_baselines_until_there_are_some(tmp_path: Path) -> None:
+    recipe = load_recipe("default", [])
+    engine = engine_in(tmp_path, recipe)
+    held = {"recipe": json.loads(json.dumps(recipe.to_dict())), "seed": 0}
+    later = request(tmp_path, tmp_path, load_recipe("default", ["baselines.kd.temperature=4"]))
+    check_recipe(later, engine, held)
+    (tmp_path / "baselines").mkdir()
+    with pytest.raises(RunError, match="begun with another recipe table 'baselines'"):
+        check_recipe(later, engine, held)
+    check_recipe(replace(later, recipe=recipe), engine, held)
 
 
 def test_a_record_of_before_there_were_baselines_is_read_with_their_defaults() -> None:
