@@ -9,10 +9,11 @@ Here each network is an SRCNN (Dong et al., 2014: 9×9, 1×1 and 5×5 convolutio
 architecture. Stage `pcn-sr` trains the SRCNNs: upsampled LR view → HR view, and HR view → itself. Stage `pcn` trains
 everything: cross-entropy of the LR network on the LR view plus that of the HR network on the HR view of a crop.
 
-**Decided**, since the paper's networks are of other sizes: that SRCNN; that every convolution is coupled, the
-classifiers' too, half of its filters by default, while batch norms, biases and linear layers are each domain's own;
-both losses weigh the same; both classifiers start from the HR-CNN, as the LR-CNN does, so that coupling and
-super-resolution are what sets this row apart. Images are normalised ones; the Huber loss's bend is in their unit.
+**Decided**, since the paper's networks are of other sizes: that SRCNN, which passes images on unchanged to begin with;
+that every convolution is coupled, the classifiers' too, half of its filters by default, while batch norms, biases and
+linear layers are each domain's own; that both losses weigh the same and, in stage `pcn`, SRCNNs learn at a tenth of
+the rate; that both classifiers start from the HR-CNN, as the LR-CNN does, so that coupling and super-resolution are
+what sets this row apart. Images are normalised ones; the Huber loss's bend is in their unit.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from training.baselines.coupling import couple
 from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded
 from training.baselines.recipe import PcnRecipe
 from training.datasets import Batch, Split
-from training.engine import Engine
+from training.engine import Engine, build_optimizer
 from training.stages import Bench
 from training.stages.bench import hit_rate
+
+SRCNN_RATE = 0.1
+"""Share of the learning rate that the SRCNNs take in stage `pcn`: they have no batch norms to keep them steady."""
 
 
 class DomainNetwork(Reader):
@@ -38,13 +42,13 @@ class DomainNetwork(Reader):
     def __init__(self, card: ModelCard, recipe: PcnRecipe) -> None:
         super().__init__(card)
         first, second = recipe.sr_widths
-        self.srcnn = nn.Sequential(
+        convolutions = (
             nn.Conv2d(3, first, 9, padding=4),
-            nn.ReLU(),
             nn.Conv2d(first, second, 1),
-            nn.ReLU(),
             nn.Conv2d(second, 3, 5, padding=2),
         )
+        _pass_on(*convolutions)
+        self.srcnn = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.ReLU(), convolutions[2])
         self.classifier = build_network(card.classifier, len(card.classes))
 
     def logits(self, images: Tensor) -> Tensor:
@@ -55,6 +59,21 @@ class DomainNetwork(Reader):
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""
         return self.logits(self.normalise(self.upsample(lr)))
+
+
+@torch.no_grad()
+def _pass_on(first: nn.Conv2d, second: nn.Conv2d, last: nn.Conv2d) -> None:
+    """Let six filters of a fresh SRCNN carry the bands, positive and negative apart, and no other reach its output."""
+    for convolution in (first, second, last):
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    first.weight[:6] = 0
+    second.weight[:6] = 0
+    last.weight[:] = 0
+    for row in range(6):
+        band, sign = row // 2, 1 - 2 * (row % 2)
+        first.weight[row, band, 4, 4] = sign
+        second.weight[row, row] = 1
+        last.weight[band, row, 2, 2] = sign
 
 
 class Pcn(nn.Module):
@@ -97,7 +116,23 @@ class PcnStage(ReaderStage):
 
     def __init__(self, bench: Bench, pcn: Pcn) -> None:
         self.pcn = pcn
-        super().__init__(bench, "pcn", pcn.lr, pcn, as_lr(bench, bench.recipe.baselines.pcn))
+        recipe = as_lr(bench, bench.recipe.baselines.pcn)
+        super().__init__(bench, "pcn", pcn.lr, pcn, recipe)
+        shares = {"classifier": 1.0, "srcnn": SRCNN_RATE}
+        self.optimizer = build_optimizer(
+            recipe.optimizer,
+            [
+                {
+                    "params": [
+                        *pcn.lr.get_submodule(part).parameters(),
+                        *pcn.hr.get_submodule(part).parameters(),
+                    ],
+                    "lr": share * recipe.learning_rate,
+                }
+                for part, share in shares.items()
+            ],
+            recipe.weight_decay,
+        )
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify the LR view of a crop by the LR network, its HR view by the HR network."""

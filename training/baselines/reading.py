@@ -73,7 +73,7 @@ class ReaderStage(ClassifierStage):
 
     def validate(self) -> dict[str, float]:
         """Accuracy on LR images alone."""
-        return {"val_accuracy": lr_accuracy(self.reader, self.bench.val)}
+        return {"val_accuracy": lr_correct(self.reader, self.bench.val).float().mean().item()}
 
 
 def as_lr(bench: Bench, recipe: FittingRecipe, **changes: Any) -> ClassifierRecipe:
@@ -84,11 +84,11 @@ def as_lr(bench: Bench, recipe: FittingRecipe, **changes: Any) -> ClassifierReci
 
 
 @torch.inference_mode()
-def lr_accuracy(reader: Reader, views: ViewedSplit) -> float:
-    """Return the share of scenes that a reader classifies correctly, 0..1, in evaluation mode."""
+def lr_correct(reader: Reader, views: ViewedSplit) -> Tensor:
+    """Return which scenes a reader classifies correctly, (N,) bool, in evaluation mode."""
     reader.eval()
     found = [reader.lr_logits(lr).argmax(dim=1) for lr in torch.split(views.lr, views.batch_size)]
-    return (torch.cat(found) == views.split.labels).float().mean().item()
+    return torch.cat(found) == views.split.labels
 
 
 @contextmanager

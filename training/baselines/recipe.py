@@ -72,7 +72,7 @@ class PcnRecipe(FittingRecipe):
     coupled: float = 0.5
     """Share of each convolution's filters that the HR and the LR network have in common."""
     sr_widths: tuple[int, int] = (64, 32)
-    """Channels of the two hidden convolutions of the super-resolution part."""
+    """Channels of the two hidden convolutions of the super-resolution part; 6 at least."""
     sr: SrRecipe = field(default_factory=SrRecipe)
     """That part is trained beforehand."""
     huber: float = 0.5
@@ -107,8 +107,8 @@ def baseline_rules(baselines: BaselinesRecipe) -> Iterator[tuple[str, bool, str]
     yield "baselines.pcn.coupled", 0 <= pcn.coupled <= 1, "lie in 0..1"
     yield (
         "baselines.pcn.sr_widths",
-        all(width >= 1 for width in pcn.sr_widths),
-        "hold two widths of at least 1",
+        all(width >= 6 for width in pcn.sr_widths),
+        "hold two widths of at least 6",
     )
     yield from _fitting_rules("baselines.pcn.sr", pcn.sr)
     yield "baselines.pcn.huber", 0 < pcn.huber < math.inf, "be positive"

@@ -5,7 +5,7 @@ discriminator, content + 10⁻³ adversarial (their Eq. 3), each batch teaching 
 after it; last, the HR-CNN goes on learning from super-resolved images, as stage `lr` does from upsampled ones.
 
 **Decided:** the content loss compares features of the run's own HR-CNN after its last group, in the place of VGG19's,
-whose weights would be a download; it is the squared error over the mean square of the HR image's features, since their
+whose weights would be a download; it is a scene's squared error over the mean square of its HR features, since their
 scale differs from run to run (the paper's factor of 0.006 is to the same end). That lets the generator know what the
 HR-CNN looks at, which helps this baseline. Views are whole crops of the recipe, where the paper has 96 px ones; both
 sides of the game learn by one Adam, whose cosine takes the place of the paper's drop to a tenth.
@@ -120,11 +120,18 @@ class SrClassifierStage(ReaderStage):
 
 
 def content_loss(network: ResNet, drawn: Tensor, real: Tensor) -> Tensor:
-    """Return the squared error of a network's features of normalised images, over the real ones' mean square."""
+    """Return each scene's squared error of features over the real image's mean square, as the mean of scenes.
+
+    Args:
+        network: Whose features are compared.
+        drawn: (B, 3, H, W) normalised images, which gradients go to.
+        real: (B, 3, H, W) normalised HR images.
+    """
     with torch.no_grad():
         wanted = network.features(real).float()
     found = network.features(drawn).float()
-    return F.mse_loss(found, wanted) / wanted.square().mean().clamp(min=1e-6)
+    errors, squares = ((of**2).mean(dim=(1, 2, 3)) for of in (found - wanted, wanted))
+    return (errors / squares.clamp(min=1e-6)).mean()
 
 
 def _entropy(verdict: Tensor, *, real: bool) -> Tensor:
