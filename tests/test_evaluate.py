@@ -16,9 +16,9 @@ from torch import Tensor
 
 from geozoom.cli import main
 from geozoom.networks import NetworkSpec
-from tests.conftest import small_model, write_scene_tree
+from tests.conftest import small_model
 from tests.datasets import read_scenes
-from tests.test_train import QUIET, request, small_recipe
+from tests.test_train import QUIET, copied_before, request, small_recipe
 from training.checkpoints import read_checkpoint, write_checkpoint
 from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
 from training.evaluate import ViewedSplit, correct, policy_probabilities
@@ -32,13 +32,16 @@ FIGURES = ("comparison", "dropping", "examples", "habits")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of scenes, a run of it, and another at twice the price."""
+def folder(whole_run: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of scenes, a run of it, and another with a dearer Ft-2."""
     folder = tmp_path_factory.mktemp("evaluated")
-    root = write_scene_tree(folder / "scenes")
-    for name, price in (("run", 0.1), ("dear", 0.2)):
-        keys = [f"{stage}.price={price}" for stage in ("pt", "ft1", "ft2")]
-        train(request(root, folder / name, small_recipe("default", 2, *keys, "judges.folds=0")), QUIET)
+    tree, run = whole_run
+    root = Path(shutil.copytree(tree, folder / "scenes"))
+    shutil.copytree(run, folder / "run")
+    edit(folder / "run" / "config.json", lambda record: record.update(root=str(root)))
+    dear = copied_before(run, "ft2", folder / "dear")
+    recipe = small_recipe("default", 3, "ft2.price=0.2")
+    train(request(root, dear, recipe, resume=True), QUIET)
     return folder
 
 
@@ -111,8 +114,8 @@ def test_an_unfinished_run_is_measured_as_far_as_it_is(copied: Path) -> None:
         "Pt · fixed-centre",
     ]
     assert not said["complete"]
-    assert said["stages"]["pt"] == {"epoch": 1, "epochs": 2}
-    assert "pt has 1 of 2 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
+    assert said["stages"]["pt"] == {"epoch": 1, "epochs": 3}
+    assert "pt has 1 of 3 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
     assert (copied / "figures" / "dropping.png").is_file()
     for file in checkpoints.iterdir():
         if file.name != "hr.safetensors":
@@ -255,7 +258,9 @@ def test_runs_are_compared_against_ds_and_against_price(figures: tuple[Path, Any
     by_price = {
         float(line["at"]): float(line["accuracy"]) for line in lines if line["against"].startswith("λ")
     }
-    assert by_price == pytest.approx({0.1: rows["Ft-2"]["accuracy"], 0.2: dear["Ft-2"]["accuracy"]}, abs=1e-3)
+    assert by_price == pytest.approx(
+        {0.12: rows["Ft-2"]["accuracy"], 0.2: dear["Ft-2"]["accuracy"]}, abs=1e-3
+    )
 
 
 def test_a_linear_reader_finds_what_masks_tell_and_nothing_else() -> None:
