@@ -19,7 +19,7 @@ from geozoom.errors import RunError
 from training import STAGES
 from training.baselines.lowres import LOWRES
 from training.baselines.masked import Column, MaskedBaseline
-from training.baselines.reading import lr_accuracy
+from training.baselines.reading import lr_correct
 from training.comparing.comparison import TableRequest, check_out
 from training.comparing.ledger import Cell, Entry, Ledger
 from training.comparing.published import PUBLISHED
@@ -202,8 +202,7 @@ class _Measuring:
         results.engine.load(results.model, "lr")
         reader = LOWRES[name](engine, self.bench, results.train)
         with engine.autocast():
-            accuracy = 100 * lr_accuracy(reader, results.views)
-        measured = Row(name=name, accuracy=accuracy, sampled=0.0, scenes=len(results.views))
+            measured = row(name, lr_correct(reader, results.views), 0.0)
         seconds = self._seconds(("hr", "lr")) + _logged(engine.folder)
         return self._entry(began, dict.fromkeys(COLUMNS, measured), [reader], seconds)
 
