@@ -17,6 +17,7 @@ from geozoom.sensor import Sensor
 from training import STAGES
 from training.baselines.recipe import BaselinesRecipe, baseline_rules
 from training.gradients import ESTIMATORS
+from training.hard_positives import AUGMENTS
 from training.views import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -108,6 +109,20 @@ class ClassifierRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HardPositivesRecipe:
+    """Stage `hr`: what is hidden of its views (paper §7). CutMix, where it is on, mixes views so hidden."""
+
+    augment: str = "none"
+    """none, cutout (a square at a random place) or patchdrop (the patches that a policy puts first)."""
+    policy: str | None = None
+    """patchdrop: a run, a checkpoint of its stage pt, ft1 or ft2, or a model.safetensors, whose policy it is."""
+    most_patches: int = 4
+    """patchdrop: M, the number of patches that a view loses, is drawn from U{1..most_patches}."""
+    cutout_px: int = 0
+    """cutout: side of the square in HR pixels; 0 for half of the view's, as published for CIFAR-10."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyRecipe:
     """Stages `pt`, `ft1` and `ft2`: policy gradient, and cross-entropy where the classifier trains."""
 
@@ -167,6 +182,7 @@ class Recipe:
     card: CardRecipe = field(default_factory=CardRecipe)
     networks: NetworkRecipe = field(default_factory=NetworkRecipe)
     judges: JudgesRecipe = field(default_factory=JudgesRecipe)
+    hard_positives: HardPositivesRecipe = field(default_factory=HardPositivesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)
     baselines: BaselinesRecipe = field(default_factory=BaselinesRecipe)
@@ -362,6 +378,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
     yield from baseline_rules(recipe.baselines)
+    yield from _hard_positive_rules(recipe)
     for name in STAGES:
         stage = getattr(recipe, name)
         least = 0 if name == "robust" else 1
@@ -394,6 +411,28 @@ def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     for stage in ("pt", "ft1", "ft2"):
         priced = getattr(recipe, stage).reward != "paper"
         yield f"{stage}.reward", priced, "be priced or priced_hits where data.patch_prices is given"
+
+
+def _hard_positive_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    chosen, patches = recipe.hard_positives, recipe.data.grid_rows * recipe.data.grid_cols
+    chooses = chosen.augment == "patchdrop"
+    yield "hard_positives.augment", chosen.augment in AUGMENTS, f"be one of {', '.join(AUGMENTS)}"
+    if chooses:
+        yield (
+            "hard_positives.augment",
+            bool(chosen.policy),
+            "come with a policy where it is patchdrop (--policy)",
+        )
+    else:
+        elsewhere = "be left out where hard_positives.augment (--augment) is not patchdrop"
+        yield "hard_positives.policy (--policy)", chosen.policy is None, elsewhere
+    leaves_some = chosen.most_patches >= 1 and (chosen.most_patches < patches or not chooses)
+    yield (
+        "hard_positives.most_patches",
+        leaves_some,
+        f"lie in 1..{patches - 1}, to leave one of {patches} patches",
+    )
+    yield "hard_positives.cutout_px", 0 <= chosen.cutout_px <= recipe.data.hr_px, "lie in 0..hr_px"
 
 
 def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

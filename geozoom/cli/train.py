@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -48,6 +49,16 @@ from training import DATASETS, STAGES
     help="Change a value of the recipe; repeatable.",
 )
 @click.option(
+    "--augment",
+    type=click.Choice(["none", "cutout", "patchdrop"]),
+    help="What stage hr hides of its views: a square at random, or the best 1 to 4 patches of --policy.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="--augment patchdrop: a run (its stage ft1), a checkpoint of its pt, ft1 or ft2, or a model.safetensors.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(min=1),
     help="Epochs of each stage that this command begins, instead of the recipe's.",
@@ -76,6 +87,8 @@ def command(
     out: Path,
     recipe: str | None,
     overrides: tuple[str, ...],
+    augment: str | None,
+    policy: Path | None,
     epochs: int | None,
     stage: str,
     resume: bool,
@@ -109,7 +122,13 @@ def command(
         dataset=dataset,
         root=root,
         out=out,
-        recipe=load_recipe(recipe, list(overrides), epochs, stages=wanted, held=as_held),
+        recipe=load_recipe(
+            recipe,
+            [*overrides, *_hard_positives(augment, policy)],
+            epochs,
+            stages=wanted,
+            held=as_held,
+        ),
         recipe_name=recipe,
         stage=stage,
         seed=held.get("seed", 0) if seed is None else seed,
@@ -126,3 +145,11 @@ def command(
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)
+
+
+def _hard_positives(augment: str | None, policy: Path | None) -> list[str]:
+    """Return the options as values of the recipe."""
+    return [
+        *([] if augment is None else [f"hard_positives.augment={augment}"]),
+        *([] if policy is None else [f"hard_positives.policy={json.dumps(str(policy))}"]),
+    ]
