@@ -41,6 +41,12 @@ from training import DATASETS, STAGES
     help="default (if absent) or paper, each the dataset's own; another that ships (sentinel2, aid), or a TOML file.",
 )
 @click.option(
+    "--model",
+    "kind",
+    type=click.Choice(["cnn", "bagnet"]),
+    help="bagnet: the recipe's classifier runs on each patch alone, and what it finds is added up; cnn if absent.",
+)
+@click.option(
     "--set",
     "overrides",
     multiple=True,
@@ -75,6 +81,7 @@ def command(
     memory: float,
     out: Path,
     recipe: str | None,
+    kind: str | None,
     overrides: tuple[str, ...],
     epochs: int | None,
     stage: str,
@@ -109,7 +116,9 @@ def command(
         dataset=dataset,
         root=root,
         out=out,
-        recipe=load_recipe(recipe, list(overrides), epochs, stages=wanted, held=as_held),
+        recipe=load_recipe(
+            recipe, list(overrides), epochs, stages=wanted, bagnet=kind == "bagnet", held=as_held
+        ),
         recipe_name=recipe,
         stage=stage,
         seed=held.get("seed", 0) if seed is None else seed,
