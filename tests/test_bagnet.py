@@ -193,14 +193,8 @@ def test_folded_batch_norms_change_no_answer() -> None:
 
 
 def train(root: Path, out: Path, *more: str) -> str:
-    sizes = ["data.hr_px=32", "networks.classifier=resnet8", "networks.classifier_widths=[4, 8, 8]"]
-    sizes = (
-        *sizes,
-        "networks.policy_widths=[4, 8, 8]",
-        "hr.small_px=16",
-        "judges.folds=0",
-        "robust.epochs=1",
-    )
+    sizes = ["data.hr_px=32", "hr.small_px=16", "judges.folds=0", "networks.policy_widths=[4, 8, 8]"]
+    sizes += ["networks.classifier=resnet8", "networks.classifier_widths=[4, 8, 8]"]
     batches = (f"{stage}.batch_size=16" for stage in STAGES)
     asked = ["--root", str(root), "--out", str(out), "--device", "cpu", "--epochs", "1", *more]
     set_ = [part for key in (*sizes, *batches) for part in ("--set", key)]
