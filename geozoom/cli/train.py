@@ -43,8 +43,8 @@ from training import DATASETS, STAGES
 @click.option(
     "--model",
     "kind",
-    type=click.Choice(["cnn", "bagnet"]),
-    help="bagnet: the recipe's classifier runs on each patch alone, and what it finds is added up; cnn if absent.",
+    type=click.Choice(["bagnet"]),
+    help="bagnet: the recipe's classifier runs on each patch alone, and what it finds is added up.",
 )
 @click.option(
     "--set",
