@@ -55,7 +55,7 @@ def test_more_money_never_buys_less_and_no_bill_exceeds_its_budget(write_raster:
     candidates = prepare(
         [write_raster()], model=small_model(), prices=parse_price_list(CHEAP, "cheap.toml"), threshold=0.0
     )
-    curve = trace(candidates, [Budget(cents) for cents in range(700, 20_000, 1000)])
+    curve = trace(candidates, [Budget(cents) for cents in range(700, 20_000, 2375)])
     benefits = [point.benefit for point in curve.points]
     assert benefits == sorted(benefits)
     assert all(point.cost <= point.budget for point in curve.points)

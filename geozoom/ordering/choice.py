@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from geozoom.ordering.atlas import apart, sheets
 from geozoom.ordering.bounds import upper_bound
+from geozoom.ordering.draft import Draft
 from geozoom.ordering.exact import solve_exactly
 from geozoom.ordering.exchanging import exchange
-from geozoom.ordering.fast import Draft, drafts
+from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings, outlines
 from geozoom.ordering.regions import Regions

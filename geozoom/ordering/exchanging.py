@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geozoom.ordering.fast import Draft
+from geozoom.ordering.draft import Draft
 from geozoom.ordering.rest import spend_rest
 from geozoom.prices import PriceList
 
-_WORK = 600_000
+_MOST = 32
+_WORK = 1_600_000
 """Cells that are looked at in all: so many exchanges on a lattice that they take seconds."""
-_MOST = 8
+_MOST_CELLS = 200_000
+"""Cells of all lattices up to which orders are exchanged."""
 _GAIN = 1e-6
 """Share of its value that a plan must gain to count as better: more than sums in another order differ by."""
 
@@ -19,8 +20,9 @@ _GAIN = 1e-6
 def exchange(draft: Draft, prices: PriceList, budget_cents: int) -> Draft:
     """Return the plan, or a better one: without one of its orders, whose money buys others on all free ground.
 
-    The order that is worth least for its bill goes first. What was packed for the whole budget was packed
-    at once; an order alone finds ground between the others that they do not need.
+    Orders are tried in turn from the one that is worth least for its bill, until none of them is worth exchanging.
+    What was packed for the whole budget was packed at once; an order alone finds ground between the others that
+    they do not need.
 
     Args:
         draft: The plan, which stays as it is.
@@ -28,32 +30,18 @@ def exchange(draft: Draft, prices: PriceList, budget_cents: int) -> Draft:
         budget_cents: What may be spent in all.
     """
     cells = sum(regions.lattice.value.size for regions in draft.regions)
-    best, kept = draft, 0
+    if cells > _MOST_CELLS:
+        return draft
+    best, turn, in_vain = draft, 0, 0
     for _ in range(min(_MOST, _WORK // max(1, cells))):
-        worth = _worth(best, prices)
-        if kept == len(worth):
+        worth = best.worth(prices)
+        if in_vain >= len(worth):
             break
         trial = best.copy()
-        _take_back(trial, int(np.argsort(worth, kind="stable")[kept]))
+        trial.keep(np.arange(len(worth)) != np.argsort(worth, kind="stable")[turn % len(worth)])
         spend_rest(trial, prices, budget_cents)
         if trial.value > best.value * (1 + _GAIN):
-            best, kept = trial, 0
+            best, in_vain = trial, 0  # the next in worth has taken the turn of the one that went
         else:
-            kept += 1
+            turn, in_vain = turn + 1, in_vain + 1
     return best
-
-
-def _worth(draft: Draft, prices: PriceList) -> NDArray[np.float64]:
-    """Return the value per cent of every order, lattice by lattice."""
-    bills = np.concatenate(draft.bills(prices))
-    values = np.concatenate([regions.value[1:] for regions in draft.regions])
-    return np.asarray(values / np.maximum(bills, 1))
-
-
-def _take_back(draft: Draft, order: int) -> None:
-    """Drop one order, counted through all lattices."""
-    for regions in draft.regions:
-        if order < regions.count:
-            regions.keep(np.arange(regions.count) != order)
-            return
-        order -= regions.count

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.fast import Draft, drafts, free_area_dm2
+from geozoom.ordering.draft import Draft
+from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
+from geozoom.ordering.sizing import free_area_dm2
 from geozoom.ordering.wanted import all_wanted
 from geozoom.prices import PriceList
 
@@ -25,6 +27,8 @@ _COVERED_CELLS = 200_000
 """The same for covering the better part of all cells wanted."""
 _RICH = 0.2
 """Share of the bill for all cells wanted from which a budget is rich."""
+_OVERSTATED = 1.5
+"""Budgets that the first way of ordering all cells wanted may cost, and others are looked for."""
 _BISECTIONS = 6
 _BRIDGE = (5,)
 """Gaps that are bridged while the ground is sought that the budget pays for; all widths would take minutes."""
@@ -47,7 +51,7 @@ def spend_rest(draft: Draft, prices: PriceList, budget_cents: int) -> None:
         if left < max(first, _WORTHWHILE * budget_cents):
             return
         rest = [_rest(regions) for regions in draft.regions]
-        more = max(drafts(rest, prices, left, coarser=True), key=lambda each: each.value, default=None)
+        more = max(drafts(rest, prices, left, quick=True), key=lambda each: each.value, default=None)
         if more is None or more.value <= 0:
             return
         for regions, new in zip(draft.regions, more.regions, strict=True):
@@ -94,7 +98,7 @@ def covering(
         )
 
     if budget_cents >= int(prices.bills_cents(np.array([wanted]))[0]):
-        best = everything(lattices, limits, prices)
+        best = everything(lattices, limits, prices, _OVERSTATED * budget_cents)
         if best.cost(prices) <= budget_cents:
             yield best
             return
@@ -117,8 +121,20 @@ def covering(
         yield found
 
 
-def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList) -> Draft:
-    """Return orders that hold every cell that is worth something, as far as that is possible."""
+def everything(
+    lattices: Sequence[Lattice],
+    limits: Sequence[CellLimits],
+    prices: PriceList,
+    within_cents: float = np.inf,
+) -> Draft:
+    """Return orders that hold every cell that is worth something, as far as that is possible.
+
+    Args:
+        lattices: The cells.
+        limits: The vendor's rules in cells of each lattice.
+        prices: What an order is billed, and the polygons that the vendor takes.
+        within_cents: Cheaper ways are sought for those that cost no more at first.
+    """
     best = Draft(
         regions=[
             all_wanted(lattice, limit, prices, free_area_dm2(prices, limit.least_dm2))
@@ -129,6 +145,8 @@ def everything(lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices
         return best
     # Many small orders may cost less than the few that bridges make.
     cost = best.cost(prices)
+    if cost > within_cents:
+        return best
     for other in drafts(lattices, prices, cost):
         spend_rest(other, prices, cost)
         if other.value >= best.value * (1 - 1e-9) and other.cost(prices) < best.cost(prices):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from geozoom.errors import OutputError
+from geozoom import files
 from geozoom.files import folder_written_aside
 from training.evaluate import Row
 from training.evaluation import OpenedRun
@@ -18,27 +19,16 @@ from training.results import POLICIES
 __all__ = ["check_folder", "draw_all", "read_others"]
 
 _NAMES = ("dropping", "examples", "comparison", "habits")
-_OURS = {f"{name}{suffix}" for name in _NAMES for suffix in (".png", ".csv")}
+_OURS = re.compile(rf"({'|'.join(_NAMES)})\.(png|csv)")
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder for figures before any work is done for it.
 
     Raises:
-        OutputError: It holds other things, or figures without `overwrite`; or it cannot be made.
+        OutputError: See `geozoom.files.check_folder`.
     """
-    if folder.is_file():
-        raise OutputError(f"{folder}: is a file; name a folder for the figures")
-    held = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    others = [name for name in held if name not in _OURS]
-    if others:
-        raise OutputError(f"{folder}: holds other things than figures ({others[0]}); choose another folder")
-    if held and not overwrite:
-        raise OutputError(f"{folder}: holds figures already; give --overwrite or another folder")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from error
+    files.check_folder(folder, _OURS, "figures", overwrite=overwrite)
 
 
 def draw_all(opened: OpenedRun, rows: list[Row], others: Sequence[ComparedRun], folder: Path) -> list[Path]:
