@@ -29,6 +29,7 @@ from tests.conftest import small_model
 from tests.datasets import read_scenes, write_cifar10
 from training import STAGES
 from training.comparing.rules import fixed_rules
+from training.comparing.stn import SaliencySampler, Salient, sampling_grid
 from training.evaluate import view_split
 from training.recipe import load_recipe
 from training.stages import Bench, FineTuning, PreTraining
@@ -267,6 +268,28 @@ def test_fixed_rules_buy_s_patches_and_the_stochastic_one_more_often_in_the_cent
     assert list(fixed_rules(PatchGrid(rows=2, cols=3))) == ["Stochastic"]
 
 
+def test_salient_places_take_more_room_and_their_patches_are_bought() -> None:
+    corners = torch.linspace(-1, 1, 32)
+    even = sampling_grid(torch.full((1, 1, 8, 8), 1 / 64), 32)[0]
+    torch.testing.assert_close(even, torch.stack(torch.meshgrid(corners, corners, indexing="xy"), dim=-1))
+    saliency = torch.full((1, 1, 8, 8), 0.2 / 63)
+    saliency[0, 0, 1, 6] = 0.8
+    x, y = sampling_grid(saliency, 32)[0].unbind(dim=-1)
+    upper_right = ((x > 0) & (y < 0)).float().mean()
+    assert upper_right > 0.4  # a quarter without
+    sampler = SaliencySampler(shared_model())
+    bright = nn.Conv2d(3, 1, 1)
+    nn.init.ones_(bright.weight)
+    sampler.saliency = nn.Sequential(bright)
+    lr = torch.zeros(1, 3, 8, 8)
+    for patch in (3, 8, 14):
+        rows, cols = sampler.grid.window(patch, 8, 8)
+        lr[..., rows, cols] = 1
+    with torch.inference_mode():
+        masks = Salient(sampler)(lr, 3, torch.Generator())
+    assert masks[0].nonzero().flatten().tolist() == [3, 8, 14]
+
+
 def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(tmp_path: Path) -> None:
     root, out = write_cifar10(tmp_path / "data"), tmp_path / "table"
     keys = ["networks.classifier=resnet8", "networks.classifier_widths=[4, 8, 8]", "robust.epochs=0"]
@@ -283,11 +306,19 @@ def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(tmp_pat
     result = CliRunner().invoke(main, asked)
     assert result.exit_code == 0, result.output
     rows = {row["row"]: row for row in json.loads((out / "table3.json").read_text())["rows"]}
-    assert list(rows) == ["BagNet, all patches", "CNN", "Fixed-H", "Fixed-V", "Stochastic", "PatchDrop"]
+    assert list(rows) == [
+        "BagNet, all patches",
+        "CNN",
+        "Fixed-H",
+        "Fixed-V",
+        "Stochastic",
+        "STN",
+        "PatchDrop",
+    ]
     assert rows["PatchDrop"]["paper_ft1_accuracy"] == 92.7
     assert rows["CNN"]["ft1_sampled"] == rows["BagNet, all patches"]["pt_sampled"] == 16
     assert rows["BagNet, all patches"]["share_of_bagnet"] == 1
-    for name in ("Fixed-H", "Fixed-V", "Stochastic"):
+    for name in ("Fixed-H", "Fixed-V", "Stochastic", "STN"):
         assert rows[name]["ft1_sampled"] == round(rows["PatchDrop"]["ft1_sampled"])
         assert (out / "bagnet" / "checkpoints" / f"ft1-{name.lower()}.safetensors").is_file()
     assert all(row["ms_per_image"] > 0 for row in rows.values())

@@ -18,6 +18,7 @@ from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.comparing.rules import Rule
+from training.comparing.stn import SaliencySampler, SaliencyStage, Salient
 from training.datasets import Batch, Reading, read_dataset
 from training.engine import Engine, build_optimizer
 from training.evaluate import EVALUATION_BATCH, ViewedSplit, correct, policy_probabilities, view_split
@@ -184,7 +185,7 @@ class _Comparison:
         self.engine.load(self.model, "hr")
         self.of_cnn.load(self.cnn, "hr")
         found = {BAGNET: self._all_patches(self.model), CNN: self._all_patches(self.cnn)}
-        for name, rule in rules.items():
+        for name, rule in {**rules, "STN": self._stn()}.items():
             found[name] = self._rule(name, rule, round(pt.sampled), round(ft1.sampled))
         found[PATCHDROP] = (pt, ft1, way)
         ways = {name: way for name, (_, _, way) in found.items()}
@@ -211,6 +212,18 @@ class _Comparison:
         return self._measured(self.model, masks), self._way(
             self.model, lambda lr: policy.policy_logits(lr) > 0
         )
+
+    def _stn(self) -> Rule:
+        """Return the saliency network as a rule, trained if it is not."""
+        self.engine.load(self.model, "pt")
+        torch.manual_seed(self.engine.seed)
+        sampler = SaliencySampler(self.model)
+        stage = SaliencyStage(self.bench, sampler)
+        if self.engine.is_done(stage.name):
+            self.engine.load(sampler, stage.name)
+        else:
+            self.engine.fit(stage, sampler, self.train)
+        return Salient(sampler.eval())
 
     def _rule(self, name: str, rule: Rule, before: int, after: int) -> _Found:
         """Measure what a rule buys on the classifier that the policy began with, then on one fine-tuned by the rule."""
