@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -24,6 +25,7 @@ from geozoom.imageclassification import classify_images
 from geozoom.imagescenes import list_folder
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
+from geozoom.money import _right
 from geozoom.networks import NetworkSpec, build_network
 from tests.conftest import small_model
 from tests.datasets import read_scenes, write_cifar10
@@ -184,6 +186,24 @@ def test_classify_computes_only_what_was_bought(scene_tree: Path) -> None:
         found = classify_images(list_folder(scene_tree), model=model)
     assert 0 < found.bought.mean() < 1
     assert sum(seen) == found.bought.sum()
+
+
+def test_a_curve_asks_a_bagnet_once_for_all_of_its_masks(
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geozoom.money.has_bfloat16", lambda: False)
+    model = bag_model()
+    buyable = classify_images(list_folder(scene_tree), model=model).buyable()
+    masks = np.random.default_rng(0).random((6, 24, 16)) < np.linspace(0, 1, 6)[:, None, None]
+    with seen_patches(model) as seen:
+        right = _right(model, buyable, masks, None)
+    assert sum(seen) == 24 * 16
+    hr = buyable.read(np.arange(24))
+    for mask, found in zip(masks, right, strict=True):
+        bought = torch.from_numpy(mask).float()
+        with torch.inference_mode():
+            log = model.mix(model.hr_logits(hr, bought), buyable.lr_log, bought)
+        assert (log.argmax(dim=1).numpy() == buyable.labels).tolist() == found.tolist()
 
 
 def test_folded_batch_norms_change_no_answer() -> None:

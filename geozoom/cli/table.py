@@ -55,7 +55,7 @@ def command(
         from geozoom.errors import RunError
         from geozoom.grid import PatchGrid
         from training.comparing.bagnet import compare_bagnets
-        from training.comparing.bagnet_table import as_columns, as_markdown, write
+        from training.comparing.bagnet_table import as_columns, as_rich, write
         from training.comparing.rules import fixed_rules
         from training.recipe import load_recipe, recipe_of
         from training.record import RunRequest
@@ -81,7 +81,7 @@ def command(
         raise RunError(f"{out}: interrupted; give the same command again to go on") from error
     summary = {"table": which, "dataset": dataset, "recipe": name, "seed": seed, "rounds": rounds}
     write(out, rows, dataset, summary)
-    console.print(as_markdown(rows, dataset), highlight=False, soft_wrap=True)
+    console.print(as_rich(rows, dataset))
     console.print(f"table: {out / 'table3.md'}", soft_wrap=True)
     if as_json:
         click.echo(json.dumps(summary | {"rows": as_columns(rows, dataset)}))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from geozoom.features import Column
 from geozoom.files import write_text
 from geozoom.tables import write_table
@@ -43,6 +45,18 @@ def as_markdown(rows: list[BagNetRow], dataset: str) -> str:
     lines = [list(columns), ["---"] * len(columns), *zip(*columns.values(), strict=True)]
     lines[0] = ["", *(name.replace("_", " ") for name in list(columns)[1:])]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def as_rich(rows: list[BagNetRow], dataset: str) -> Table:
+    """Return the table for a terminal."""
+    columns = as_columns(rows, dataset)
+    table = Table()
+    for name in columns:
+        heading = "" if name == "row" else name.replace("_", " ")
+        table.add_column(heading, justify="left" if name == "row" else "right", no_wrap=name == "row")
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*map(str, line))
+    return table
 
 
 def write(folder: Path, rows: list[BagNetRow], dataset: str, summary: Mapping[str, Any]) -> None:
