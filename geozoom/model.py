@@ -149,9 +149,13 @@ class PatchDrop(nn.Module):
 def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
     """Multiply images (B, C, H, W) by a patch mask (B, P): x_h ⊙ a1 of paper §3."""
     height, width = images.shape[-2:]
-    on_grid = bought.to(images.dtype).view(-1, 1, grid.rows, grid.cols)
-    pixels = F.interpolate(on_grid, size=(height, width), mode="nearest")
+    pixels = on_pixels(bought.to(images.dtype), grid, height, width)
     return (images * pixels).contiguous(memory_format=torch.channels_last)
+
+
+def on_pixels(patches: Tensor, grid: PatchGrid, height: int, width: int) -> Tensor:
+    """Spread one value per patch (B, P) over the patch's pixels, (B, 1, height, width)."""
+    return F.interpolate(patches.view(-1, 1, grid.rows, grid.cols), size=(height, width), mode="nearest")
 
 
 def mix_streams(hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:

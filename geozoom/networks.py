@@ -136,12 +136,16 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) to logits (B, num_outputs)."""
+    def features(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to what the last group makes of them, (B, C, h, w)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for index in range(self.groups):
             x = self.get_submodule(f"layer{index + 1}")(x)
-        logits: Tensor = self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to logits (B, num_outputs)."""
+        logits: Tensor = self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
         return logits
 
 

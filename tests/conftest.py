@@ -165,6 +165,18 @@ def scene_tree(tmp_path: Path) -> Path:
     return write_scene_tree(tmp_path / "scenes")
 
 
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree of scenes, and a run of three epochs on it that nothing interrupted; to read, not to change."""
+    from tests.test_train import QUIET, request, small_recipe
+    from training.run import train
+
+    folder = tmp_path_factory.mktemp("whole")
+    tree = write_scene_tree(folder / "scenes")
+    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
+    return tree, folder / "run"
+
+
 def write_scene_tree(root: Path) -> Path:
     colours = {"barren": (170, 140, 100), "built": (130, 130, 135), "water": (30, 60, 110)}
     for split, count in (("train", 20), ("test", 8)):

@@ -30,8 +30,6 @@ from geozoom.networks import NetworkSpec, build_network
 from tests.conftest import small_model
 from tests.datasets import read_scenes, write_cifar10
 from training import STAGES
-from training.comparing.rules import fixed_rules
-from training.comparing.stn import SaliencySampler, Salient, sampling_grid
 from training.evaluate import view_split
 from training.recipe import load_recipe
 from training.stages import Bench, FineTuning, PreTraining
@@ -275,82 +273,38 @@ def test_a_bagnet_is_refused_where_it_makes_no_sense() -> None:
         build_network(NetworkSpec(name="bagnet-resnet9000"), 10)
 
 
-def test_fixed_rules_buy_s_patches_and_the_stochastic_one_more_often_in_the_centre() -> None:
-    lr, generator = torch.rand(4000, 3, 8, 8), torch.Generator().manual_seed(0)
-    rules = fixed_rules(PatchGrid())
-    assert list(rules) == ["Fixed-H", "Fixed-V", "Stochastic"]
-    masks = {name: rule(lr, 5, generator) for name, rule in rules.items()}
-    assert all((found.sum(dim=1) == 5).all() for found in masks.values())
-    assert masks["Fixed-H"][7].nonzero().flatten().tolist() == [5, 6, 9, 10, 13]
-    assert masks["Fixed-V"][7].nonzero().flatten().tolist() == [4, 5, 6, 7, 8]
-    often = masks["Stochastic"].mean(dim=0)
-    assert often[[5, 6, 9, 10]].min() > often[[1, 2, 4, 7]].max() > often[[0, 3, 12, 15]].max()
-    assert list(fixed_rules(PatchGrid(rows=2, cols=3))) == ["Stochastic"]
-
-
-def test_salient_places_take_more_room_and_their_patches_are_bought() -> None:
-    corners = torch.linspace(-1, 1, 32)
-    even = sampling_grid(torch.full((1, 1, 8, 8), 1 / 64), 32)[0]
-    torch.testing.assert_close(even, torch.stack(torch.meshgrid(corners, corners, indexing="xy"), dim=-1))
-    saliency = torch.full((1, 1, 8, 8), 0.2 / 63)
-    saliency[0, 0, 1, 6] = 0.8
-    x, y = sampling_grid(saliency, 32)[0].unbind(dim=-1)
-    upper_right = ((x > 0) & (y < 0)).float().mean()
-    assert upper_right > 0.4  # a quarter without
-    sampler = SaliencySampler(shared_model())
-    bright = nn.Conv2d(3, 1, 1)
-    nn.init.ones_(bright.weight)
-    sampler.saliency = nn.Sequential(bright)
-    lr = torch.zeros(1, 3, 8, 8)
-    for patch in (3, 8, 14):
-        rows, cols = sampler.grid.window(patch, 8, 8)
-        lr[..., rows, cols] = 1
-    with torch.inference_mode():
-        masks = Salient(sampler)(lr, 3, torch.Generator())
-    assert masks[0].nonzero().flatten().tolist() == [3, 8, 14]
-
-
 def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(tmp_path: Path) -> None:
     root, out = write_cifar10(tmp_path / "data"), tmp_path / "table"
     keys = ["networks.classifier=resnet8", "networks.classifier_widths=[4, 8, 8]", "robust.epochs=0"]
     keys += ["networks.policy_widths=[4, 8, 8]", *(f"{stage}.batch_size=32" for stage in STAGES)]
-    asked = ["table", "--table", "bagnet", "--root", str(root), "--out", str(out), "--epochs", "1"]
-    asked += [
-        "--rounds",
-        "2",
-        "--device",
-        "cpu",
-        "--json",
-        *(part for key in keys for part in ("--set", key)),
-    ]
+    asked = ["table", "--table", "bagnet", "--dataset", "cifar10", "--root", str(root), "--out", str(out)]
+    asked += ["--epochs", "1", "--device", "cpu", *(part for key in keys for part in ("--set", key))]
     result = CliRunner().invoke(main, asked)
     assert result.exit_code == 0, result.output
-    rows = {row["row"]: row for row in json.loads((out / "table3.json").read_text())["rows"]}
-    assert list(rows) == [
-        "BagNet, all patches",
-        "CNN",
-        "Fixed-H",
-        "Fixed-V",
-        "Stochastic",
-        "STN",
-        "PatchDrop",
-    ]
-    assert rows["PatchDrop"]["paper_ft1_accuracy"] == 92.7
+    rows = {row["name"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
+    masked = ("Fixed-H", "Fixed-V", "Stochastic", "STN")
+    assert list(rows) == ["BagNet, all patches", "CNN", *masked, "PatchDrop"]
+    assert rows["PatchDrop"]["published_ft1_accuracy"] == 92.7
     assert rows["CNN"]["ft1_sampled"] == rows["BagNet, all patches"]["pt_sampled"] == 16
-    assert rows["BagNet, all patches"]["share_of_bagnet"] == 1
-    for name in ("Fixed-H", "Fixed-V", "Stochastic", "STN"):
-        assert rows[name]["ft1_sampled"] == round(rows["PatchDrop"]["ft1_sampled"])
-        assert (out / "bagnet" / "checkpoints" / f"ft1-{name.lower()}.safetensors").is_file()
+    assert rows["BagNet, all patches"]["of_bagnet"] == 1
+    for name in masked:
+        assert rows[name]["ft1_sampled"] == pytest.approx(rows["PatchDrop"]["ft1_sampled"], abs=0.05)
+        assert (out / "bagnet" / "baselines" / name.lower() / "checkpoints" / "ft1.safetensors").is_file()
     assert all(row["ms_per_image"] > 0 for row in rows.values())
-    assert len((out / "table3.md").read_text().splitlines()) == 2 + len(rows)
-    assert len((out / "table3.csv").read_text().splitlines()) == 1 + len(rows)
+    assert "256 images at once" not in (out / "table.md").read_text()  # there are 24
     # Given again, it trains nothing and finds the same.
-    log = (out / "bagnet" / "log.jsonl").read_text()
+    logs = {file: file.read_text() for file in out.rglob("log.jsonl")}
+    assert len(logs) == 2 + len(masked)
     again = CliRunner().invoke(main, asked)
     assert again.exit_code == 0, again.output
-    assert (out / "bagnet" / "log.jsonl").read_text() == log
-    figures = [row["ft1_accuracy"] for row in json.loads((out / "table3.json").read_text())["rows"]]
-    assert figures == [row["ft1_accuracy"] for row in rows.values()]
-    other = CliRunner().invoke(main, [*asked, "--seed", "7"])
-    assert other.exit_code == 1
-    assert "was begun with another" in other.stderr
+    assert {file: file.read_text() for file in out.rglob("log.jsonl")} == logs
+    found = [row["ft1_accuracy"] for row in json.loads((out / "table.json").read_text())["rows"]]
+    assert found == [row["ft1_accuracy"] for row in rows.values()]
+    for more, words in (
+        (["--seeds", "7"], "was begun with another"),
+        (["--seeds", "0,1"], "is of one seed"),
+        (["--set", "networks.classifier=bagnet-resnet8"], "set networks.classifier to a CNN"),
+    ):
+        refused = CliRunner().invoke(main, [*asked, *more])
+        assert refused.exit_code == 1
+        assert words in refused.stderr

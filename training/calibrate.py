@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 
 from geozoom.benefit import Benefit
 from geozoom.model import PatchDrop
-from training.evaluate import ViewedSplit, correct, policy_probabilities
+from training.evaluate import ViewedSplit, correct_each, policy_probabilities
 
 KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
@@ -38,13 +38,8 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     """Classify every scene with its best 0, 1, … P patches (Eq. 7)."""
     s = policy_probabilities(model, views).float()
     rank = (-s).argsort(dim=1, stable=True).argsort(dim=1)
-    right = torch.stack(
-        [
-            correct(model, views, "both", (rank < count).float()).double()
-            for count in range(model.grid.patches + 1)
-        ],
-        dim=1,
-    )
+    masks = [(rank < count).float() for count in range(model.grid.patches + 1)]
+    right = torch.stack(correct_each(model, views, "both", masks), dim=1).double()
     best_first = s.sort(dim=1, descending=True).values.double()
     bought = torch.nn.functional.pad(best_first.cumsum(dim=1), (1, 0))
     return Gains(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -54,6 +55,16 @@ from training import DATASETS, STAGES
     help="Change a value of the recipe; repeatable.",
 )
 @click.option(
+    "--augment",
+    type=click.Choice(["none", "cutout", "patchdrop"]),
+    help="What stage hr hides of its views: a square at random, or the best 1 to 4 patches of --policy.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="--augment patchdrop: a run (its stage ft1), a checkpoint of its pt, ft1 or ft2, or a model.safetensors.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(min=1),
     help="Epochs of each stage that this command begins, instead of the recipe's.",
@@ -83,6 +94,8 @@ def command(
     recipe: str | None,
     kind: str | None,
     overrides: tuple[str, ...],
+    augment: str | None,
+    policy: Path | None,
     epochs: int | None,
     stage: str,
     resume: bool,
@@ -117,7 +130,12 @@ def command(
         root=root,
         out=out,
         recipe=load_recipe(
-            recipe, list(overrides), epochs, stages=wanted, bagnet=kind == "bagnet", held=as_held
+            recipe,
+            [*overrides, *_hard_positives(augment, policy)],
+            epochs,
+            stages=wanted,
+            bagnet=kind == "bagnet",
+            held=as_held,
         ),
         recipe_name=recipe,
         stage=stage,
@@ -135,3 +153,11 @@ def command(
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)
+
+
+def _hard_positives(augment: str | None, policy: Path | None) -> list[str]:
+    """Return the options as values of the recipe."""
+    return [
+        *([] if augment is None else [f"hard_positives.augment={augment}"]),
+        *([] if policy is None else [f"hard_positives.policy={json.dumps(str(policy))}"]),
+    ]

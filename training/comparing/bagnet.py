@@ -1,36 +1,55 @@
-"""Table 3 of the paper: a BagNet that computes what was bought, beside the whole BagNet, the CNN and other rules."""
+"""Table 3 of the paper: a BagNet that computes what was bought, beside the whole BagNet, the CNN and other rules.
+
+The BagNet and the CNN are ordinary runs of `geozoom train`; the baselines' folders lie in the BagNet's. Times are
+taken in turns, of the classifiers of Ft-1 on the masks that they are tested on, with the work of choosing them.
+"""
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.nn import functional as F
 
-from geozoom.inference import for_inference
+from geozoom.errors import RunError
+from geozoom.inference import for_inference, has_bfloat16
 from geozoom.model import PatchDrop
+from geozoom.networks import is_bagnet
 from training import STAGES
-from training.comparing.rules import Rule
-from training.comparing.stn import SaliencySampler, SaliencyStage, Salient
-from training.datasets import Batch, Reading, read_dataset
-from training.engine import Engine, build_optimizer
-from training.evaluate import EVALUATION_BATCH, ViewedSplit, correct, policy_probabilities, view_split
-from training.record import RunRequest, card_of, new_record
-from training.run import pick_device, train
+from training.baselines.masked import Column, MaskedBaseline
+from training.baselines.rules import RULES, Rule
+from training.baselines.stn import SALIENT
+from training.comparing.comparison import Compared, TableRequest, check_out
+from training.comparing.results_table import ROWS
+from training.comparing.runs import run_engine, train_run
+from training.evaluate import correct, view_split
+from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
+from training.recalibrate import load_as_shipped, settle
+from training.recipe import with_bagnet
+from training.run import with_teacher
 from training.stages import Bench
-from training.stages.bench import hit_rate
 from training.timing import median_ratio, time_in_turns
 
 BAGNET, CNN, PATCHDROP = "BagNet, all patches", "CNN", "PatchDrop"
-TIMED, AT_ONCE = 1024, 256
-"""Test images that time is taken on, and how many of them are classified at once."""
+MASKED = ("fixed-h", "fixed-v", "stochastic", "stn")
+_PUBLISHED: Mapping[str, tuple[float, float, float, float, float]] = {
+    BAGNET: (85.6, 16, 85.6, 16, 192),
+    CNN: (92.3, 16, 92.3, 16, 77),
+    "Fixed-H": (67.7, 10, 86.3, 9, 98),
+    "Fixed-V": (68.3, 10, 86.2, 9, 98),
+    "Stochastic": (49.1, 10, 83.1, 9, 98),
+    "STN": (67.5, 10, 86.8, 9, 112),
+    PATCHDROP: (77.4, 9.5, 92.7, 8.5, 98),
+}
+"""Of CIFAR-10: accuracy and S of Pt and of Ft-1, and milliseconds per image on an i7-7700K."""
+_TIMED, _AT_ONCE, _ROUNDS = 1024, 256, 15
+"""Test images that times are taken on, how many are classified at once, and rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +65,7 @@ class Measured:
 Way = Callable[[], object]
 """Classifies all timed images."""
 _Found = tuple[Measured, Measured, Way]
+"""Pt, Ft-1 and the way of Ft-1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,210 +74,231 @@ class BagNetRow:
 
     name: str
     pt: Measured
-    """The classifier that learned from all patches."""
+    """The classifier before it met masks."""
     ft1: Measured
     """The same after fine-tuning on the row's own masks, where there are any."""
     ms: float
-    """Milliseconds per image with the masks of Ft-1, what chooses them included; the median over rounds."""
+    """Milliseconds per image, the median over rounds."""
     of_bagnet: float
-    """Its share of the time that all patches take, the median over rounds."""
+    """Their share of what all patches take, the median over rounds."""
+    published: tuple[float, float, float, float, float] | None
+    """Accuracy and S of Pt and Ft-1, and milliseconds, as the paper has them; None of other data than CIFAR-10."""
 
 
-def compare_bagnets(
-    bagnet: RunRequest, cnn: RunRequest, rules: Mapping[str, Rule], console: Console, rounds: int = 15
-) -> list[BagNetRow]:
-    """Train what is missing, and measure every row of the table side by side.
+@dataclass(frozen=True, kw_only=True)
+class BagNetTable(Compared):
+    """Table 3."""
 
-    Args:
-        bagnet: The BagNet's run: stages `hr`, `pt` and `ft1`, with those that they need.
-        cnn: The CNN's run, of which `hr` alone is trained.
-        rules: The baselines that choose patches, by name; they get the S of PatchDrop.
-        console: Progress.
-        rounds: In how many the time is taken.
+    rows: tuple[BagNetRow, ...]
+
+    def headings(self) -> tuple[str, ...]:
+        """Return what stands above the cells."""
+        return "", "Pt %", "S", "Ft-1 %", "S", "ms per image", "of BagNet", "published"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows as text; what is published is in the order of the columns."""
+        return [
+            (
+                row.name,
+                *(
+                    text
+                    for each in (row.pt, row.ft1)
+                    for text in (f"{each.accuracy:.1f}", f"{each.sampled:.1f}")
+                ),
+                f"{row.ms:.3f}",
+                f"{row.of_bagnet:.3f}",
+                "–" if row.published is None else ", ".join(f"{value:g}" for value in row.published),
+            )
+            for row in self.rows
+        ]
+
+    def plain(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values."""
+        names = ("pt_accuracy", "pt_sampled", "ft1_accuracy", "ft1_sampled", "ms_per_image")
+        return [
+            {
+                "name": row.name,
+                **dict(
+                    zip(
+                        names,
+                        (row.pt.accuracy, row.pt.sampled, row.ft1.accuracy, row.ft1.sampled, row.ms),
+                        strict=True,
+                    )
+                ),
+                "of_bagnet": row.of_bagnet,
+                **{
+                    f"published_{name}": None if row.published is None else row.published[at]
+                    for at, name in enumerate(names)
+                },
+            }
+            for row in self.rows
+        ]
+
+
+def compare_bagnets(request: TableRequest, console: Console) -> BagNetTable:
+    """Train what is not trained yet, and measure every row side by side.
 
     Raises:
-        RunError: A folder holds another run, or training diverged.
+        RunError: A run cannot be trained or is of another recipe; there are several seeds or processes; or the
+            recipe's classifier is no CNN.
         DatasetError: The dataset is not as expected.
     """
-    _train(bagnet, STAGES[: STAGES.index("ft1") + 1], console)
-    _train(cnn, STAGES[:1], console)
-    return _Comparison(bagnet, cnn, console).rows(rules, rounds)
-
-
-def _train(request: RunRequest, stages: Sequence[str], console: Console) -> None:
-    """Train the stages of a run that are missing, and go on with one that is not finished."""
-    engine = _engine(request, console)
-    for stage in stages:
-        # The last in any case: it sees whether the folder holds this run.
-        if stage == stages[-1] or not engine.is_done(stage):
-            begun = (request.out / "config.json").is_file()
-            train(replace(request, stage=stage, resume=begun), console)
-
-
-def _engine(request: RunRequest, console: Console) -> Engine:
-    device = pick_device(request.device)
-    return Engine(
-        folder=request.out,
-        device=device,
-        precision=request.recipe.precision,
-        seed=request.seed,
-        console=console,
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("table bagnet trains and takes times in one process: start it without torchrun")
+    if len(request.seeds) > 1:
+        raise RunError("table bagnet is of one seed: give --seeds 0, and a folder for each further one")
+    if is_bagnet(request.recipe.networks.classifier):
+        raise RunError(
+            "table bagnet makes a BagNet of the recipe's classifier itself: set networks.classifier to a CNN"
+        )
+    check_out(request.out)
+    (seed,) = request.seeds
+    bagnet = replace(request, recipe=with_bagnet(request.recipe))
+    stages = STAGES[: STAGES.index("ft1") + 1]
+    train_run(bagnet, request.out / "bagnet", bagnet.recipe, seed, stages, "BagNet", console)
+    train_run(request, request.out / "cnn", request.recipe, seed, ("hr",), "CNN", console)
+    measuring = _Measuring(bagnet, seed, console)
+    return BagNetTable(
+        title=f"BagNets on {measuring.bagnet.data} (Table 3)",
+        about=measuring.about(),
+        rows=measuring.rows(),
     )
 
 
-class RuleTuning:
-    """Ft-1 of a baseline: the BagNet learns by cross-entropy on the patches that a rule buys; nothing else learns."""
+class _Measuring:
+    """The two runs, trained, and what their rows are measured with."""
 
-    def __init__(self, bench: Bench, name: str, rule: Rule, sampled: int) -> None:
-        recipe = bench.recipe.ft1
-        self.bench, self.name, self.rule, self.sampled = bench, name, rule, sampled
-        self.recipe = recipe
-        self.epochs, self.batch_size, self.schedule = recipe.epochs, recipe.batch_size, recipe.schedule
-        weights = {"params": list(bench.model.hr.parameters()), "lr": recipe.classifier_learning_rate}
-        self.optimizer = build_optimizer("adam", [weights], 0.0)
+    def __init__(self, request: TableRequest, seed: int, console: Console) -> None:
+        self.request, self.seed, self.console = request, seed, console
+        self.bagnet, self.cnn = self._open("bagnet"), self._open("cnn")
+        self.engine, self.model = self.bagnet.results.engine, self.bagnet.results.model
+        self.views, self.train = self.bagnet.results.views, self.bagnet.results.train
+        val = self.bagnet.scenes.val.to(self.engine.device)
+        viewed = view_split(val, request.recipe, seed=seed + NOISE["val"])
+        bench = Bench(model=self.model, recipe=request.recipe, val=viewed)
+        self.bench = with_teacher(self.engine, bench)
+        self.timed = self._timed()
 
-    def train_mode(self) -> None:
-        """The HR stream learns."""
-        self.bench.only_training(self.bench.model.hr)
-
-    def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Classify what the rule buys of augmented views."""
-        hr, lr = self.bench.views(batch, generator, self.recipe.min_area)
-        logits = self.bench.model.hr_reader(hr)(self.rule(lr, self.sampled, generator))
-        loss = F.cross_entropy(logits, batch.labels)
-        loss = self.bench.taught(loss, F.log_softmax(logits, dim=1), hr, self.recipe.distill)
-        self.bench.take_step(loss, self.optimizer)
-        return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
-
-    def validate(self) -> dict[str, float]:
-        """Accuracy with the rule's patches."""
-        bench = self.bench
-        masks = masks_of(self.rule, bench.val, self.sampled)
-        return {"val_accuracy": correct(bench.model, bench.val, "hr", masks).float().mean().item()}
-
-
-@torch.inference_mode()
-def masks_of(rule: Rule, views: ViewedSplit, sampled: int) -> Tensor:
-    """Return what a rule buys of every scene (N, P)."""
-    generator = torch.Generator(views.lr.device).manual_seed(0)
-    return torch.cat([rule(lr, sampled, generator) for lr in torch.split(views.lr, EVALUATION_BATCH)])
-
-
-class _Comparison:
-    """Two trained runs, opened to be measured on the test split."""
-
-    def __init__(self, bagnet: RunRequest, cnn: RunRequest, console: Console) -> None:
-        recipe = bagnet.recipe
-        self.engine, self.of_cnn = _engine(bagnet, console), _engine(cnn, console)
-        self.device = self.engine.device
-        data = read_dataset(
-            bagnet.dataset,
-            bagnet.root,
-            recipe.data,
-            seed=bagnet.seed,
-            reading=Reading(
-                memory_gib=bagnet.memory_gib,
-                skip_unreadable=bagnet.skip_unreadable,
-                survey_file=bagnet.out / "survey.json",
-                console=console,
+    def about(self) -> tuple[str, ...]:
+        """Return what a reader must know."""
+        recipe, device = self.request.recipe, self.engine.device
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
+        half = "bfloat16" if device.type == "cuda" or has_bfloat16() else "float32"
+        size = len(self.timed[0][0])
+        data, networks = recipe.data, recipe.networks
+        return (
+            (
+                f"{len(self.views)} test scenes of {data.hr_px} px, LR of {data.lr_px} px; {networks.classifier} and "
+                f"{networks.policy}; recipe {self.request.recipe_name}, seed {self.seed}."
             ),
-            lr_root=bagnet.lr_root,
-            card=recipe.card,
+            (
+                f"Times on {where}{threads}, {half}, {size} images at once, medians of {_ROUNDS} rounds in turns, what "
+                "chooses patches included."
+            ),
+            "The rules buy PatchDrop's S of the same column and begin with the classifier that it begins with.",
+            "Published: accuracy and S of Pt and of Ft-1, and milliseconds on an i7-7700K.",
+            *self.bagnet.scenes.notes,
         )
-        self.model, self.cnn = (
-            PatchDrop(card_of(new_record(request, data, self.device), request.out.name)).to(self.device)
-            for request in (bagnet, cnn)
-        )
-        # Seeds of the LR images' noise as in training.
-        val, self.test = (
-            view_split(split.to(self.device), recipe, seed=bagnet.seed + more)
-            for more, split in ((1, data.val), (2, data.test))
-        )
-        self.train = data.train.to(self.device)
-        self.engine.load(self.model, "hr")
-        teacher = copy.deepcopy(self.model.hr).eval().requires_grad_(False)
-        self.bench = Bench(model=self.model, recipe=recipe, val=val, teacher=teacher)
 
-    def rows(self, rules: Mapping[str, Rule], rounds: int) -> list[BagNetRow]:
-        """Return all rows, in the paper's order."""
-        pt, _ = self._policy("pt")
-        ft1, way = self._policy("ft1")
+    def rows(self) -> tuple[BagNetRow, ...]:
+        """Train what is missing of the rules, measure accuracy, and take the times in turns."""
+        cnn = self.cnn.results
+        cnn.engine.load(cnn.model, "hr")
         self.engine.load(self.model, "hr")
-        self.of_cnn.load(self.cnn, "hr")
-        found = {BAGNET: self._all_patches(self.model), CNN: self._all_patches(self.cnn)}
-        for name, rule in {**rules, "STN": self._stn()}.items():
-            found[name] = self._rule(name, rule, round(pt.sampled), round(ft1.sampled))
-        found[PATCHDROP] = (pt, ft1, way)
+        found = {BAGNET: self._all_patches(self.model), CNN: self._all_patches(cnn.model)}
+        with self.engine.autocast():
+            settle(self.engine, self.model, "ft1", self.train, self.bench.val, "hr", self.request.recipe)
+        (pt, _), (ft1, way) = self._policy("pt"), self._policy("ft1")
+        for name in MASKED:
+            self.console.print(ROWS[name], highlight=False)
+            found[ROWS[name]] = self._masked(name, {"pt": pt.sampled, "ft1": ft1.sampled})
+        found[PATCHDROP] = pt, ft1, way
+        images = sum(len(hr) for hr, _ in self.timed)
         ways = {name: way for name, (_, _, way) in found.items()}
-        times = time_in_turns(ways, sum(len(hr) for hr, _ in self._timed()), rounds, self.device)
-        return [
+        times = time_in_turns(ways, images, _ROUNDS, self.engine.device)
+        return tuple(
             BagNetRow(
                 name=name,
-                pt=pt,
-                ft1=ft1,
+                pt=before,
+                ft1=after,
                 ms=median(times[name]),
                 of_bagnet=median_ratio(times[name], times[BAGNET]),
+                published=_PUBLISHED[name] if self.request.dataset == "cifar10" else None,
             )
-            for name, (pt, ft1, _) in found.items()
-        ]
+            for name, (before, after, _) in found.items()
+        )
+
+    def _open(self, kind: str) -> OpenedRun:
+        asked = EvaluationRequest(
+            run=self.request.out / kind,
+            device=self.request.device,
+            skip_unreadable=self.request.skip_unreadable,
+            memory_gib=self.request.memory_gib,
+        )
+        return open_run(asked, self.console)
 
     def _all_patches(self, model: PatchDrop) -> _Found:
-        measured = self._measured(model, None)
+        with self.engine.autocast():
+            right = correct(model, self.views, "hr")
+        patches = float(model.grid.patches)
+        measured = Measured(accuracy=100 * right.float().mean().item(), sampled=patches)
         return measured, measured, self._way(model, None)
 
     def _policy(self, stage: str) -> tuple[Measured, Way]:
-        self.engine.load(self.model, stage)
-        masks = (policy_probabilities(self.model, self.test) > 0.5).float()
-        policy = for_inference(self.model)
-        return self._measured(self.model, masks), self._way(
-            self.model, lambda lr: policy.policy_logits(lr) > 0
-        )
-
-    def _stn(self) -> Rule:
-        """Return the saliency network as a rule, trained if it is not."""
-        self.engine.load(self.model, "pt")
-        torch.manual_seed(self.engine.seed)
-        sampler = SaliencySampler(self.model)
-        stage = SaliencyStage(self.bench, sampler)
-        if self.engine.is_done(stage.name):
-            self.engine.load(sampler, stage.name)
-        else:
-            self.engine.fit(stage, sampler, self.train)
-        return Salient(sampler.eval())
-
-    def _rule(self, name: str, rule: Rule, before: int, after: int) -> _Found:
-        """Measure what a rule buys on the classifier that the policy began with, then on one fine-tuned by the rule."""
-        self.engine.load(self.model, "pt")
-        pt = self._measured(self.model, masks_of(rule, self.test, before))
-        stage = f"ft1-{name.lower()}"
-        if self.engine.is_done(stage):
-            self.engine.load(self.model, stage)
-        else:
-            self.engine.fit(RuleTuning(self.bench, stage, rule, after), self.model, self.train)
-        ft1 = self._measured(self.model, masks_of(rule, self.test, after))
-        draws = torch.Generator(self.device).manual_seed(0)
-        return pt, ft1, self._way(self.model, partial(rule, sampled=after, generator=draws))
-
-    def _measured(self, model: PatchDrop, masks: Tensor | None) -> Measured:
+        load_as_shipped(self.engine, self.model, stage)
         with self.engine.autocast():
-            right = correct(model, self.test, "hr", masks)
-        sampled = model.grid.patches if masks is None else masks.sum(dim=1).mean().item()
-        return Measured(accuracy=100 * right.float().mean().item(), sampled=float(sampled))
+            masks = self.bagnet.results.masks()
+            right = correct(self.model, self.views, "hr", masks)
+        measured = Measured(
+            accuracy=100 * right.float().mean().item(), sampled=masks.sum(dim=1).mean().item()
+        )
+        return measured, self._way(self.model, lambda model, lr: model.policy_logits(lr) > 0)
 
-    def _way(self, model: PatchDrop, choose: Callable[[Tensor], Tensor] | None) -> Way:
-        """Return what classifies all timed images, and chooses their patches if asked."""
+    def _masked(self, name: str, sampled: Mapping[Column, float]) -> _Found:
+        folder = self.engine.folder / "baselines" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        baseline = MaskedBaseline(
+            name=name,
+            source=self.engine,
+            engine=run_engine(self.request, folder, self.seed, self.console),
+            bench=self.bench,
+            split=self.train,
+            test=self.views,
+        )
+        with self.engine.autocast():
+            rows = {
+                column: Measured(accuracy=each.accuracy, sampled=each.sampled)
+                for column, each in baseline.rows(sampled)
+            }
+        rule = SALIENT if name == "stn" else RULES[name]
+        return rows["pt"], rows["ft1"], self._way(self.model, self._choosing(rule, sampled["ft1"]))
+
+    def _choosing(self, rule: Rule, sampled: float) -> Callable[[PatchDrop, Tensor], Tensor]:
+        """Return what maps a model and LR images to a rule's masks of S patches on the mean."""
+        generator = torch.Generator(self.engine.device).manual_seed(self.seed)
+
+        def choose(model: PatchDrop, lr: Tensor) -> Tensor:
+            counts = (sampled + torch.rand(len(lr), device=lr.device, generator=generator)).floor()
+            return rule.choose(
+                model, lr, lr.new_empty(0), counts, generator
+            )  # none of these asks the LR stream
+
+        return choose
+
+    def _way(self, model: PatchDrop, choose: Callable[[PatchDrop, Tensor], Tensor] | None) -> Way:
+        """Return what classifies all timed images by a model as it is now."""
         ready = for_inference(model)
-        batches = self._timed()
 
         def work() -> None:
-            for hr, lr in batches:
-                ready.hr_logits(hr, None if choose is None else choose(lr))
+            for hr, lr in self.timed:
+                ready.hr_logits(hr, None if choose is None else choose(ready, lr))
 
         return work
 
     def _timed(self) -> list[tuple[Tensor, Tensor]]:
-        """Return batches of HR and LR images of one size to take the time on."""
-        size = min(AT_ONCE, len(self.test))
-        batches = itertools.islice(self.test.split.in_order(size), min(TIMED, len(self.test)) // size)
+        """Return batches of HR and LR images, all of one size."""
+        size = min(_AT_ONCE, len(self.views))
+        batches = itertools.islice(self.views.split.in_order(size), min(_TIMED, len(self.views)) // size)
         hr = [batch.images.float() / 255 for batch in batches]
-        return list(zip(hr, torch.split(self.test.lr, size), strict=False))
+        return list(zip(hr, torch.split(self.views.lr, size), strict=False))

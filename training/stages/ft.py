@@ -29,7 +29,7 @@ class FineTuning(PolicyStage):
     def train_mode(self) -> None:
         """The policy and the HR stream learn."""
         self.bench.only_training(self.bench.model.policy, self.bench.model.hr)
-        self.freeze()
+        self.frozen = self.bench.folded()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks, learn to classify under the first of them, and reward both."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.engine import build_optimizer
@@ -54,11 +53,6 @@ class PolicyStage:
         self.optimizer = build_optimizer("adam", groups, 0.0)
         self.frozen = bench.model
         """The model whose frozen streams answer."""
-
-    def freeze(self) -> None:
-        """Fold the batch norms of frozen streams, which a GPU's compiler does not need."""
-        if not self.bench.model.mean.is_cuda:
-            self.frozen = for_inference(self.bench.model).requires_grad_(False)
 
     def alpha(self, progress: float) -> float:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
