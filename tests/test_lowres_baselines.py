@@ -19,18 +19,19 @@ from tests.test_train import QUIET, request, small_recipe, without_time
 from training.baselines.coupling import CoupledConv2d, couple
 from training.baselines.kd import KdStage, Student, distillation_loss
 from training.baselines.lowres import LOWRES
-from training.baselines.pcn import DomainNetwork, Pcn
-from training.baselines.reading import Reader, lr_correct
+from training.baselines.pcn import DomainNetwork, Pcn, PcnStage, SrStage
+from training.baselines.reading import Reader, ReaderStage, lr_correct
 from training.baselines.recipe import GeneratorRecipe, KdRecipe, PcnRecipe, SrRecipe
-from training.baselines.srgan import GanStage, PixelStage, Srgan, content_loss, psnr
+from training.baselines.srgan import GanStage, PixelStage, SrClassifierStage, Srgan, content_loss, psnr
 from training.baselines.super_resolution import Discriminator, Generator
 from training.checkpoints import Position
-from training.datasets import HeldSplit, Split
+from training.datasets import Batch, HeldSplit, Split
 from training.engine import Engine
 from training.evaluate import view_split
 from training.recipe import Recipe, load_recipe, recipe_from
 from training.record import check_recipe
 from training.stages import Bench, HrStage
+from training.views import Augmentation
 
 FITTING = ("epochs=12", "learning_rate=0.1")
 SHORT = (
@@ -221,6 +222,28 @@ def test_the_generator_learns_from_pixels_and_then_from_features(
     assert set(stage.validate()) == {"val_accuracy", "val_psnr"}
     reader = networks.reader
     assert parameters(reader) == parameters(reader.generator) + parameters(reader.classifier)
+
+
+def test_what_learns_to_draw_sees_no_black_edges(trained: tuple[Bench, Split]) -> None:
+    augmentation = Augmentation(crop="shift", pad_px=4, quarter_turns=False, jitter=0.0)
+    bench = replace(trained[0], recipe=replace(trained[0].recipe, augmentation=augmentation))
+    assert isinstance(bench.teacher, ResNet)
+    bright = Batch(
+        torch.full((16, 3, 32, 32), 200, dtype=torch.uint8), torch.zeros(16).long(), torch.arange(16)
+    )
+
+    def darkest(stage: ReaderStage) -> float:
+        hr, _ = stage.bench.views(bright, torch.Generator().manual_seed(0))
+        return hr.min().item()
+
+    srgan = Srgan(bench.model.card, bench.recipe.baselines.srgan)
+    pcn = Pcn(bench.model.card, bench.recipe.baselines.pcn, bench.teacher)
+    drawing = PixelStage(bench, srgan.reader), GanStage(bench, srgan, bench.teacher), SrStage(bench, pcn)
+    assert [darkest(stage) for stage in drawing] == pytest.approx([200 / 255] * 3)
+    assert [darkest(stage) for stage in (SrClassifierStage(bench, srgan.reader), PcnStage(bench, pcn))] == [
+        0,
+        0,
+    ]
 
 
 def test_each_side_of_the_game_learns_from_its_own_loss_alone(trained: tuple[Bench, Split]) -> None:

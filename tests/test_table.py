@@ -132,7 +132,7 @@ SHORT = [
         ),
         *(f"baselines.srgan.{size}=8" for size in ("width", "discriminator_width")),
         "baselines.srgan.blocks=1",
-        "baselines.pcn.sr_widths=[8, 4]",
+        "baselines.pcn.sr_widths=[8, 6]",
     )
     for part in ("--set", value)
 ]

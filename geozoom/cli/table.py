@@ -65,7 +65,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--rows",
     metavar="ROW[,ROW...]",
-    help="results: only these rows now; the table shows all that were ever measured.",
+    help="results: only these rows now, in this order; the table shows all that were ever measured.",
 )
 @click.option(
     "--policy",

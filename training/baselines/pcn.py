@@ -9,11 +9,12 @@ Here each network is an SRCNN (Dong et al., 2014: 9×9, 1×1 and 5×5 convolutio
 architecture. Stage `pcn-sr` trains the SRCNNs: upsampled LR view → HR view, and HR view → itself. Stage `pcn` trains
 everything: cross-entropy of the LR network on the LR view plus that of the HR network on the HR view of a crop.
 
-**Decided**, since the paper's networks are of other sizes: that SRCNN, which passes images on unchanged to begin with;
-that every convolution is coupled, the classifiers' too, half of its filters by default, while batch norms, biases and
-linear layers are each domain's own; that both losses weigh the same and, in stage `pcn`, SRCNNs learn at a tenth of
-the rate; that both classifiers start from the HR-CNN, as the LR-CNN does, so that coupling and super-resolution are
-what sets this row apart. Images are normalised ones; the Huber loss's bend is in their unit.
+**Decided**, since the paper's networks are of other sizes: that SRCNN, which passes images on unchanged to begin with
+and learns beforehand from views without black edges; that every convolution is coupled, the classifiers' too, half of
+its filters by default, while batch norms, biases and linear layers are each domain's own; that both losses weigh the
+same and, in stage `pcn`, SRCNNs learn at a tenth of the rate; that both classifiers start from the HR-CNN, as the
+LR-CNN does, so that coupling and super-resolution are what sets this row apart. Images are normalised ones; the Huber
+loss's bend is in their unit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from geozoom.card import ModelCard
 from geozoom.networks import build_network
 from training.baselines.coupling import couple
-from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded
+from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded, unpadded
 from training.baselines.recipe import PcnRecipe
 from training.datasets import Batch, Split
 from training.engine import Engine, build_optimizer
@@ -96,7 +97,9 @@ class SrStage(ReaderStage):
         self.pcn = pcn
         self.own = bench.recipe.baselines.pcn
         recipe = as_lr(bench, self.own.sr, optimizer="adam", weight_decay=0.0)
-        super().__init__(bench, "pcn-sr", pcn.lr, nn.ModuleList([pcn.lr.srcnn, pcn.hr.srcnn]), recipe)
+        super().__init__(
+            unpadded(bench), "pcn-sr", pcn.lr, nn.ModuleList([pcn.lr.srcnn, pcn.hr.srcnn]), recipe
+        )
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Reconstruct the HR view of a crop from its upsampled LR view, and from itself."""

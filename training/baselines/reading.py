@@ -83,6 +83,15 @@ def as_lr(bench: Bench, recipe: FittingRecipe, **changes: Any) -> ClassifierReci
     return replace(bench.recipe.lr, **(given | changes))
 
 
+def unpadded(bench: Bench) -> Bench:
+    """Return a bench whose views show nothing beyond a scene's edge.
+
+    Black edges are most of the error of a view, and none of a whole image: who learns to draw them draws worse.
+    """
+    augmentation = replace(bench.recipe.augmentation, pad_px=0)
+    return replace(bench, recipe=replace(bench.recipe, augmentation=augmentation))
+
+
 @torch.inference_mode()
 def lr_correct(reader: Reader, views: ViewedSplit) -> Tensor:
     """Return which scenes a reader classifies correctly, (N,) bool, in evaluation mode."""

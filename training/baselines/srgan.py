@@ -7,8 +7,9 @@ after it; last, the HR-CNN goes on learning from super-resolved images, as stage
 **Decided:** the content loss compares features of the run's own HR-CNN after its last group, in the place of VGG19's,
 whose weights would be a download; it is a scene's squared error over the mean square of its HR features, since their
 scale differs from run to run (the paper's factor of 0.006 is to the same end). That lets the generator know what the
-HR-CNN looks at, which helps this baseline. Views are whole crops of the recipe, where the paper has 96 px ones; both
-sides of the game learn by one Adam, whose cosine takes the place of the paper's drop to a tenth.
+HR-CNN looks at, which helps this baseline. The generator learns from the recipe's views, but without black edges, where
+the paper has crops of 96 px; both sides of the game learn by one Adam, whose cosine takes the place of the paper's drop
+to a tenth.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from geozoom.card import ModelCard
 from geozoom.networks import ResNet, build_network
-from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded
+from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded, unpadded
 from training.baselines.recipe import SrganRecipe
 from training.baselines.super_resolution import Discriminator, Generator
 from training.datasets import Batch, Split
@@ -57,7 +58,7 @@ class PixelStage(ReaderStage):
 
     def __init__(self, bench: Bench, reader: SuperResolved) -> None:
         recipe = as_lr(bench, bench.recipe.baselines.srgan.pixels, optimizer="adam", weight_decay=0.0)
-        super().__init__(bench, "srgan-pixels", reader, reader.generator, recipe)
+        super().__init__(unpadded(bench), "srgan-pixels", reader, reader.generator, recipe)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the HR views of LR views."""
@@ -80,7 +81,7 @@ class GanStage(ReaderStage):
         self.features = features
         recipe = as_lr(bench, self.own.gan, optimizer="adam", weight_decay=0.0)
         both = nn.ModuleList([self.generator, self.discriminator])
-        super().__init__(bench, "srgan-gan", srgan.reader, both, recipe)
+        super().__init__(unpadded(bench), "srgan-gan", srgan.reader, both, recipe)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Teach the discriminator, then the generator: each step of Adam passes by what has no gradient."""

@@ -30,7 +30,7 @@ class TableRequest:
     recipe_name: str
     seeds: tuple[int, ...]
     rows: tuple[str, ...] | None = None
-    """results: the rows to make; None for all."""
+    """results: the rows to make, in that order; None for all."""
     policy: Path | None = None
     """hard-positives: the policy of the row PatchDrop; None trains one."""
     device: str = "auto"

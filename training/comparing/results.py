@@ -64,7 +64,7 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     _announce(request, wanted, ledger, console)
     title = request.dataset
     for seed in request.seeds:
-        left = [name for name in ROWS if name in wanted and (seed, name) not in ledger.entries]
+        left = [name for name in wanted if (seed, name) not in ledger.entries]
         if not left and (seed, "patchdrop") in ledger.entries:
             continue
         measuring = _Measuring.begin(request, seed, console)
