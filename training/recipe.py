@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
+from geozoom.networks import bagnet_name, is_bagnet
 from geozoom.sensor import Sensor
 from training import STAGES
 from training.baselines.recipe import BaselinesRecipe, baseline_rules
@@ -67,7 +68,8 @@ class NetworkRecipe:
     """The two networks."""
 
     classifier: str = "resnet18"
-    """Architecture of the HR and LR streams."""
+    """Architecture of the HR and LR streams; "bagnet-resnet32" and the like run on each patch, with an LR
+    stream of the policy's architecture."""
     classifier_widths: tuple[int, ...] | None = None
     """Channels of its groups; None for the published ones."""
     policy: str = "resnet8"
@@ -209,6 +211,7 @@ def load_recipe(
     epochs: int | None = None,
     *,
     stages: Sequence[str] = STAGES,
+    bagnet: bool = False,
     held: dict[str, Any] | None = None,
 ) -> Recipe:
     """Load a recipe and apply `--set` overrides.
@@ -219,6 +222,7 @@ def load_recipe(
         epochs: If given, the epochs of `stages`, and with `lr` those of baselines, as far as the recipe does not
             leave them out.
         stages: What `epochs` is for.
+        bagnet: Run the recipe's classifier on each patch; see `with_bagnet`.
         held: The recipe of a run's record, which is then taken instead of the one called `name`.
 
     Raises:
@@ -233,6 +237,20 @@ def load_recipe(
         if "lr" in stages:  # baselines learn as `lr` does, but for what they say themselves
             _shorten(content.get("baselines"), epochs)
     recipe = _build(Recipe, content, f"recipe {name}")
+    if bagnet:
+        return with_bagnet(recipe)
+    _check(recipe)
+    return recipe
+
+
+def with_bagnet(recipe: Recipe) -> Recipe:
+    """Return a recipe whose classifier, which fits the size of its images, runs on each patch.
+
+    Raises:
+        RecipeError: The recipe does not fit a BagNet.
+    """
+    networks = dataclasses.replace(recipe.networks, classifier=bagnet_name(recipe.networks.classifier))
+    recipe = dataclasses.replace(recipe, networks=networks)
     _check(recipe)
     return recipe
 
@@ -364,6 +382,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
     yield from _price_rules(recipe)
+    yield from _network_rules(recipe)
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
@@ -398,6 +417,14 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
                 yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
             continue
         yield from _policy_rules(name, stage, recipe)
+
+
+def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    data, small = recipe.data, recipe.hr.small_px
+    yield "networks.policy", not is_bagnet(recipe.networks.policy), "see the whole LR image"
+    if is_bagnet(recipe.networks.classifier):
+        divides = small % data.grid_rows == small % data.grid_cols == 0
+        yield "hr.small_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
 
 
 def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

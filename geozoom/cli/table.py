@@ -9,7 +9,7 @@ import click
 from geozoom.cli import loading, options
 from training import DATASETS
 
-_SEEDS = {"results": (0,), "hard-positives": (0, 1, 2)}
+_SEEDS = {"results": (0,), "bagnet": (0,), "hard-positives": (0, 1, 2)}
 """Tables, and the seeds that each takes if none are given."""
 
 
@@ -40,7 +40,8 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
     type=click.Choice(list(_SEEDS)),
     default="results",
     show_default=True,
-    help="results: Tables 1 and 2, every baseline beside PatchDrop; hard-positives: Table 4.",
+    help="results: Tables 1 and 2, every baseline beside PatchDrop; bagnet: Table 3; "
+    "hard-positives: Table 4.",
 )
 @click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder.")
@@ -59,7 +60,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--seeds",
     type=Seeds(),
-    help="A run of every row for each; by default 0 for results, 0,1,2 for hard-positives.",
+    help="A run of every row for each; by default 0,1,2 for hard-positives, else 0.",
 )
 @click.option(
     "--rows",

@@ -64,7 +64,7 @@ class MaskedFineTuning:
             # As many as S on the mean: a part of the scenes gets one more.
             counts = (self.sampled + rand((len(lr),), lr.device, generator)).floor()
             masks = self.rule.choose(self.frozen, lr, known, counts, generator)
-        logits = model.hr_logits(hr, masks)
+        logits = model.hr_reader(hr)(masks)
         scores = F.log_softmax(logits, dim=1) if self.name == "ft1" else model.mix(logits, known, masks)
         loss = self.bench.taught(F.nll_loss(scores, batch.labels), scores, hr, recipe.distill)
         self.bench.take_step(loss, self.optimizer)
