@@ -20,7 +20,10 @@ from tests.conftest import small_model
 from tests.datasets import read_scenes
 from tests.test_train import QUIET, copied_before, request, small_recipe
 from training.checkpoints import read_checkpoint, write_checkpoint
-from training.evaluate import ViewedSplit
+from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
+from training.evaluate import ViewedSplit, correct, policy_probabilities
+from training.evaluation import EvaluationRequest, open_run
+from training.results import Results
 from training.run import train
 from training.side_channel import read_by_hr_stream, read_linearly
 
@@ -301,3 +304,51 @@ def test_only_a_classifier_that_reads_masks_is_right_about_a_mask_alone(
     # It answers 0 of barren scenes, whose first patch is masked, and 1, which is wrong, of all others.
     told = read_by_hr_stream(model, views, masks, seed=0)
     assert told.sum() == (split.labels == 0).sum()
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return open_run(EvaluationRequest(run=folder / "run", device="cpu"), QUIET).results
+
+
+def test_when_and_where_are_told_apart_at_equal_money(folder: Path, results: Results) -> None:
+    with results.engine.autocast():  # as the table was measured
+        rows = {row.name: row for row in decompose(results)}
+    (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
+    assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
+    assert rows["when and where"].sampled == pytest.approx(own["sampled"])
+    assert len(rows) == 5
+    # The same money, to the patch.
+    assert len({round(row.sampled * row.scenes) for row in rows.values()}) == 1
+
+
+def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
+    results: Results, tmp_path: Path
+) -> None:
+    rows = accuracy_by_spend(results)
+    lr, hr = (correct(results.model, results.views, streams) for streams in ("lr", "hr"))
+    for way in LINES:
+        line = [row for row in rows if row["way"] == way]
+        assert [row["S"] for row in line] == [float(step) for step in range(17)]
+        assert line[0]["accuracy"] == pytest.approx(100 * lr.float().mean().item())
+        assert line[-1]["accuracy"] == pytest.approx(100 * hr.float().mean().item())
+    write_spend(rows, tmp_path / "spend.png")
+    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 85
+    with Image.open(tmp_path / "spend.png") as picture:
+        picture.load()
+
+
+def test_the_published_codes_rule_adds_the_logits_of_both_streams(results: Results) -> None:
+    rule = summed_streams(results)
+    model, views = results.model, results.views
+    masks = (policy_probabilities(model, views) > 0.5).float()
+    assert rule.sampled == masks.sum(dim=1).mean().item()
+    masked = torch.cat(
+        [
+            model.hr_logits(batch.images.float() / 255, masks[batch.scenes])
+            for batch in views.split.in_order(64)
+        ]
+    )
+    added = masked + model.lr_logits(views.lr)
+    right = added.argmax(dim=1) == views.split.labels
+    assert rule.accuracy == pytest.approx(100 * right.float().mean().item())

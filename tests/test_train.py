@@ -25,7 +25,15 @@ from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint
 from training.engine import Engine, learning_rate_factor
-from training.evaluate import Row, centre_masks, policy_probabilities, random_masks, spread_evenly, view_split
+from training.evaluate import (
+    Row,
+    centre_masks,
+    correct,
+    policy_probabilities,
+    random_masks,
+    spread_evenly,
+    view_split,
+)
 from training.recipe import Recipe, load_recipe
 from training.record import RunRequest
 from training.run import train
@@ -455,14 +463,26 @@ def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tr
     model = small_model()
     data = read_scenes(scene_tree)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    recalibrate(model, data.train, recipe, seed=0)
+
+    def choose(lr: torch.Tensor) -> torch.Tensor:
+        return (model.policy_logits(lr) > 0).float()
+
+    recalibrate(model, data.train, recipe, 0, choose)
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved
     assert all((name.startswith("hr.") and "running_" in name) or "num_batches" in name for name in moved)
     assert not model.training
     again = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     val = view_split(data.val, recipe, seed=0)
-    was, now = recalibrate_if_better(model, data.train, val, "both", recipe, seed=0)
+    masks = (policy_probabilities(model, val) > 0.5).float()
+    was, now = recalibrate_if_better(
+        model,
+        data.train,
+        recipe,
+        0,
+        choose,
+        lambda: correct(model, val, "both", masks).float().mean().item(),
+    )
     assert was == now  # the statistics were these already
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, again[name])

@@ -42,7 +42,10 @@ One that stopped by its own clock would leave the others waiting for it."""
 
 
 class Stage(Protocol):
-    """What the engine needs of a stage: networks, an optimiser, a step and a validation."""
+    """What the engine needs of a stage: networks, an optimiser, a step and a validation.
+
+    A stage whose keys are not in the recipe's table of its name says in which they are by an attribute `table`.
+    """
 
     epochs: int
     batch_size: int
@@ -126,7 +129,7 @@ class Engine:
             RunError: The loss is no longer a number, a checkpoint cannot be read, memory does not suffice,
                 or a batch cannot be shared out among the processes.
         """
-        seed = _stage_seed(self.seed, stage.name)
+        seed = stage_seed(self.seed, stage.name)
         shuffle = torch.Generator().manual_seed(seed)
         noise = SharedGenerator(self.device)
         noise.team = self.team
@@ -251,11 +254,11 @@ class Engine:
             delete = "delete that checkpoint, "
         return RunError(
             f"stage {stage.name}: {what}; {kept}; to train the stage with another learning rate, {delete}set it with "
-            f"--set {stage.name}.… and give --resume"
+            f"--set {_table(stage)}.… and give --resume"
         )
 
 
-def _stage_seed(seed: int, name: str) -> int:
+def stage_seed(seed: int, name: str) -> int:
     """Return a seed of the stage's own, so that it draws the same whatever was trained before it."""
     number = STAGES.index(name) if name in STAGES else len(STAGES) + zlib.crc32(name.encode()) % 90
     return seed * 100 + number
@@ -305,8 +308,12 @@ def _smaller_batch(stage: Stage, team: Team) -> str:
     half = max(2, stage.batch_size // 2 // team.size * team.size)
     return (
         f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory; go on with --resume "
-        f"and --set {stage.name}.batch_size={half}"
+        f"and --set {_table(stage)}.batch_size={half}"
     )
+
+
+def _table(stage: Stage) -> str:
+    return str(getattr(stage, "table", stage.name))
 
 
 def _describe(stage: str, row: dict[str, float]) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
+from geozoom.networks import bagnet_name, is_bagnet
 from geozoom.sensor import Sensor
 from training import STAGES
+from training.baselines.recipe import BaselinesRecipe, baseline_rules
 from training.gradients import ESTIMATORS
 from training.hard_positives import AUGMENTS
 from training.views import Augmentation
@@ -66,7 +68,8 @@ class NetworkRecipe:
     """The two networks."""
 
     classifier: str = "resnet18"
-    """Architecture of the HR and LR streams."""
+    """Architecture of the HR and LR streams; "bagnet-resnet32" and the like run on each patch, with an LR
+    stream of the policy's architecture."""
     classifier_widths: tuple[int, ...] | None = None
     """Channels of its groups; None for the published ones."""
     policy: str = "resnet8"
@@ -184,6 +187,7 @@ class Recipe:
     hard_positives: HardPositivesRecipe = field(default_factory=HardPositivesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)
+    baselines: BaselinesRecipe = field(default_factory=BaselinesRecipe)
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
     compile: str = "auto"
@@ -207,6 +211,7 @@ def load_recipe(
     epochs: int | None = None,
     *,
     stages: Sequence[str] = STAGES,
+    bagnet: bool = False,
     held: dict[str, Any] | None = None,
 ) -> Recipe:
     """Load a recipe and apply `--set` overrides.
@@ -214,8 +219,10 @@ def load_recipe(
     Args:
         name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
         overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
-        epochs: If given, the epochs of `stages`, as far as the recipe does not leave them out.
+        epochs: If given, the epochs of `stages`, and with `lr` those of baselines, as far as the recipe does not
+            leave them out.
         stages: What `epochs` is for.
+        bagnet: Run the recipe's classifier on each patch; see `with_bagnet`.
         held: The recipe of a run's record, which is then taken instead of the one called `name`.
 
     Raises:
@@ -226,10 +233,24 @@ def load_recipe(
         _set(content, override)
     if epochs is not None:
         for stage in stages:
-            table = content.get(stage)
-            if isinstance(table, dict) and table.get("epochs"):
-                table["epochs"] = epochs
+            _shorten(content.get(stage), epochs)
+        if "lr" in stages:  # baselines learn as `lr` does, but for what they say themselves
+            _shorten(content.get("baselines"), epochs)
     recipe = _build(Recipe, content, f"recipe {name}")
+    if bagnet:
+        return with_bagnet(recipe)
+    _check(recipe)
+    return recipe
+
+
+def with_bagnet(recipe: Recipe) -> Recipe:
+    """Return a recipe whose classifier, which fits the size of its images, runs on each patch.
+
+    Raises:
+        RecipeError: The recipe does not fit a BagNet.
+    """
+    networks = dataclasses.replace(recipe.networks, classifier=bagnet_name(recipe.networks.classifier))
+    recipe = dataclasses.replace(recipe, networks=networks)
     _check(recipe)
     return recipe
 
@@ -258,12 +279,25 @@ def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(base, str) or name in (*below, base):
         raise RecipeError(f"{file}: base = {base!r} must name another recipe")
-    merged = _read(base, (*below, name))
-    for table, values in content.items():
-        if isinstance(values, dict):
-            merged[table] = merged.get(table, {}) | values
-        else:
-            merged[table] = values
+    return _over(_read(base, (*below, name)), content)
+
+
+def _shorten(table: object, epochs: int) -> None:
+    """Set the epochs of a table and of those within it, but for stages that are left out."""
+    if not isinstance(table, dict):
+        return
+    if table.get("epochs"):
+        table["epochs"] = epochs
+    for inner in table.values():
+        _shorten(inner, epochs)
+
+
+def _over(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a recipe's base with its own laid over them, and tables within tables likewise."""
+    merged = dict(base)
+    for key, value in content.items():
+        held = merged.get(key)
+        merged[key] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -348,6 +382,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
     yield from _price_rules(recipe)
+    yield from _network_rules(recipe)
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
@@ -361,6 +396,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
+    yield from baseline_rules(recipe.baselines)
     yield from _hard_positive_rules(recipe)
     for name in STAGES:
         stage = getattr(recipe, name)
@@ -381,6 +417,14 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
                 yield f"{name}.{key}", 0 <= getattr(stage, key) <= 1, "lie in 0..1"
             continue
         yield from _policy_rules(name, stage, recipe)
+
+
+def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    data, small = recipe.data, recipe.hr.small_px
+    yield "networks.policy", not is_bagnet(recipe.networks.policy), "see the whole LR image"
+    if is_bagnet(recipe.networks.classifier):
+        divides = small % data.grid_rows == small % data.grid_cols == 0
+        yield "hr.small_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
 
 
 def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

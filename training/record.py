@@ -84,7 +84,7 @@ def read_record(run: Path) -> dict[str, Any]:
 
 
 def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> list[str]:
-    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change.
+    """Refuse to mix two runs in one folder; stages and baselines that have not begun, and the card, may change.
 
     Of a stage that has begun and is not done, the batch size may.
 
@@ -96,11 +96,10 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     """
     recorded = recipe_from(held["recipe"]).to_dict()
     changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
-    begun = [
-        table
-        for table in changed
-        if table not in ("card", "compile") and (table not in STAGES or engine.checkpoint(table).is_file())
-    ]
+    free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
+    if not (request.out / "baselines").is_dir():
+        free.add("baselines")
+    begun = [table for table in changed if table not in free]
     resized = {table: _resized(request, engine, table, recorded) for table in begun if table in STAGES}
     fixed = [table for table in begun if resized.get(table) is None]
     if fixed or held.get("seed") != request.seed:
@@ -194,6 +193,15 @@ def card_of(record: dict[str, Any], name: str) -> ModelCard:
     )
 
 
+def write_record(run: Path, record: dict[str, Any]) -> None:
+    """Write a run's config.json.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_text(run / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
 def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
     """Make the run's folder and write down the record and the validation split.
 
@@ -206,7 +214,7 @@ def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) ->
         raise RunError(
             f"{request.out}: cannot be created ({error.strerror}); choose another --out"
         ) from error
-    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:
         write_text(request.out / "unreadable.txt", "\n".join(data.unreadable) + "\n")

@@ -199,7 +199,7 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
 def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, split: Split) -> Bench:
     """Train one stage from the weights that the one before it left; return the bench, now with a teacher."""
     if getattr(bench.recipe, name).distill > 0:
-        bench = _with_teacher(engine, bench)
+        bench = with_teacher(engine, bench)
     if before is not None:
         engine.load(bench.model, before)
     forget(engine, name)
@@ -244,7 +244,7 @@ def _shortened(recipe: Recipe) -> Recipe:
     return replace(recipe, **stages)
 
 
-def _with_teacher(engine: Engine, bench: Bench) -> Bench:
+def with_teacher(engine: Engine, bench: Bench) -> Bench:
     """Return a bench whose teacher is the HR-CNN; the model's own weights are to be loaded again."""
     if bench.teacher is not None:
         return bench

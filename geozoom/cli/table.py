@@ -9,6 +9,9 @@ import click
 from geozoom.cli import loading, options
 from training import DATASETS
 
+_SEEDS = {"results": (0,), "bagnet": (0,), "hard-positives": (0, 1, 2)}
+"""Tables, and the seeds that each takes if none are given."""
+
 
 class Seeds(click.ParamType):  # type: ignore[type-arg]
     """Different seeds, as in 0,1,2."""
@@ -32,7 +35,13 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
 
 @click.command("table")
 @click.option(
-    "--table", "name", type=click.Choice(["hard-positives"]), required=True, help="hard-positives: Table 4."
+    "--table",
+    "name",
+    type=click.Choice(list(_SEEDS)),
+    default="results",
+    show_default=True,
+    help="results: Tables 1 and 2, every baseline beside PatchDrop; bagnet: Table 3; "
+    "hard-positives: Table 4.",
 )
 @click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder.")
@@ -49,7 +58,14 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
 @click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="As of `geozoom train`.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage, instead of the recipe's.")
 @click.option(
-    "--seeds", type=Seeds(), default="0,1,2", show_default=True, help="A run of every row for each."
+    "--seeds",
+    type=Seeds(),
+    help="A run of every row for each; by default 0,1,2 for hard-positives, else 0.",
+)
+@click.option(
+    "--rows",
+    metavar="ROW[,ROW...]",
+    help="results: only these rows now, in this order; the table shows all that were ever measured.",
 )
 @click.option(
     "--policy",
@@ -77,7 +93,8 @@ def command(
     recipe: str,
     overrides: tuple[str, ...],
     epochs: int | None,
-    seeds: tuple[int, ...],
+    seeds: tuple[int, ...] | None,
+    rows: str | None,
     policy: Path | None,
     skip_unreadable: bool,
     memory: float,
@@ -85,7 +102,11 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make a table of the paper that takes several runs: train them, measure them, write table.md and table.json."""
+    """Make a table of the paper that takes several runs: train and measure them, write table.md, .csv and .json."""
+    if policy is not None and name != "hard-positives":
+        raise click.UsageError("--policy is the policy of --table hard-positives")
+    if rows is not None and name != "results":
+        raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
         import json
 
@@ -103,7 +124,8 @@ def command(
         out=out,
         recipe=load_recipe(recipe, list(overrides), epochs),
         recipe_name=recipe,
-        seeds=seeds,
+        seeds=seeds or _SEEDS[name],
+        rows=None if rows is None else tuple(part.strip() for part in rows.split(",")),
         policy=policy,
         device=device,
         lr_root=lr_root,

@@ -42,6 +42,12 @@ from training import DATASETS, STAGES
     help="default (if absent) or paper, each the dataset's own; another that ships (sentinel2, aid), or a TOML file.",
 )
 @click.option(
+    "--model",
+    "kind",
+    type=click.Choice(["bagnet"]),
+    help="bagnet: the recipe's classifier runs on each patch alone, and what it finds is added up.",
+)
+@click.option(
     "--set",
     "overrides",
     multiple=True,
@@ -86,6 +92,7 @@ def command(
     memory: float,
     out: Path,
     recipe: str | None,
+    kind: str | None,
     overrides: tuple[str, ...],
     augment: str | None,
     policy: Path | None,
@@ -127,6 +134,7 @@ def command(
             [*overrides, *_hard_positives(augment, policy)],
             epochs,
             stages=wanted,
+            bagnet=kind == "bagnet",
             held=as_held,
         ),
         recipe_name=recipe,

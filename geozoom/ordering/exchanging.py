@@ -13,6 +13,8 @@ _WORK = 1_600_000
 """Cells that are looked at in all: so many exchanges on a lattice that they take seconds."""
 _MOST_CELLS = 200_000
 """Cells of all lattices up to which orders are exchanged."""
+_MOST_ORDERS = 60
+"""The same for orders: one of many is worth little."""
 _GAIN = 1e-6
 """Share of its value that a plan must gain to count as better: more than sums in another order differ by."""
 
@@ -30,7 +32,7 @@ def exchange(draft: Draft, prices: PriceList, budget_cents: int) -> Draft:
         budget_cents: What may be spent in all.
     """
     cells = sum(regions.lattice.value.size for regions in draft.regions)
-    if cells > _MOST_CELLS:
+    if cells > _MOST_CELLS or sum(regions.count for regions in draft.regions) > _MOST_ORDERS:
         return draft
     best, turn, in_vain = draft, 0, 0
     for _ in range(min(_MOST, _WORK // max(1, cells))):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import statistics
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ class TableRequest:
     """Of every run, but for what the rows vary."""
     recipe_name: str
     seeds: tuple[int, ...]
+    rows: tuple[str, ...] | None = None
+    """results: the rows to make, in that order; None for all."""
     policy: Path | None = None
     """hard-positives: the policy of the row PatchDrop; None trains one."""
     device: str = "auto"
@@ -56,12 +61,56 @@ class ComparedRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A table."""
+class Compared(ABC):
+    """A table of the paper."""
 
     title: str
     about: tuple[str, ...]
     """What a reader must know, a sentence each."""
+
+    @abstractmethod
+    def headings(self) -> tuple[str, ...]:
+        """Return what stands above the cells."""
+
+    @abstractmethod
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the rows as text."""
+
+    @abstractmethod
+    def plain(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values, all with the same keys."""
+
+    def write(self) -> str:
+        """Return it as Markdown."""
+        headings = self.headings()
+        lines = [headings, ("---",) * len(headings), *self.cells()]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return f"# {self.title}\n\n{table}\n" + "".join(f"{sentence}\n" for sentence in self.about)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {"title": self.title, "about": list(self.about), "rows": self.plain()}
+
+    def keep(self, folder: Path) -> None:
+        """Write table.md, table.csv and table.json.
+
+        Raises:
+            OutputError: They cannot be written.
+        """
+        rows = self.plain()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(folder / "table.md", self.write())
+        write_text(folder / "table.csv", text.getvalue())
+        write_text(folder / "table.json", json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Compared):
+    """A table of one accuracy for each row and seed."""
+
     rows: tuple[ComparedRow, ...]
     seeds: tuple[int, ...]
     scenes: int
@@ -69,7 +118,7 @@ class Comparison:
     published: str | None = None
     """Of which networks the published figures are; None without any."""
 
-    def cells(self) -> list[tuple[str, str, str, str]]:
+    def cells(self) -> list[tuple[str, ...]]:
         """Return name, mean ± deviation, each seed's accuracy and the published one of every row, as text."""
         return [
             (
@@ -81,46 +130,32 @@ class Comparison:
             for row in self.rows
         ]
 
-    def headings(self) -> tuple[str, str, str, str]:
+    def headings(self) -> tuple[str, ...]:
         """Return what stands above the cells."""
         seeds = ", ".join(map(str, self.seeds))
         published = "published" if self.published is None else f"published ({self.published})"
         return "", "accuracy %", f"seed {seeds}", published
 
-    def write(self) -> str:
-        """Return it as Markdown."""
-        lines = [self.headings(), ("---",) * 4, *self.cells()]
-        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        return f"# {self.title}\n\n{table}\n" + "".join(f"{sentence}\n" for sentence in self.about)
+    def plain(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values."""
+        return [
+            {
+                "name": row.name,
+                "accuracy": list(row.accuracy),
+                "mean": row.mean,
+                "deviation": row.deviation,
+                "published": row.published,
+            }
+            for row in self.rows
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
-        return {
-            "title": self.title,
-            "about": list(self.about),
+        return super().to_dict() | {
             "seeds": list(self.seeds),
             "scenes": self.scenes,
             "published": self.published,
-            "rows": [
-                {
-                    "name": row.name,
-                    "accuracy": list(row.accuracy),
-                    "mean": row.mean,
-                    "deviation": row.deviation,
-                    "published": row.published,
-                }
-                for row in self.rows
-            ],
         }
-
-    def keep(self, folder: Path) -> None:
-        """Write table.md and table.json.
-
-        Raises:
-            OutputError: They cannot be written.
-        """
-        write_text(folder / "table.md", self.write())
-        write_text(folder / "table.json", json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def check_out(out: Path) -> None:

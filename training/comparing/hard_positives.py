@@ -17,14 +17,14 @@ from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.comparing.comparison import ComparedRow, Comparison, TableRequest, check_out
+from training.comparing.runs import run_engine, train_run
 from training.datasets import Reading, read_dataset
-from training.engine import Engine
 from training.evaluate import correct, view_split
 from training.hard_positives import AUGMENTS
 from training.parallel import join
 from training.policies import load_policy
-from training.record import RunRequest, card_of, check_recipe, read_record
-from training.run import pick_device, train
+from training.record import card_of, read_record
+from training.run import pick_device
 
 _NAMES = {"none": "no augmentation", "cutout": "CutOut", "patchdrop": "PatchDrop"}
 _PUBLISHED = {
@@ -84,34 +84,8 @@ def _train(
         augment=row,
         policy=str(policy) if row == "patchdrop" else None,
     )
-    out = _folder(request, row, seed)
-    for stage in stages:
-        begun = (out / "config.json").is_file()
-        asked = RunRequest(
-            dataset=request.dataset,
-            root=request.root,
-            out=out,
-            recipe=replace(request.recipe, hard_positives=chosen),
-            recipe_name=request.recipe_name,
-            stage=stage,
-            seed=seed,
-            resume=begun,
-            device=request.device,
-            lr_root=request.lr_root,
-            skip_unreadable=request.skip_unreadable,
-            memory_gib=request.memory_gib,
-        )
-        engine = _engine(request, out, seed, pick_device(request.device), console)
-        if begun:
-            check_recipe(asked, engine, read_record(out))
-        if getattr(request.recipe, stage).epochs and not engine.is_done(stage):
-            console.print(f"{_NAMES[row]}, seed {seed}: stage {stage}", highlight=False)
-            train(asked, console)
-
-
-def _engine(request: TableRequest, out: Path, seed: int, device: torch.device, console: Console) -> Engine:
-    precision = request.recipe.precision
-    return Engine(folder=out, device=device, precision=precision, seed=seed, console=console)
+    recipe = replace(request.recipe, hard_positives=chosen)
+    train_run(request, _folder(request, row, seed), recipe, seed, stages, _NAMES[row], console)
 
 
 def _measure(request: TableRequest, device: torch.device, console: Console) -> Comparison:
@@ -139,7 +113,7 @@ def _measure(request: TableRequest, device: torch.device, console: Console) -> C
             model: PatchDrop = PatchDrop(card_of(record, out.name)).to(  # type: ignore[call-overload]
                 device, memory_format=torch.channels_last
             )
-            engine = _engine(request, out, seed, device, console)
+            engine = run_engine(request, out, seed, console)
             engine.load(model, "hr")
             with engine.autocast():
                 accuracies.append(100 * correct(model, views, "hr").float().mean().item())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from geozoom.sensor import simulate_lr
 from training.datasets import Batch
@@ -81,6 +82,12 @@ class Bench:
         with torch.no_grad():
             answers = F.softmax(self.teacher(self.model.normalise(hr)).float(), dim=1)
         return (1 - share) * loss + share * F.kl_div(log_probabilities, answers, reduction="batchmean")
+
+    def folded(self) -> PatchDrop:
+        """Return the model to ask what is frozen in it: with folded batch norms, but where a GPU's compiler folds."""
+        if self.model.mean.is_cuda:
+            return self.model
+        return for_inference(self.model).requires_grad_(False)
 
     def only_training(self, *networks: nn.Module) -> None:
         """Put `networks` into training mode and freeze all others in evaluation mode."""
