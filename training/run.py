@@ -48,7 +48,6 @@ from training.stages import (
     RobustStage,
 )
 from training.tables import write_table
-from training.temperature import fit_calibration
 
 CLASSIFIER_STAGES = STAGES[:3]
 POLICY_STAGES = STAGES[3:]
@@ -143,8 +142,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     with engine.autocast():
         rows = _results(request, engine, bench, train_split, test)
         benefit = _calibrate(request, bench, test)
-        model.card = replace(model.card, benefit=benefit, calibration=fit_calibration(model, bench.val))
-    _finish(request, data, model, rows)
+    _finish(request, data, model, rows, benefit)
     return rows
 
 
@@ -333,8 +331,10 @@ def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> Benefit:
     return benefit
 
 
-def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
+def _finish(
+    request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row], benefit: Benefit
+) -> None:
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
+    model.card = replace(model.card, benefit=benefit, metrics={"test_scenes": len(data.test), "table": table})
     model.save(request.out / "model.safetensors", half=True)
