@@ -113,6 +113,7 @@ class ClassifiedScenes(FeatureTable):
             "format": 1,
             "geozoom": __version__,
             "model": self.card.name,
+            "calibrated": self.card.answer_temperatures is not None,
             "totals": {
                 "scenes": len(self),
                 "scenes_skipped_nodata": self.skipped.nodata,
