@@ -165,7 +165,8 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
     )
     _say(
         console,
-        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered; "
+        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered, "
+        f"{totals['patches_unusable']:,} of the others unusable by Planet's mask; "
         f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
     )
     for path in scenes.coarse:
