@@ -158,6 +158,8 @@ def classify_orders(given: dict[str, Any]) -> None:
 
 def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
     totals = scenes.summary()["totals"]
+    clouded = totals["patches_unusable"]
+    unusable = f", {clouded:,} more are unusable by Planet's mask" if clouded else ""
     _say(
         console,
         f"{totals['scenes']:,} scenes classified, {totals['scenes_with_hr']:,} of them with HR; "
@@ -165,8 +167,8 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
     )
     _say(
         console,
-        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered, "
-        f"{totals['patches_unusable']:,} of the others unusable by Planet's mask; "
+        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered"
+        f"{unusable}; "
         f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
     )
     for path in scenes.coarse:
