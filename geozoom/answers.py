@@ -41,7 +41,7 @@ def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) 
         bought: (B, P) True for patches whose HR is used; some in b of the scenes.
 
     Returns:
-        The answers, and the LR stream's log-probabilities (B, N).
+        The answers, their probabilities calibrated by the model card, and the LR stream's own log-probabilities (B, N).
     """
     lr_log = torch.log_softmax(model.lr_logits(lr), dim=1)
     log_probability = lr_log.clone()
@@ -49,13 +49,17 @@ def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) 
     if len(used):
         masks = torch.from_numpy(bought[used]).float()
         log_probability[used] = model.mix(model.hr_logits(hr, masks), lr_log[used], masks)
-    top = log_probability.exp().topk(min(TOP, lr_log.shape[1]), dim=1)
-    free = lr_log.exp().max(dim=1)
+    sampled = torch.from_numpy(bought.sum(axis=1))
+    # By the mixture itself: sharpened probabilities of unlikely classes may tie at zero.
+    top = log_probability.topk(min(TOP, lr_log.shape[1]), dim=1).indices
+    free = lr_log.argmax(dim=1, keepdim=True)
+    stated = model.calibrate(log_probability, sampled).exp()
+    stated_free = model.calibrate(lr_log, torch.zeros_like(sampled)).exp()
     return {
-        "top": top.indices.numpy(),
-        "probability": top.values.double().numpy(),
-        "lr_class": free.indices.numpy(),
-        "lr_probability": free.values.double().numpy(),
+        "top": top.numpy(),
+        "probability": stated.gather(1, top).double().numpy(),
+        "lr_class": free.squeeze(1).numpy(),
+        "lr_probability": stated_free.gather(1, free).squeeze(1).double().numpy(),
     }, lr_log
 
 

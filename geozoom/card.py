@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,6 +57,9 @@ class ModelCard:
     """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
     benefit: Benefit | None = None
     """What patches are worth, fitted on the validation split; None if nothing says so."""
+    answer_temperatures: tuple[float, ...] | None = None
+    """(P + 1,) what the log-probabilities of an answer from S = 0, 1, … P patches are divided by, fitted on the
+    validation split; None if nothing says how sure the answers are."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The recipe in full, as it was run."""
     seed: int = 0
@@ -110,6 +114,8 @@ class ModelCard:
                 content[stream] = NetworkSpec(name=spec["name"], widths=widths)
             for key in ("classes", "mean", "std"):
                 content[key] = tuple(content[key])
+            if content.get("answer_temperatures") is not None:
+                content["answer_temperatures"] = tuple(content["answer_temperatures"])
             if content.get("benefit") is not None:
                 told = content["benefit"]
                 content["benefit"] = Benefit(
@@ -135,4 +141,10 @@ class ModelCard:
             and min(self.std) > 0
             and min(self.reflectance_white, self.reflectance_gamma, self.lr_temperature) > 0
             and len(self.classes) > 1
+            and (self.answer_temperatures is None or self._has_sound_temperatures(self.answer_temperatures))
+        )
+
+    def _has_sound_temperatures(self, temperatures: tuple[float, ...]) -> bool:
+        return len(temperatures) == self.grid.patches + 1 and all(
+            0 < each < math.inf for each in temperatures
         )

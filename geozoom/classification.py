@@ -56,7 +56,9 @@ class ClassifiedScenes(FeatureTable):
     bought: NDArray[np.int64]
     """(N,) patches that the orders hold."""
     delivered: NDArray[np.int64]
-    """(N,) S, the bought patches of which HR pixels were there."""
+    """(N,) S, the bought patches of which usable HR pixels were there."""
+    unusable: NDArray[np.int64]
+    """(N,) bought patches that were delivered under clouds, or otherwise unusable by Planet's UDM2."""
     top: NDArray[np.int64]
     """(N, 3) the most probable classes."""
     probability: NDArray[np.float64]
@@ -113,6 +115,7 @@ class ClassifiedScenes(FeatureTable):
             "format": 1,
             "geozoom": __version__,
             "model": self.card.name,
+            "calibrated": self.card.answer_temperatures is not None,
             "totals": {
                 "scenes": len(self),
                 "scenes_skipped_nodata": self.skipped.nodata,
@@ -120,7 +123,8 @@ class ClassifiedScenes(FeatureTable):
                 "scenes_with_hr": int((self.delivered > 0).sum()),
                 "patches_bought": int(self.bought.sum()),
                 "patches_delivered": int(self.delivered.sum()),
-                "patches_missing": int((self.bought - self.delivered).sum()),
+                "patches_missing": int((self.bought - self.delivered - self.unusable).sum()),
+                "patches_unusable": int(self.unusable.sum()),
                 "scenes_changed_by_hr": int((self.top[:, 0] != self.lr_class).sum()),
             },
             "coarse_deliveries": list(self.coarse),
@@ -152,6 +156,7 @@ class ClassifiedScenes(FeatureTable):
             ),
             "patches_bought": self.bought,
             "patches_delivered": self.delivered,
+            "patches_unusable": self.unusable,
             "hr_share": (self.delivered / self.card.grid.patches).round(6),
         }
 
@@ -204,7 +209,7 @@ class ClassifiedScenes(FeatureTable):
                     on_lattice=False,
                 )
                 everything = np.ones((len(mine), card.grid.patches), dtype=bool)
-                found, delivered[mine] = read_hr(index, places, everything, card)
+                found, delivered[mine], _ = read_hr(index, places, everything, card)
                 images[mine[delivered[mine].any(axis=1)]] = found
         return images, delivered
 
@@ -262,7 +267,7 @@ def classify(
     skipped, done = Skipped(), 0
     total = count_planned(tiles, bought, card)
 
-    def read() -> Iterator[tuple[SceneBatch, NDArray[np.float32], NDArray[np.bool_]]]:
+    def read() -> Iterator[tuple[SceneBatch, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]]:
         with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
             if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
                 raise CatalogError(
@@ -272,10 +277,11 @@ def classify(
             for batch in scene_batches(tiles, bought, card, limits or SceneLimits()):
                 yield batch, *read_hr(index, batch.places, batch.bought, card)
 
-    for batch, hr_images, delivered in read_ahead(read, 1):
+    for batch, hr_images, delivered, unusable in read_ahead(read, 1):
         skipped = skipped + batch.skipped
         if len(batch.images):
-            parts.append(_classify_batch(classifier, batch, hr_images, delivered, labelled=labelled))
+            columns_of = _classify_batch(classifier, batch, hr_images, delivered, labelled=labelled)
+            parts.append(columns_of | {"unusable": unusable.sum(axis=1)})
             done += len(batch.images)
         if progress is not None:
             progress(done + skipped.total, total)

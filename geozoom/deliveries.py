@@ -23,6 +23,7 @@ from geozoom.rasters import (
 )
 from geozoom.receiving.catalog import open_catalog
 from geozoom.receiving.metadata import read_acquisition
+from geozoom.receiving.usable import find_mask, is_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class Delivery:
     """Ground sample distance, the coarser of across and down, in metres."""
     bounds: tuple[float, float, float, float]
     """West, south, east and north in WGS84."""
+    usable_mask: str | None = None
+    """Planet's UDM2 of it, as GDAL opens it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +74,17 @@ def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> Received:
     found = find_rasters(inputs)
     deliveries: list[Delivery] = []
     problems = list(found.problems)
+    masks = [path for path in found.rasters if is_mask(path)]
     for path in found.rasters:
+        if path in masks:
+            continue
         try:
             deliveries.append(_describe(path, options))
         except DeliveryError as error:
             problems.append(str(error))
     if problems:
         raise DeliveryError("\n".join(problems))
-    return Received(deliveries=tuple(deliveries), ignored=found.ignored)
+    return Received(deliveries=tuple(deliveries), ignored=(*found.ignored, *masks))
 
 
 def cataloged_deliveries(catalog: Path, options: ReadOptions) -> Received:
@@ -138,6 +144,7 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             mask_band=find_mask_band(dataset),
             acquired=read_acquisition(dataset).acquired,
             gsd_m=max(gsd),
+            usable_mask=find_mask(path),
             bounds=to_wgs84.transform_bounds(*_outline(dataset)),
         )
 

@@ -103,6 +103,7 @@ class ClassifiedImages:
             "format": 1,
             "geozoom": __version__,
             "model": self.card.name,
+            "calibrated": self.card.answer_temperatures is not None,
             "totals": {
                 "scenes": len(self),
                 "scenes_unreadable": len(self.unreadable),

@@ -125,6 +125,21 @@ class PatchDrop(nn.Module):
         softened = torch.where(mixed, lr_logits / self.card.lr_temperature, lr_logits)
         return mix_streams(hr_logits, softened, bought)
 
+    def calibrate(self, log_probabilities: Tensor, sampled: Tensor) -> Tensor:
+        """Return log-probabilities (B, N) that are as sure as they are right, the order of classes unchanged.
+
+        Temperature scaling (Guo et al., 2017), with the card's temperature for the number of patches: the fewer they
+        are, the more a softened LR stream is mixed in. Without temperatures in the card they come back as they are.
+
+        Args:
+            log_probabilities: (B, N) of Eq. 7.
+            sampled: (B,) int64, S of each scene.
+        """
+        if self.card.answer_temperatures is None:
+            return log_probabilities
+        temperatures = log_probabilities.new_tensor(self.card.answer_temperatures)
+        return F.log_softmax(log_probabilities / temperatures[sampled, None], dim=1)
+
     def save(self, path: Path, *, half: bool = False) -> None:
         """Write the checkpoint, aside first and then renamed.
 

@@ -16,7 +16,8 @@ from shapely import Polygon, STRtree, box, points
 
 from geozoom.deliveries import Delivery
 from geozoom.errors import DeliveryError
-from geozoom.rasters import Display, Pixels, in_blocks, on_grid, open_raster, read_rgb
+from geozoom.rasters import Display, Pixels, in_blocks, on_grid, open_raster, read_numbers, read_rgb
+from geozoom.receiving.usable import UNUSABLE, unusable_pixels
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
 
@@ -71,7 +72,8 @@ class DeliveryIndex:
     """All deliveries, found by place; a context manager that holds the rasters it opens.
 
     Where deliveries overlap, a pixel is that of the first one that holds data: those that are not too coarse come
-    before those that are, among them the latest, undated ones last, then the finest, then the first by name.
+    before those that are, among them the latest, undated ones last, then the finest, then the first by name. What
+    Planet's UDM2 calls unusable is taken only where no other delivery holds data.
     """
 
     deliveries: Sequence[Delivery]
@@ -79,7 +81,7 @@ class DeliveryIndex:
     """GSD above which a delivery is too coarse for the model, in metres; None if that is not known."""
     _tree: STRtree = field(init=False)
     _owner: list[int] = field(init=False)
-    _open: dict[tuple[int, str], Any] = field(default_factory=dict, init=False)
+    _open: dict[tuple[int, str, bool], Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ class DeliveryIndex:
         wanted: NDArray[np.bool_],
         ring: NDArray[np.float64],
         display: Display,
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
         """Read patches of one scene from all deliveries that show it, and no pixels besides.
 
         Args:
@@ -122,13 +124,14 @@ class DeliveryIndex:
             display: Reflectance to display RGB.
 
         Returns:
-            (3, hr_px, hr_px) float32 RGB in 0..1 and (hr_px, hr_px) bool, True where read and delivered.
+            (3, hr_px, hr_px) float32 RGB in 0..1, (hr_px, hr_px) bool, True where read and delivered, and the same,
+            True where that can be used.
 
         Raises:
             DeliveryError: A raster cannot be read.
         """
         rgb = np.zeros((3, hr_px, hr_px), dtype=np.float32)
-        delivered = np.zeros((hr_px, hr_px), dtype=bool)
+        delivered, usable = np.zeros((2, hr_px, hr_px), dtype=bool)
         near = self._near(ring)
         tall, wide = (hr_px // side for side in wanted.shape)
         for first, last, start, stop in rectangles(wanted):
@@ -136,16 +139,17 @@ class DeliveryIndex:
             window = Window(
                 left + cols.start, top + rows.start, cols.stop - cols.start, rows.stop - rows.start
             )
-            there = delivered[rows, cols]
+            there, clear = delivered[rows, cols], usable[rows, cols]
             for number in near:
                 warped = self._on_frame(number, frame, (tall, wide))
                 more = self._read(self.deliveries[number], warped, window, display)
-                new = more.valid & ~there
-                np.copyto(rgb[:, rows, cols], more.rgb, where=new)
+                good = more.valid & ~self._unusable(number, frame, window, (tall, wide))
+                np.copyto(rgb[:, rows, cols], more.rgb, where=(good & ~clear) | (more.valid & ~there))
                 there |= more.valid
-                if there.all():
+                clear |= good
+                if clear.all():
                     break
-        return rgb, delivered
+        return rgb, delivered, usable
 
     def shows_any(self, places: NDArray[np.float64]) -> bool:
         """Tell whether some of the places (N, 2) of longitude and latitude lie on, or next to, a delivery."""
@@ -177,28 +181,44 @@ class DeliveryIndex:
             mask_band=delivery.mask_band,
         )
 
-    def _on_frame(self, number: int, frame: Frame, patch: tuple[int, int]) -> Any:
-        """Return a delivery on the pixels of a frame, in blocks of a patch's rows and columns."""
-        if (number, frame.name) not in self._open:
+    def _unusable(
+        self, number: int, frame: Frame, window: Window, patch: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        """Return which pixels of a window cannot be used, by the delivery's mask."""
+        mask = self.deliveries[number].usable_mask
+        if mask is None:
+            return np.zeros((), dtype=bool)
+        warped = self._on_frame(number, frame, patch, of_mask=True)
+        numbers, _ = read_numbers(
+            warped, UNUSABLE, window, nodata=None, path=mask, problem=DeliveryError, mask_band=None
+        )
+        return unusable_pixels(numbers)
+
+    def _on_frame(self, number: int, frame: Frame, patch: tuple[int, int], *, of_mask: bool = False) -> Any:
+        """Return a delivery, or its mask, on the pixels of a frame, in blocks of a patch's rows and columns."""
+        key = (number, frame.name, of_mask)
+        if key not in self._open:
             if len(self._open) >= LARGEST_OPEN:
                 self._close()
             delivery = self.deliveries[number]
+            path = (delivery.usable_mask or delivery.path) if of_mask else delivery.path
             with (
-                open_raster(delivery.path, DeliveryError) as dataset,
+                open_raster(path, DeliveryError) as dataset,
                 on_grid(
                     dataset,
-                    crs=delivery.crs.to_wkt(),
+                    crs=dataset.crs.to_wkt() if of_mask else delivery.crs.to_wkt(),
                     to_crs=frame.crs,
                     transform=frame.transform,
                     width=frame.width,
                     height=frame.height,
-                    nodata=delivery.nodata,
+                    nodata=None if of_mask else delivery.nodata,
+                    nearest=of_mask,
                 ) as warped,
             ):
                 xml = in_blocks(warped, *patch)
-            opened = open_raster(xml, DeliveryError, delivery.path)
-            self._open[number, frame.name] = self._stack.enter_context(opened)
-        return self._open[number, frame.name]
+            opened = open_raster(xml, DeliveryError, path)
+            self._open[key] = self._stack.enter_context(opened)
+        return self._open[key]
 
     def _close(self) -> None:
         self._stack.close()

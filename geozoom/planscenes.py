@@ -15,6 +15,7 @@ from geozoom.grid import lattice_windows
 from geozoom.mosaic import DeliveryIndex, lattice_frame, window_frame
 from geozoom.rasters import Display
 from geozoom.receiving.coverage import DELIVERED_SHARE
+from geozoom.receiving.usable import USABLE_SHARE
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes
 from geozoom.sites import read_sites_on
 from geozoom.tiles import Tile
@@ -124,7 +125,7 @@ def _site_blocks(
 
 def read_hr(
     index: DeliveryIndex, places: Places, wanted: NDArray[np.bool_], card: ModelCard
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
     """Read patches of scenes from the deliveries, and no other HR pixel.
 
     Args:
@@ -134,14 +135,15 @@ def read_hr(
         card: The model's sizes.
 
     Returns:
-        HR images (b, 3, H, W) float32 in 0..1 of the scenes of which some patch was delivered, in their order, and
-        (B, P) True for patches that were wanted and delivered.
+        HR images (b, 3, H, W) float32 in 0..1 of the scenes of which some patch was delivered, in their order,
+        (B, P) True for patches that were wanted and delivered, and (B, P) True for those that hold data of which too
+        little can be used.
 
     Raises:
         DeliveryError: A delivered raster cannot be read to its end.
     """
     display = display_of(card)
-    delivered = np.zeros_like(wanted)
+    delivered, unusable = np.zeros_like(wanted), np.zeros_like(wanted)
     with_hr = np.flatnonzero(wanted.any(axis=1))
     images = np.zeros((len(with_hr), 3, card.hr_px, card.hr_px), dtype=np.float32)
     lattice = lattice_frame(places.tile, card.lr_px, card.hr_px) if places.on_lattice else None
@@ -150,7 +152,7 @@ def read_hr(
             frame, top, left = window_frame(places.tile, places.windows[scene], card.hr_px), 0, 0
         else:
             frame, top, left = lattice, *(int(at[scene]) * card.hr_px for at in (places.row, places.col))
-        images[slot], holds = index.read(
+        images[slot], holds, usable = index.read(
             frame,
             top,
             left,
@@ -159,9 +161,10 @@ def read_hr(
             ring=places.corners[scene],
             display=display,
         )
-        there = patch_shares(holds[None], card.grid)[0] >= DELIVERED_SHARE
-        delivered[scene] = wanted[scene] & there
-    return images[delivered[with_hr].any(axis=1)], delivered
+        there = wanted[scene] & (patch_shares(holds[None], card.grid)[0] >= DELIVERED_SHARE)
+        delivered[scene] = there & (patch_shares(usable[None], card.grid)[0] >= USABLE_SHARE)
+        unusable[scene] = there & ~delivered[scene]
+    return images[delivered[with_hr].any(axis=1)], delivered, unusable
 
 
 def display_of(card: ModelCard) -> Display:

@@ -18,7 +18,7 @@ from geozoom.errors import ModelError
 from geozoom.model import load_model
 from tests.conftest import WriteRaster, small_card, small_model
 from tests.datasets import read_scenes
-from training.calibrate import Gains, fit_benefit, forecast
+from training.calibrate import Gains, calibration_error, fit_benefit, forecast
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe import load_recipe
 
@@ -142,6 +142,9 @@ def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
             correct(model, test, "both", masks).numpy().astype(float)
             for masks in (bought, torch.zeros_like(s))
         )
+        sure = calibration_error(model, test)
+    assert sure["policy_ece_before"] > 0.3
+    assert sure["policy_ece_after"] < 0.06
     realised = with_hr - without
     predicted = model.card.benefit.gain((s * bought).sum(dim=1).numpy())
     # Both the fit (168 scenes) and the count (420) err by chance.

@@ -309,3 +309,46 @@ def test_an_empty_folder_of_deliveries_is_refused(world: World, model_file: Path
     )
     assert result.exit_code == 1
     assert "no rasters" in result.stderr
+
+
+@pytest.mark.parametrize("cataloged", [False, True])
+def test_patches_that_planets_mask_calls_unusable_are_masked_and_counted(
+    world: World, tmp_path: Path, cataloged: bool
+) -> None:
+    image = world.deliver("20240101_101010_12_3B_AnalyticMS_SR_clip.tif")
+    honest = world.classify()
+    mask = np.zeros((8, ROWS * 32, COLS * 32), dtype=np.uint8)
+    mask[0] = 1
+    mask[0, :, :64], mask[5, :, :64] = 0, 1
+    mask[7, :32, 64:96] = 2
+    world.deliver(image.name.replace("AnalyticMS_SR", "udm2"), pixels=mask)
+    if cataloged:
+        geozoom.ingest([world.hr], orders=world.orders, catalog=tmp_path / "catalog.gpkg")
+        found = geozoom.classify(
+            world.orders, catalog=tmp_path / "catalog.gpkg", lr=[world.tile], model=world.model
+        )
+    else:
+        found = world.classify()
+    hidden = (found.scene_col < 2) | ((found.scene_row == 0) & (found.scene_col == 2))
+    assert (found.unusable == np.where(hidden, found.bought, 0)).all()
+    assert (found.delivered == np.where(hidden, 0, found.bought)).all()
+    np.testing.assert_allclose(found.probability[hidden, 0], found.lr_probability[hidden], atol=1e-6)
+    np.testing.assert_allclose(found.probability[~hidden], honest.probability[~hidden], atol=1e-6)
+    totals = found.summary()["totals"]
+    assert (totals["patches_unusable"], totals["patches_missing"]) == (found.bought[hidden].sum(), 0)
+
+
+def test_clouded_pixels_are_taken_from_a_delivery_that_shows_the_ground(world: World) -> None:
+    honest_file = world.deliver("clear.tif")
+    honest = world.classify()
+    clouded = np.full_like(world.truth, 250)
+    # First by name, so that it is asked before the clear one.
+    image = world.deliver("20240101_101010_12_3B_AnalyticMS_SR_clip.tif", pixels=clouded)
+    mask = np.zeros((8, ROWS * 32, COLS * 32), dtype=np.uint8)
+    mask[5] = 1
+    world.deliver(image.name.replace("AnalyticMS_SR", "udm2"), pixels=mask)
+    found = world.classify()
+    assert found.unusable.sum() == 0
+    np.testing.assert_allclose(found.probability, honest.probability, atol=1e-6)
+    honest_file.unlink()
+    assert world.classify().unusable.sum() == found.bought.sum() > 0

@@ -307,6 +307,25 @@ def test_clouds_are_measured_on_planets_usable_data_mask(
     assert other.exists()
 
 
+def test_patches_under_clouds_do_not_count_as_delivered(send: Deliver, orders: Path, tmp_path: Path) -> None:
+    send("20230101_101010_12_3B_AnalyticMS_SR_clip.tif")
+    mask = usable_data_mask()
+    mask[7, :40, :40] = 4  # a suspect band, in the first patch
+    mask[5, :6, 40:80] = 1  # of the second, 15% are cloud
+    send("20230101_101010_12_3B_udm2_clip.tif", pixels=mask)
+    found = take(tmp_path, orders)
+    first, _ = found.orders
+    assert first.unusable == tuple(f"t.tif 0,0 {patch}" for patch in (0, 3, 7, 11, 15))
+    assert (first.missing, first.complete) == ((), False)
+    assert first.delivered_share == pytest.approx(1, abs=1e-6)
+    totals = found.summary()["totals"]
+    assert (totals["patches_unusable"], totals["patches_missing"]) == (5, 16)
+    send("clear.tif", 60, 0, 20, 80)
+    assert take(tmp_path, orders).orders[0].unusable == ("t.tif 0,0 0",)
+    send("rest.tif", 0, 0, 20, 20)
+    assert take(tmp_path, orders).orders[0].complete
+
+
 def test_a_usable_data_mask_that_is_cut_short_is_named(send: Deliver, orders: Path, tmp_path: Path) -> None:
     send("20230101_101010_12_3B_AnalyticMS_SR_clip.tif")
     mask = send("20230101_101010_12_3B_udm2_clip.tif", pixels=usable_data_mask())

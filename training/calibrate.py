@@ -1,25 +1,33 @@
-"""What a patch's score is worth: the gain over LR alone, fitted on the validation split.
+"""What a patch's score is worth, and how sure answers are: both fitted on the validation split.
 
 For every scene its best 0, 1, … P patches are bought in turn. With x the sum of their probabilities, the
 gain in correct answers is fitted by a rising concave line, least squares over all scenes and numbers of
-patches: every such line with given knots is a sum of min(x, knot) with weights that are not negative.
+patches: every such line with given knots is a sum of min(x, knot) with weights that are not negative. On the same
+answers a temperature is fitted for each number of patches, by the likelihood of the labels.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import minimize_scalar, nnls
+from torch import Tensor
 
 from geozoom.benefit import Benefit
 from geozoom.model import PatchDrop
-from training.evaluate import ViewedSplit, correct_each, policy_probabilities
+from geozoom.scores import Labels, score_answers
+from training.evaluate import ViewedSplit, answers, answers_each, policy_probabilities
 
 KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
+_AT_ONCE = 4
+"""Numbers of patches that scenes are read for at once: the answers of all classes are held for each."""
+TEMPERATURES = (0.1, 10.0)
+"""Temperatures are sought between these: answers that are all right would ask for one of 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +40,73 @@ class Gains:
     """(N, P + 1) correct (1) or not (0), less the same of LR alone."""
     wanted: NDArray[np.int64]
     """(N,) patches with s above 0.5, which the policy would buy."""
+    temperatures: tuple[float, ...] = ()
+    """(P + 1,) what makes the answers from 0, 1, … P patches as sure as they are right."""
 
 
 def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     """Classify every scene with its best 0, 1, … P patches (Eq. 7)."""
     s = policy_probabilities(model, views).float()
     rank = (-s).argsort(dim=1, stable=True).argsort(dim=1)
-    masks = [(rank < count).float() for count in range(model.grid.patches + 1)]
-    right = torch.stack(correct_each(model, views, "both", masks), dim=1).double()
+    known = answers(model, views, "lr")
+    labels = views.split.labels
+    counts = range(model.grid.patches + 1)
+    columns, temperatures = [], []
+    for start in counts[::_AT_ONCE]:
+        masks = [(rank < count).float() for count in counts[start : start + _AT_ONCE]]
+        for found in answers_each(model, views, "both", masks, known):
+            columns.append((found.argmax(dim=1) == labels).double())
+            temperatures.append(fit_temperature(found, labels))
+    right = torch.stack(columns, dim=1)
     best_first = s.sort(dim=1, descending=True).values.double()
     bought = torch.nn.functional.pad(best_first.cumsum(dim=1), (1, 0))
     return Gains(
         bought=bought.cpu().numpy(),
         gain=(right - right[:, :1]).cpu().numpy(),
         wanted=(s > 0.5).sum(dim=1).cpu().numpy(),
+        temperatures=tuple(temperatures),
     )
+
+
+def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Return the temperature that makes labels (N,) most likely under log-probabilities (N, K) divided by it."""
+    scores, at = log_probabilities.double().cpu(), labels.cpu()
+
+    def loss(log_temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(scores / math.exp(log_temperature), at))
+
+    lowest, highest = (math.log(bound) for bound in TEMPERATURES)
+    found = minimize_scalar(loss, bounds=(lowest, highest), method="bounded")
+    return round(math.exp(float(found.x)), 4)
+
+
+@torch.inference_mode()
+def calibration_error(model: PatchDrop, views: ViewedSplit) -> dict[str, float | int]:
+    """Return the expected calibration error of the policy's and LR's answers, without and with temperatures."""
+    bought = (policy_probabilities(model, views) > 0.5).float()
+    lr_log = torch.log_softmax(answers(model, views, "lr"), dim=1)
+    sampled = bought.sum(dim=1).long()
+    mixed = answers(model, views, "both", bought, lr_log)
+    labels = views.split.labels.cpu().numpy()
+    found: dict[str, float | int] = {"scenes": len(labels)}
+    for name, log, count in (("policy", mixed, sampled), ("lr", lr_log, torch.zeros_like(sampled))):
+        for state, stated in (("before", log), ("after", model.calibrate(log, count))):
+            best = stated.exp().max(dim=1)
+            answer = best.indices.cpu().numpy()
+            scores = score_answers(
+                model.card.classes,
+                Labels(index=labels, strangers={}, given=len(labels)),
+                answer,
+                best.values.double().cpu().numpy(),
+                answer,
+                count.cpu().numpy(),
+            )
+            assert scores is not None
+            found |= {
+                f"{name}_accuracy": round(scores.accuracy, 4),
+                f"{name}_ece_{state}": round(scores.ece, 4),
+            }
+    return found
 
 
 def fit_benefit(gains: Gains) -> Benefit:

@@ -121,7 +121,18 @@ def answers(
         bought: (N, P) masks; None buys every patch.
         known: (N, classes) logits of the LR stream, where they are there already.
     """
-    return _each(model, views, streams, [bought], known, torch.clone)[0]
+    return answers_each(model, views, streams, [bought], known)[0]
+
+
+def answers_each(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    choices: Sequence[Tensor | None],
+    known: Tensor | None = None,
+) -> list[Tensor]:
+    """Return what a classifier answers under each of several masks; as `answers`, scenes read as in `correct_each`."""
+    return _each(model, views, streams, choices, known, torch.clone)
 
 
 def _each(

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from geozoom.benefit import Benefit
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import STAGES
-from training.calibrate import fit_benefit, forecast, measure_gains
+from training.calibrate import calibration_error, fit_benefit, forecast, measure_gains
 from training.compiling import compile_networks
 from training.datasets import Reading, SceneData, Split, read_dataset
 from training.engine import Engine, Stage, out_of_memory
@@ -141,8 +140,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
     with engine.autocast():
         rows = _results(request, engine, bench, train_split, test)
-        benefit = _calibrate(request, bench, test)
-    _finish(request, data, model, rows, benefit)
+        _calibrate(request, bench, test)
+    _finish(request, data, model, rows)
     return rows
 
 
@@ -323,18 +322,27 @@ def _results(
     return list(results.rows())
 
 
-def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> Benefit:
-    """Fit what a patch is worth on the validation split, and hold it against the test split in benefit.json."""
-    benefit = fit_benefit(measure_gains(bench.model, bench.val))
-    content = {"benefit": asdict(benefit), "test": forecast(benefit, measure_gains(bench.model, test))}
+def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> None:
+    """Fit what a patch is worth and how sure answers are on the validation split, for the card.
+
+    Both are held against the test split in benefit.json and calibration.json.
+    """
+    model = bench.model
+    gains = measure_gains(model, bench.val)
+    benefit = fit_benefit(gains)
+    content = {"benefit": asdict(benefit), "test": forecast(benefit, measure_gains(model, test))}
     write_text(request.out / "benefit.json", json.dumps(content, indent=2) + "\n")
-    return benefit
+    model.card = replace(model.card, benefit=benefit, answer_temperatures=gains.temperatures)
+    sure = {
+        "answer_temperatures": gains.temperatures,
+        "val": calibration_error(model, bench.val),
+        "test": calibration_error(model, test),
+    }
+    write_text(request.out / "calibration.json", json.dumps(sure, indent=2) + "\n")
 
 
-def _finish(
-    request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row], benefit: Benefit
-) -> None:
+def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, benefit=benefit, metrics={"test_scenes": len(data.test), "table": table})
+    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
     model.save(request.out / "model.safetensors", half=True)

@@ -13,6 +13,7 @@ from geozoom.cli import loading, options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geozoom.card import ModelCard
     from geozoom.classification import ClassifiedScenes
     from geozoom.money import Buyable
     from geozoom.moneycurve import MoneyCurve
@@ -94,6 +95,7 @@ def classify_files(given: dict[str, Any]) -> None:
     if found.unreadable:
         named = ", ".join(found.unreadable[:5]) + (" and more" if len(found.unreadable) > 5 else "")
         _say(console, f"warning: {len(found.unreadable)} images cannot be read and were left out: {named}")
+    _show_certainty(console, found.card)
     _show_scores(console, found.labels, found.scores, curve)
     if found.challenge_score is not None:
         _say(
@@ -148,6 +150,7 @@ def classify_orders(given: dict[str, Any]) -> None:
     scenes.write(given["output"], overwrite=given["overwrite"])
     _write_scoring(given, scenes.scores, summary, curve)
     _show_scenes(console, scenes)
+    _show_certainty(console, scenes.card)
     _show_scores(console, scenes.labels, scenes.scores, curve)
     if given["as_json"]:
         click.echo(json.dumps(summary, ensure_ascii=False))
@@ -155,6 +158,8 @@ def classify_orders(given: dict[str, Any]) -> None:
 
 def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
     totals = scenes.summary()["totals"]
+    clouded = totals["patches_unusable"]
+    unusable = f", {clouded:,} more are unusable by Planet's mask" if clouded else ""
     _say(
         console,
         f"{totals['scenes']:,} scenes classified, {totals['scenes_with_hr']:,} of them with HR; "
@@ -162,7 +167,8 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
     )
     _say(
         console,
-        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered; "
+        f"{totals['patches_delivered']:,} of {totals['patches_bought']:,} bought patches were delivered"
+        f"{unusable}; "
         f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
     )
     for path in scenes.coarse:
@@ -233,6 +239,15 @@ def _write_scoring(
     if curve is not None:
         for path in given["curves"]:
             curve.write(path, overwrite=given["overwrite"])
+
+
+def _show_certainty(console: Console, card: ModelCard) -> None:
+    if card.answer_temperatures is None:
+        _say(
+            console,
+            "note: the model card does not say how sure answers are, so probabilities are those of Eq. 7, which are "
+            "often too low; train the model again to have them calibrated",
+        )
 
 
 def _show_scores(console: Console, labels: Labels, scores: Scores | None, curve: MoneyCurve | None) -> None:

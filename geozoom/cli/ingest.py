@@ -130,6 +130,7 @@ def _show(found: Ingested, console: Console) -> None:
         ("delivered", f"{totals['delivered_share']:.1%}"),
         ("patches", f"{totals['patches']:,}"),
         ("missing", f"{totals['patches_missing']:,}"),
+        *([("unusable", f"{totals['patches_unusable']:,}")] if totals["patches_unusable"] else []),
         ("km² twice", f"{totals['overlap_km2']:.4f}"),
         ("km² coarser", f"{totals['coarse_km2']:.4f}"),
     ):
@@ -143,6 +144,7 @@ def _show(found: Ingested, console: Console) -> None:
             f"{order.delivered_share:.1%}",
             f"{order.patches:,}",
             f"{len(order.missing):,}",
+            *([f"{len(order.unusable):,}"] if totals["patches_unusable"] else []),
             f"{order.overlap_km2:.4f}",
             f"{order.coarse_km2:.4f}",
         )

@@ -22,7 +22,7 @@ from geozoom import __version__
 from geozoom.errors import CatalogError
 from geozoom.files import written_aside
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 2
 LAYER = "deliveries"
 _MARK = "geozoom_catalog"
 _GEOPACKAGE = 0x47504B47
@@ -57,7 +57,7 @@ CREATE TABLE deliveries (
   modified_ns INTEGER NOT NULL, driver TEXT NOT NULL, crs TEXT NOT NULL, width MEDIUMINT NOT NULL,
   height MEDIUMINT NOT NULL, bands MEDIUMINT NOT NULL, band_names TEXT NOT NULL, dtype TEXT NOT NULL, rgb TEXT,
   nodata DOUBLE, gsd_m DOUBLE NOT NULL, acquired DATETIME, sensor TEXT, cloud_share DOUBLE,
-  valid_share DOUBLE NOT NULL, zero_share DOUBLE NOT NULL);
+  valid_share DOUBLE NOT NULL, zero_share DOUBLE NOT NULL, unusable BLOB);
 CREATE INDEX deliveries_sha256 ON deliveries (sha256);
 """
 
@@ -105,6 +105,8 @@ class Entry:
     """Share of the pixels that hold data."""
     zero_share: float
     """Share of the pixels that hold data, of which all numbers are 0."""
+    unusable: BaseGeometry
+    """Ground that Planet's UDM2 calls unusable, in longitude and latitude (WGS84); empty without a mask."""
 
     @property
     def exists(self) -> bool:
@@ -249,6 +251,8 @@ def _as_catalog_error(path: Path) -> Iterator[None]:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, BaseGeometry):
+        return None if value.is_empty else bytes(shapely.to_wkb(value, byte_order=1, flavor="iso"))
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, datetime):
@@ -268,6 +272,8 @@ def _entry(row: tuple[object, ...]) -> Entry:
         values["rgb"] = (red, green, blue)
     if values["acquired"] is not None:
         values["acquired"] = datetime.fromisoformat(str(values["acquired"]))
+    unusable = values["unusable"]
+    values["unusable"] = shapely.Polygon() if unusable is None else shapely.from_wkb(unusable)
     return Entry(footprint=_geometry(row[0]), **values)  # type: ignore[arg-type]
 
 

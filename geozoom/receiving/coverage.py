@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.receiving.catalog import Entry
 from geozoom.receiving.globe import distance_km, equal_area
 from geozoom.receiving.ordered import Ordered
+from geozoom.receiving.usable import USABLE_SHARE, usable_ground
 
 DELIVERED_SHARE = 0.95
 """Least share of a patch that must hold data for it to count as delivered, and of an order to be complete.
@@ -43,6 +44,8 @@ class OrderCoverage:
     patches: int
     missing: tuple[str, ...]
     """The patches of which less than `DELIVERED_SHARE` was delivered."""
+    unusable: tuple[str, ...]
+    """The other patches, of which less than `USABLE_SHARE` can be used by the masks of their images."""
 
     @property
     def delivered_share(self) -> float:
@@ -51,8 +54,8 @@ class OrderCoverage:
 
     @property
     def complete(self) -> bool:
-        """Whether no patch is missing, nor more of the ground than clips lose at their edges."""
-        return not self.missing and self.delivered_share >= DELIVERED_SHARE
+        """Whether no patch is missing or unusable, nor more of the ground than clips lose at their edges."""
+        return not (self.missing or self.unusable) and self.delivered_share >= DELIVERED_SHARE
 
 
 class OrderedGround:
@@ -90,24 +93,40 @@ class OrderedGround:
             for order in self.met_by(entry.footprint).tolist():
                 on[order].append(index)
         laid = equal_area(np.array([None, *(entry.footprint for entry in entries)], dtype=object)[1:])
+        usable = equal_area(
+            usable_ground([each.footprint for each in entries], [each.unusable for each in entries])
+        )
         fine = [ordered_gsd_m is None or entry.gsd_m <= COARSER * ordered_gsd_m for entry in entries]
         return [
             self._order(
-                order, [entries[index].name for index in mine], laid[mine], [fine[index] for index in mine]
+                order,
+                [entries[index].name for index in mine],
+                laid[mine],
+                usable[mine],
+                [fine[index] for index in mine],
             )
             for order, mine in enumerate(on)
         ]
 
     def _order(
-        self, index: int, names: list[str], laid: NDArray[np.object_], fine: list[bool]
+        self,
+        index: int,
+        names: list[str],
+        laid: NDArray[np.object_],
+        usable: NDArray[np.object_],
+        fine: list[bool],
     ) -> OrderCoverage:
         ground, mine = self._orders[index], self._of_order[index]
         patches = self._patches[mine]
         # Footprints may be as long as a coast: only what is near the order is looked at from here on.
         around = shapely.box(*shapely.total_bounds([ground, *patches]))
         near = shapely.make_valid(shapely.intersection(laid, around))
-        everything = shapely.union_all(near)
-        shares = shapely.area(shapely.intersection(patches, everything)) / shapely.area(patches)
+        clear = shapely.make_valid(shapely.intersection(usable, around))
+        shares, usable_shares = (
+            shapely.area(shapely.intersection(patches, shapely.union_all(each))) / shapely.area(patches)
+            for each in (near, clear)
+        )
+        missing = shares < DELIVERED_SHARE
         on_order = shapely.intersection(near, ground)
         delivered = shapely.union_all(on_order).area
         good = shapely.union_all(on_order[fine]).area
@@ -120,5 +139,6 @@ class OrderedGround:
             overlap_km2=max(0.0, float(shapely.area(on_order).sum()) - delivered) / 1e6,
             coarse_km2=max(0.0, delivered - good) / 1e6,
             patches=len(mine),
-            missing=tuple(names_of[shares < DELIVERED_SHARE].tolist()),
+            missing=tuple(names_of[missing].tolist()),
+            unusable=tuple(names_of[~missing & (usable_shares < USABLE_SHARE)].tolist()),
         )

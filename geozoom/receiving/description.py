@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import shapely
 from pyproj import CRS
 
 from geozoom.errors import DeliveryError
@@ -16,7 +17,7 @@ from geozoom.receiving.catalog import Entry
 from geozoom.receiving.files import ReceivedFile
 from geozoom.receiving.footprint import valid_data
 from geozoom.receiving.metadata import read_acquisition
-from geozoom.receiving.usable import cloud_share
+from geozoom.receiving.usable import find_mask, read_usable
 
 _COLOURLESS = 2
 """Rasters of this many bands or fewer show no colours, whatever the bands are called."""
@@ -90,10 +91,12 @@ def describe(file: ReceivedFile, checksum: str, options: ReadOptions) -> Entry:
                 f"{file.name}: holds {what} of its {dataset.width:,} × {dataset.height:,} pixels; ask for it again"
             )
         taken = read_acquisition(dataset, file.beside())
-        mask = file.usable_mask()
-        measured = None if mask is None else cloud_share(mask)
+        mask = find_mask(file.path)
+        marked = None if mask is None else read_usable(mask)
+        measured = None if marked is None else marked.cloud_share
         return Entry(
             footprint=data.footprint,
+            unusable=shapely.Polygon() if marked is None else marked.unusable,
             path=file.path,
             name=file.name,
             sha256=checksum,

@@ -43,8 +43,6 @@ _NO_IMAGE = re.compile(
     r"(.*[_.-])?(udm2?|pixel_mask|cloud_mask|browse|thumb(nail)?|quicklook|preview)([_.-].*)?", re.IGNORECASE
 )
 """Names, without suffix, of what vendors put beside an image: masks and small pictures of it."""
-_UDM2 = re.compile(r"(.{8,}_)udm2([_.].*)?\.tiff?", re.IGNORECASE)
-"""Planet's name of a usable data mask; what comes before it begins the image's name too."""
 _CHUNK = 1 << 20
 
 
@@ -109,22 +107,6 @@ class ReceivedFile:
             zipfile.BadZipFile,
         ) as error:
             raise DeliveryError(f"{self.name}: cannot be read ({error}); copy it again") from error
-
-    def usable_mask(self) -> str | None:
-        """Return Planet's UDM2 of the image as GDAL opens it, if it lies in the same folder."""
-        if self.archive is None:
-            here = {file.name: str(file) for file in sorted(Path(self.path).parent.iterdir())}
-        else:
-            inside = PurePosixPath(self.member or "").parent
-            with zipfile.ZipFile(self.archive) as archive:
-                names = [name for name in sorted(archive.namelist()) if PurePosixPath(name).parent == inside]
-            root = self.path.removesuffix(self.member or "")
-            here = {PurePosixPath(name).name: f"{root}{name}" for name in names}
-        for name, path in here.items():
-            found = _UDM2.fullmatch(name)
-            if found and self.file_name.startswith(found[1]) and name != self.file_name:
-                return path
-        return None
 
     def beside(self) -> list[bytes]:
         """Return the content of the JSON files in the same folder that begin as this file's name does."""

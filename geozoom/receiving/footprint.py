@@ -69,7 +69,7 @@ def valid_data(
     """
     parts: list[BaseGeometry] = []
     valid_px = zero_px = 0
-    for window in _windows(dataset):
+    for window in windows(dataset):
         numbers, valid = read_numbers(
             dataset, bands, window, nodata=nodata, path=name, problem=DeliveryError, mask_band=mask_band
         )
@@ -83,13 +83,13 @@ def valid_data(
     pixels = dataset.width * dataset.height
     outline = polygons_of(np.array([shapely.simplify(shapely.union_all(parts), STAIR_PX)], dtype=object))
     return ValidData(
-        footprint=_on_globe(name, outline, dataset.transform, crs, max(dataset.width, dataset.height)),
+        footprint=on_globe(name, outline, dataset.transform, crs, max(dataset.width, dataset.height)),
         share=valid_px / pixels,
         zero_share=zero_px / pixels,
     )
 
 
-def _windows(dataset: Any) -> Iterator[Window]:
+def windows(dataset: Any) -> Iterator[Window]:
     """Yield windows of whole blocks, so that no block is decoded twice."""
     height, width = dataset.block_shapes[0]
     across = min(dataset.width, max(1, 2048 // width) * width)
@@ -111,7 +111,7 @@ def outlines(valid: NDArray[np.bool_], *, whole: bool) -> list[BaseGeometry]:
     return [shapely.geometry.shape(geometry) for geometry, _ in found]
 
 
-def _on_globe(name: str, outline: BaseGeometry, transform: Affine, crs: CRS, side: int) -> BaseGeometry:
+def on_globe(name: str, outline: BaseGeometry, transform: Affine, crs: CRS, side: int) -> BaseGeometry:
     """Carry an outline in pixels to longitude and latitude."""
     if outline.is_empty:
         return outline

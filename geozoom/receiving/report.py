@@ -68,7 +68,7 @@ class Ingested:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing that was ordered is missing."""
+        """Whether nothing that was ordered is missing or unusable."""
         return all(order.complete for order in self.orders)
 
     def summary(self) -> dict[str, Any]:
@@ -85,6 +85,7 @@ class Ingested:
                 "orders_complete": sum(order.complete for order in self.orders),
                 "patches": sum(order.patches for order in self.orders),
                 "patches_missing": sum(len(order.missing) for order in self.orders),
+                "patches_unusable": sum(len(order.unusable) for order in self.orders),
                 "area_km2": round(area, 8),
                 "delivered_km2": round(delivered, 8),
                 "delivered_share": round(delivered / area, 6),
@@ -99,6 +100,7 @@ class Ingested:
                     "complete": order.complete,
                     "patches": order.patches,
                     "patches_missing": len(order.missing),
+                    "patches_unusable": len(order.unusable),
                     "area_km2": round(order.area_km2, 8),
                     "delivered_km2": round(order.delivered_km2, 8),
                     "delivered_share": round(order.delivered_share, 6),
@@ -106,6 +108,7 @@ class Ingested:
                     "coarse_km2": round(order.coarse_km2, 8),
                     "files": list(order.files),
                     "missing": list(order.missing),
+                    "unusable": list(order.unusable),
                 }
                 for order in self.orders
             ],
