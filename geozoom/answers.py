@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geozoom.calibration import sharpened
 from geozoom.card import ModelCard
 from geozoom.features import Column
 from geozoom.model import PatchDrop
@@ -23,7 +24,7 @@ class Answers(TypedDict):
     top: NDArray[np.int64]
     """(N, 3) the most probable classes."""
     probability: NDArray[np.float64]
-    """(N, 3) their probabilities."""
+    """(N, 3) their probabilities, calibrated where the model card says how."""
     lr_class: NDArray[np.int64]
     """(N,) the class that the LR stream alone gives: what one would have known for free."""
     lr_probability: NDArray[np.float64]
@@ -41,16 +42,19 @@ def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) 
         bought: (B, P) True for patches whose HR is used; some in b of the scenes.
 
     Returns:
-        The answers, and the LR stream's log-probabilities (B, N).
+        The answers, and the LR stream's log-probabilities (B, N), not calibrated.
     """
+    calibration = model.card.calibration
     lr_log = torch.log_softmax(model.lr_logits(lr), dim=1)
-    log_probability = lr_log.clone()
+    free_log = lr_log if calibration is None else sharpened(lr_log, calibration.lr_temperature)
+    log_probability = free_log.clone()
     used = np.flatnonzero(bought.any(axis=1))
     if len(used):
         masks = torch.from_numpy(bought[used]).float()
-        log_probability[used] = model.mix(model.hr_logits(hr, masks), lr_log[used], masks)
+        mixed = model.mix(model.hr_logits(hr, masks), lr_log[used], masks)
+        log_probability[used] = mixed if calibration is None else sharpened(mixed, calibration.temperature)
     top = log_probability.exp().topk(min(TOP, lr_log.shape[1]), dim=1)
-    free = lr_log.exp().max(dim=1)
+    free = free_log.exp().max(dim=1)
     return {
         "top": top.indices.numpy(),
         "probability": top.values.double().numpy(),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from geozoom.benefit import Benefit
+from geozoom.calibration import Calibration
 from geozoom.errors import ModelError
 from geozoom.grid import PatchGrid
 from geozoom.networks import NetworkSpec, is_bagnet
@@ -56,6 +57,8 @@ class ModelCard:
     """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
     benefit: Benefit | None = None
     """What patches are worth, fitted on the validation split; None if nothing says so."""
+    calibration: Calibration | None = None
+    """What makes stated probabilities come true, fitted on the validation split; None if nothing does."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The recipe in full, as it was run."""
     seed: int = 0
@@ -115,6 +118,8 @@ class ModelCard:
                 content["benefit"] = Benefit(
                     knots=tuple(told["knots"]), weights=tuple(told["weights"]), scenes=told["scenes"]
                 )
+            if content.get("calibration") is not None:
+                content["calibration"] = Calibration(**content["calibration"])
             card = cls(**content)
             sound = card._is_sound()
         except (ValueError, KeyError, TypeError, AttributeError) as error:

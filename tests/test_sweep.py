@@ -24,7 +24,11 @@ def masks(views: ViewedSplit, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("streams", ["hr", "lr", "both"])
-def test_answers_are_the_models_own_for_every_mask(views: ViewedSplit, streams: Streams) -> None:
+@pytest.mark.parametrize("part_px", [20 * 32**2, 2**20])  # folded and in parts, or as it is
+def test_answers_are_the_models_own_for_every_mask(
+    views: ViewedSplit, monkeypatch: pytest.MonkeyPatch, streams: Streams, part_px: int
+) -> None:
+    monkeypatch.setattr("training.sweep.PART_PX", part_px)
     model = small_model()
     choices = [masks(views, 1), None, masks(views, 2)]
     (batch,) = views.split.in_order(len(views))
@@ -72,11 +76,11 @@ def test_the_callers_precision_holds_in_every_thread_and_errors_come_through() -
     try:
         torch.set_num_threads(2)
         with torch.autocast("cpu", torch.bfloat16):
-            kinds = {found.dtype for found in sweep(model, parts, ask)}
+            kinds = {found.dtype for found in sweep(model, "policy", 0, parts, ask)}
         assert kinds == {torch.bfloat16}
-        assert {found.dtype for found in sweep(model, parts, ask)} == {torch.float32}
+        assert {found.dtype for found in sweep(model, "policy", 0, parts, ask)} == {torch.float32}
         with pytest.raises(ValueError, match="one scene alone"):
-            list(sweep(model, [*parts, torch.rand(1, 3, 8, 8)], ask))
+            list(sweep(model, "policy", 0, [*parts, torch.rand(1, 3, 8, 8)], ask))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)

@@ -68,7 +68,8 @@ def whole(images: Tensor, side: int) -> Tensor:
 def policy_probabilities(model: PatchDrop, views: ViewedSplit) -> Tensor:
     """Return s (N, P) of every scene, in evaluation mode."""
     parts = torch.split(views.lr, EVALUATION_BATCH)
-    return torch.cat(list(sweep(model, parts, PatchDrop.probabilities)))
+    pixels = len(views) * model.card.lr_px**2
+    return torch.cat(list(sweep(model, "policy", pixels, parts, PatchDrop.probabilities)))
 
 
 def correct(
@@ -132,9 +133,10 @@ def _each(
     keep: Callable[[Tensor], Tensor],
 ) -> list[Tensor]:
     """Return for each choice of masks what is kept of the answers (b, classes) to each part of the scenes."""
+    pixels = len(views) * model.card.hr_px**2
     if known is None and streams != "hr":
         lr_parts = torch.split(views.lr, min(views.batch_size, scenes_of_a_part(model, model.card.hr_px)))
-        known = torch.cat(list(sweep(model, lr_parts, PatchDrop.lr_logits)))
+        known = torch.cat(list(sweep(model, "lr", pixels, lr_parts, PatchDrop.lr_logits)))
     if streams == "lr":
         assert known is not None
         return [keep(known) for _ in choices]
@@ -152,7 +154,7 @@ def _each(
             found.append(keep(scores))
         return found
 
-    by_part = sweep(model, _parts(model, views), ask)
+    by_part = sweep(model, "hr", pixels, _parts(model, views), ask)
     return [torch.cat(parts) for parts in zip(*by_part, strict=True)]
 
 

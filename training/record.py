@@ -193,6 +193,15 @@ def card_of(record: dict[str, Any], name: str) -> ModelCard:
     )
 
 
+def write_record(run: Path, record: dict[str, Any]) -> None:
+    """Write a run's config.json.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_text(run / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
 def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
     """Make the run's folder and write down the record and the validation split.
 
@@ -205,7 +214,7 @@ def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) ->
         raise RunError(
             f"{request.out}: cannot be created ({error.strerror}); choose another --out"
         ) from error
-    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:
         write_text(request.out / "unreadable.txt", "\n".join(data.unreadable) + "\n")

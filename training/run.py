@@ -48,6 +48,7 @@ from training.stages import (
     RobustStage,
 )
 from training.tables import write_table
+from training.temperature import fit_calibration
 
 CLASSIFIER_STAGES = STAGES[:3]
 POLICY_STAGES = STAGES[3:]
@@ -142,7 +143,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     with engine.autocast():
         rows = _results(request, engine, bench, train_split, test)
         benefit = _calibrate(request, bench, test)
-    _finish(request, data, model, rows, benefit)
+        model.card = replace(model.card, benefit=benefit, calibration=fit_calibration(model, bench.val))
+    _finish(request, data, model, rows)
     return rows
 
 
@@ -331,10 +333,8 @@ def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> Benefit:
     return benefit
 
 
-def _finish(
-    request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row], benefit: Benefit
-) -> None:
+def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, benefit=benefit, metrics={"test_scenes": len(data.test), "table": table})
+    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
     model.save(request.out / "model.safetensors", half=True)

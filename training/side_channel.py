@@ -41,7 +41,8 @@ def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed:
         images, own, labels = part
         return reader.hr_logits(images, own).argmax(dim=1) == labels
 
-    return torch.cat(list(sweep(model, asked, ask)))
+    pixels = len(views) * model.card.hr_px**2
+    return torch.cat(list(sweep(model, "hr", pixels, asked, ask)))
 
 
 def _strange(

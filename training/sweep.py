@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -25,7 +25,11 @@ def scenes_of_a_part(model: PatchDrop, side: int) -> int:
 
 
 def sweep(
-    model: PatchDrop, parts: Iterable[_Part], ask: Callable[[PatchDrop, _Part], _Found]
+    model: PatchDrop,
+    network: Literal["policy", "hr", "lr"],
+    pixels: int,
+    parts: Iterable[_Part],
+    ask: Callable[[PatchDrop, _Part], _Found],
 ) -> Iterator[_Found]:
     """Yield what a model answers to each part, in order; it is in evaluation mode, and the caller's autocast holds.
 
@@ -34,13 +38,16 @@ def sweep(
 
     Args:
         model: The model.
+        network: Which of its networks is asked.
+        pixels: Of its images, all parts together.
         parts: What it is asked about, a batch each.
         ask: Maps the model and a part to an answer; called without gradient, from several threads.
     """
     model.eval()
     kind = model.mean.device.type
     half, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    asked = for_inference(model) if kind == "cpu" else model
+    worth = kind == "cpu" and pixels > PART_PX  # of fewer, folding takes longer than it saves
+    asked = for_inference(model, [network]) if worth else model
 
     def answer(part: _Part) -> _Found:
         with torch.inference_mode(), torch.autocast(kind, dtype, enabled=half, cache_enabled=False):

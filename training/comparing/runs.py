@@ -11,7 +11,7 @@ from training import STAGES
 from training.comparing.comparison import TableRequest
 from training.engine import Engine
 from training.recipe import Recipe
-from training.record import RunRequest, check_recipe, read_record
+from training.record import RunRequest, check_recipe, read_record, write_record
 from training.run import pick_device, train
 
 
@@ -57,7 +57,10 @@ def train_run(
         )
         engine = run_engine(request, out, seed, console)
         if begun:
-            check_recipe(asked, engine, read_record(out))
+            record = read_record(out)
+            check_recipe(asked, engine, record)
+            # What has not begun may change, baselines too, of which the run itself knows nothing.
+            write_record(out, record | {"recipe": recipe.to_dict()})
         measured = stage != STAGES[-1] or (out / "table.json").is_file()
         if getattr(recipe, stage).epochs and not (engine.is_done(stage) and measured):
             console.print(f"{name}, seed {seed}: stage {stage}", highlight=False)
