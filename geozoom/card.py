@@ -10,7 +10,7 @@ from typing import Any
 from geozoom.benefit import Benefit
 from geozoom.errors import ModelError
 from geozoom.grid import PatchGrid
-from geozoom.networks import NetworkSpec
+from geozoom.networks import NetworkSpec, is_bagnet
 
 CARD_FORMAT = 1
 
@@ -38,7 +38,7 @@ class ModelCard:
     std: tuple[float, float, float]
     """Standard deviation of RGB in 0..1, by which normalisation divides."""
     classifier: NetworkSpec
-    """Architecture of the HR and the LR stream."""
+    """Architecture of the HR stream, and of the LR stream but for BagNets."""
     policy: NetworkSpec
     """Architecture of the policy."""
     stage: str
@@ -73,6 +73,15 @@ class ModelCard:
     def grid(self) -> PatchGrid:
         """The patch grid of a scene."""
         return PatchGrid(rows=self.grid_rows, cols=self.grid_cols)
+
+    @property
+    def lr_classifier(self) -> NetworkSpec:
+        """Architecture of the LR stream.
+
+        Beside a BagNet it is the policy's, which reads the LR image at its own size: a second network at the HR size
+        would cost as much as all the patches that were not bought.
+        """
+        return self.policy if is_bagnet(self.classifier.name) else self.classifier
 
     @property
     def lr_gsd_m(self) -> float | None:

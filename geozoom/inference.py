@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -92,12 +92,19 @@ class PolicyRunner:
         return np.asarray(torch.sigmoid(logits.float()).numpy())
 
 
-def for_inference(model: PatchDrop) -> PatchDrop:
-    """Return a copy of a model, in evaluation mode, whose networks have their batch norms folded."""
-    folded = copy.deepcopy(model).eval()
+def for_inference(model: PatchDrop, networks: Sequence[str] = ("policy", "hr", "lr")) -> PatchDrop:
+    """Return a copy of a model, in evaluation mode, whose networks have their batch norms folded.
+
+    Networks that are not among `networks` are the model's own, as they are.
+    """
+    made: dict[int, nn.Module] = {}
     for name in ("policy", "hr", "lr"):
-        network = fold_batch_norms(getattr(folded, name))
-        setattr(folded, name, network.to(memory_format=torch.channels_last))
+        own = getattr(model, name)
+        made[id(own)] = (
+            fold_batch_norms(own).to(memory_format=torch.channels_last) if name in networks else own
+        )
+    folded = copy.deepcopy(model, made)
+    folded.training = False
     return folded
 
 

@@ -6,6 +6,8 @@ JSON, so that `plan` and `classify` take all geometry from the file itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.bagnet import BagNet, gather_patches
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.files import write_tensors
 from geozoom.grid import PatchGrid
-from geozoom.networks import build_network
+from geozoom.networks import build_network, build_resnet
 
 _HEADER_KEY = "geozoom_model_card"
 DEFAULT_MODEL = Path(__file__).parent / "data" / "default-model.safetensors"
@@ -27,7 +30,8 @@ DEFAULT_MODEL = Path(__file__).parent / "data" / "default-model.safetensors"
 class PatchDrop(nn.Module):
     """Policy, HR stream and LR stream (paper §4.1). Images are RGB in 0..1, not yet normalised.
 
-    The LR stream has the HR stream's architecture and reads the LR image upsampled to the HR size.
+    The LR stream has the HR stream's architecture and reads the LR image upsampled to the HR size; beside a BagNet it
+    has the policy's, and reads the LR image as it is.
     """
 
     mean: Tensor
@@ -37,9 +41,9 @@ class PatchDrop(nn.Module):
         super().__init__()
         self.card = card
         self.grid = card.grid
-        self.policy = build_network(card.policy, self.grid.patches)
-        self.hr = build_network(card.classifier, len(card.classes))
-        self.lr = build_network(card.classifier, len(card.classes))
+        self.policy = build_resnet(card.policy, self.grid.patches)
+        self.hr = build_network(card.classifier, len(card.classes), self.grid)
+        self.lr = build_resnet(card.lr_classifier, len(card.classes))
         self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1))
 
@@ -67,16 +71,34 @@ class PatchDrop(nn.Module):
         return apply_mask(self.normalise(hr), bought, self.grid)
 
     def hr_logits(self, hr: Tensor, bought: Tensor | None = None) -> Tensor:
-        """Map HR images (B, 3, H, W) to logits of the HR stream (B, N) float32, masked if asked."""
+        """Map HR images (B, 3, H, W) to logits of the HR stream (B, N) float32, masked if asked.
+
+        A BagNet computes the patches that were bought, and no others.
+        """
+        if isinstance(self.hr, BagNet) and bought is not None:
+            patches, scene = gather_patches(hr, bought, self.grid)
+            return self.hr.of_bought(self.normalise(patches), scene, len(hr))
         images = self.normalise(hr) if bought is None else self.mask(hr, bought)
         logits: Tensor = self.hr(images)
         return logits.float()
 
+    def hr_reader(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what maps masks (B, P) to logits of the HR stream (B, N) float32, for several masks of one batch.
+
+        A step of training asks a BagNet so: every patch is computed once, in one static shape for which the host need
+        not wait, and all masks are answered by it. Batch norms see the same patches whatever was bought, and the
+        answers have a derivative by the mask. Another network looks at each masked image.
+        """
+        if not isinstance(self.hr, BagNet):
+            return partial(self.hr_logits, hr)
+        return partial(self.hr.add_up, self.hr.evidence(self.normalise(hr)))
+
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w) to logits of the LR stream (B, N) float32."""
-        size = (self.card.hr_px, self.card.hr_px)
-        upsampled = F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
-        logits: Tensor = self.lr(self.normalise(upsampled))
+        if not isinstance(self.hr, BagNet):
+            size = (self.card.hr_px, self.card.hr_px)
+            lr = F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
+        logits: Tensor = self.lr(self.normalise(lr))
         return logits.float()
 
     def class_log_probabilities(self, hr: Tensor, lr: Tensor, bought: Tensor) -> Tensor:
@@ -142,9 +164,13 @@ class PatchDrop(nn.Module):
 def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
     """Multiply images (B, C, H, W) by a patch mask (B, P): x_h ⊙ a1 of paper §3."""
     height, width = images.shape[-2:]
-    on_grid = bought.to(images.dtype).view(-1, 1, grid.rows, grid.cols)
-    pixels = F.interpolate(on_grid, size=(height, width), mode="nearest")
+    pixels = on_pixels(bought.to(images.dtype), grid, height, width)
     return (images * pixels).contiguous(memory_format=torch.channels_last)
+
+
+def on_pixels(patches: Tensor, grid: PatchGrid, height: int, width: int) -> Tensor:
+    """Spread one value per patch (B, P) over the patch's pixels, (B, 1, height, width)."""
+    return F.interpolate(patches.view(-1, 1, grid.rows, grid.cols), size=(height, width), mode="nearest")
 
 
 def mix_streams(hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:

@@ -21,9 +21,11 @@ from decimal import Decimal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from geozoom.bagnet import BagNet
 from geozoom.figures import CENT
+from geozoom.grid import PatchGrid
 from geozoom.inference import fold_batch_norms, has_bfloat16
 from geozoom.model import PatchDrop, apply_mask
 from geozoom.moneycurve import CENTRE, DRAWS, ENTROPY, OWN, POLICY, RANDOM, MoneyCurve, MoneyPoint
@@ -158,7 +160,6 @@ def _right(
 ) -> NDArray[np.bool_]:
     """Return which scenes are answered correctly under each of the masks (M, N, P): (M, N)."""
     stream = fold_batch_norms(model.hr).to(memory_format=torch.channels_last)
-    half = has_bfloat16()
     found = np.zeros(masks.shape[:2], dtype=bool)
     size = max(1, _FORWARD_PX // model.card.hr_px**2)
     for start in range(0, len(scenes), _SCENES_AT_ONCE):
@@ -168,19 +169,40 @@ def _right(
         keyed = np.concatenate([which, asked], axis=2).reshape(-1, 1 + asked.shape[2])
         distinct, back = np.unique(keyed, axis=0, return_inverse=True)
         at, bought = torch.from_numpy(distinct[:, 0].copy()), torch.from_numpy(distinct[:, 1:]).float()
-        images = model.normalise(scenes.read(rows))
+        read = _reader(stream, model.normalise(scenes.read(rows)), size, model.grid)
         lr_log = scenes.lr_log[torch.from_numpy(rows)][at]
         log = lr_log.clone()
         some = bought.any(dim=1).nonzero().squeeze(1)
         for part in torch.split(some, size):
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                logits = stream(apply_mask(images[at[part]], bought[part], model.grid)).float()
-            log[part] = model.mix(logits, lr_log[part], bought[part])
+            log[part] = model.mix(read(at[part], bought[part]), lr_log[part], bought[part])
         answer = log.argmax(dim=1).numpy()[back.ravel()].reshape(len(masks), len(rows))
         found[:, rows] = answer == scenes.labels[rows]
         if progress is not None:
             progress(int(rows[-1]) + 1, len(scenes))
     return found
+
+
+def _reader(
+    stream: nn.Module, images: Tensor, size: int, grid: PatchGrid
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what maps indices (n,) of images (B, 3, H, W) and a mask (n, P) for each to logits (n, K) float32.
+
+    Args:
+        stream: The HR stream.
+        images: Normalised.
+        size: Most images of a forward.
+        grid: What masks are of.
+    """
+
+    def seen(part: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+            found: Tensor = stream.evidence(part) if isinstance(stream, BagNet) else stream(part)
+        return found.float()
+
+    if isinstance(stream, BagNet):  # many masks of the same scenes: the curve goes up to all patches
+        evidence = torch.cat([seen(part) for part in torch.split(images, size)])
+        return lambda at, bought: stream.add_up(evidence[at], bought)
+    return lambda at, bought: seen(apply_mask(images[at], bought, grid))
 
 
 def _mean(points: list[MoneyPoint], scenes: int) -> MoneyPoint:

@@ -1,21 +1,23 @@
-"""The networks of the paper as plain modules: policies ResNet8/10, classifiers ResNet18/32/34/50.
+"""The networks of the paper as plain modules: policies ResNet8/10, classifiers ResNet18/32/34/50 and their BagNets.
 
-One class, `ResNet`, covers them all. With the default widths of ResNet18/34/50 its parameters carry
-the names and shapes of torchvision's models, so that their published weights load unchanged; other
-widths make the slimmer classifiers that fit into a package.
+One class, `ResNet`, covers them all; a BagNet runs one of them on every patch. With the default widths of
+ResNet18/34/50 its parameters carry the names and shapes of torchvision's models, so that their published
+weights load unchanged; other widths make the slimmer classifiers that fit into a package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.bagnet import BagNet
 from geozoom.errors import ModelError
+from geozoom.grid import PatchGrid
 
 BlockKind = Literal["basic", "bottleneck", "cifar"]
 StemKind = Literal["cifar", "imagenet"]
@@ -134,12 +136,16 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) to logits (B, num_outputs)."""
+    def features(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to what the last group makes of them, (B, C, h, w)."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for index in range(self.groups):
             x = self.get_submodule(f"layer{index + 1}")(x)
-        logits: Tensor = self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to logits (B, num_outputs)."""
+        logits: Tensor = self.fc(torch.flatten(F.adaptive_avg_pool2d(self.features(x), 1), 1))
         return logits
 
 
@@ -196,11 +202,39 @@ class NetworkSpec:
     """Channels of each group; None takes the network's published widths."""
 
 
-NETWORK_NAMES = tuple(_ARCHITECTURES)
+_BAG = "bagnet-"
+NETWORK_NAMES = (*_ARCHITECTURES, *(f"{_BAG}{name}" for name in _ARCHITECTURES))
 
 
-def build_network(spec: NetworkSpec, num_outputs: int) -> ResNet:
+def is_bagnet(name: str) -> bool:
+    """Tell whether a network's name is that of a BagNet: "bagnet-" and the network that sees each patch."""
+    return name.startswith(_BAG)
+
+
+def bagnet_name(name: str) -> str:
+    """Return the name of the BagNet that runs the network `name` on each patch; a BagNet's own stays."""
+    return name if is_bagnet(name) else f"{_BAG}{name}"
+
+
+def build_network(spec: NetworkSpec, num_outputs: int, grid: PatchGrid | None = None) -> ResNet | BagNet:
     """Build the network that `spec` names, with fresh weights and `num_outputs` logits.
+
+    Args:
+        spec: Its name and widths.
+        num_outputs: Classes of a classifier, patches of a policy.
+        grid: What a BagNet cuts images by; None for the paper's 4 × 4.
+
+    Raises:
+        ModelError: The name is unknown, or the number of widths is not that of the groups.
+    """
+    if is_bagnet(spec.name) and spec.name in NETWORK_NAMES:
+        inner = build_resnet(replace(spec, name=spec.name.removeprefix(_BAG)), num_outputs)
+        return BagNet(inner, num_outputs, grid or PatchGrid())
+    return build_resnet(spec, num_outputs)
+
+
+def build_resnet(spec: NetworkSpec, num_outputs: int) -> ResNet:
+    """Build the network that `spec` names, which is no BagNet, as `build_network` does.
 
     Raises:
         ModelError: The name is unknown, or the number of widths is not that of the groups.

@@ -165,6 +165,35 @@ def scene_tree(tmp_path: Path) -> Path:
     return write_scene_tree(tmp_path / "scenes")
 
 
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree of scenes, and a run of three epochs on it that nothing interrupted; to read, not to change."""
+    from tests.test_train import QUIET, request, small_recipe
+    from training.run import train
+
+    folder = tmp_path_factory.mktemp("whole")
+    tree = write_scene_tree(folder / "scenes")
+    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
+    return tree, folder / "run"
+
+
+@pytest.fixture(scope="session")
+def commanded_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree of scenes, and what `geozoom train --epochs 1 --seed 3` makes of it; to read, not to change."""
+    from click.testing import CliRunner
+
+    from geozoom.cli import main
+    from tests.test_train import SMALL
+
+    folder = tmp_path_factory.mktemp("commanded")
+    tree, out = write_scene_tree(folder / "scenes"), folder / "runs" / "first"
+    command = ["train", "--dataset", "folder", "--root", str(tree), "--out", str(out), "--device", "cpu"]
+    settings = [part for value in SMALL for part in ("--set", value)]
+    result = CliRunner().invoke(main, [*command, "--epochs", "1", "--seed", "3", *settings])
+    assert result.exit_code == 0, result.output
+    return tree, out
+
+
 def write_scene_tree(root: Path) -> Path:
     colours = {"barren": (170, 140, 100), "built": (130, 130, 135), "water": (30, 60, 110)}
     for split, count in (("train", 20), ("test", 8)):

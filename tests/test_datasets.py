@@ -8,7 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from geozoom.cli import main
 from geozoom.errors import DatasetError
+from tests import test_train
 from tests.datasets import (
     SYNSETS,
     picture,
@@ -48,8 +49,8 @@ def images(split: Split) -> torch.Tensor:
     return torch.cat([batch.images for batch in split.in_order(7)])
 
 
-def train(dataset: str, root: Path, out: Path, *more: str) -> None:
-    settings = (part for value in SMALL for part in ("--set", value))
+def train(dataset: str, root: Path, out: Path, *more: str, values: Sequence[str] = SMALL) -> None:
+    settings = (part for value in values for part in ("--set", value))
     command = ["train", "--dataset", dataset, "--root", str(root), "--out", str(out), "--device", "cpu"]
     result = CliRunner().invoke(main, [*command, "--epochs", "1", *settings, *more])
     assert result.exit_code == 0, result.output
@@ -330,12 +331,14 @@ def test_skipping_leaves_out_the_first_batches_and_draws_as_much(scene_tree: Pat
     assert torch.equal(whole.get_state(), resumed.get_state())
 
 
-def test_a_run_does_not_depend_on_where_its_scenes_are_held(scene_tree: Path, tmp_path: Path) -> None:
-    for name, memory in (("held", "8"), ("streamed", "0")):
-        train("folder", scene_tree, tmp_path / name, "--memory", memory)
-    held, streamed = (load_file(tmp_path / name / "model.safetensors") for name in ("held", "streamed"))
+def test_a_run_does_not_depend_on_where_its_scenes_are_held(
+    commanded_run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tree, in_memory), out = commanded_run, tmp_path / "streamed"
+    train("folder", tree, out, "--memory", "0", "--seed", "3", values=test_train.SMALL)
+    held, streamed = (load_file(run / "model.safetensors") for run in (in_memory, out))
     assert all(torch.equal(held[name], streamed[name]) for name in held)
-    assert (tmp_path / "held/table.json").read_text() == (tmp_path / "streamed/table.json").read_text()
+    assert (in_memory / "table.json").read_text() == (out / "table.json").read_text()
 
 
 def test_a_streamed_dataset_is_surveyed_once(

@@ -16,11 +16,14 @@ from torch import Tensor
 
 from geozoom.cli import main
 from geozoom.networks import NetworkSpec
-from tests.conftest import small_model, write_scene_tree
+from tests.conftest import small_model
 from tests.datasets import read_scenes
-from tests.test_train import QUIET, request, small_recipe
+from tests.test_train import QUIET, copied_before, request, small_recipe
 from training.checkpoints import read_checkpoint, write_checkpoint
-from training.evaluate import ViewedSplit
+from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
+from training.evaluate import ViewedSplit, correct, policy_probabilities
+from training.evaluation import EvaluationRequest, open_run
+from training.results import Results
 from training.run import train
 from training.side_channel import read_by_hr_stream, read_linearly
 
@@ -29,13 +32,16 @@ FIGURES = ("comparison", "dropping", "examples", "habits")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of scenes, a run of it, and another at twice the price."""
+def folder(whole_run: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of scenes, a run of it, and another with a dearer Ft-2."""
     folder = tmp_path_factory.mktemp("evaluated")
-    root = write_scene_tree(folder / "scenes")
-    for name, price in (("run", 0.1), ("dear", 0.2)):
-        keys = [f"{stage}.price={price}" for stage in ("pt", "ft1", "ft2")]
-        train(request(root, folder / name, small_recipe("default", 2, *keys, "judges.folds=0")), QUIET)
+    tree, run = whole_run
+    root = Path(shutil.copytree(tree, folder / "scenes"))
+    shutil.copytree(run, folder / "run")
+    edit(folder / "run" / "config.json", lambda record: record.update(root=str(root)))
+    dear = copied_before(run, "ft2", folder / "dear")
+    recipe = small_recipe("default", 3, "ft2.price=0.2")
+    train(request(root, dear, recipe, resume=True), QUIET)
     return folder
 
 
@@ -108,8 +114,8 @@ def test_an_unfinished_run_is_measured_as_far_as_it_is(copied: Path) -> None:
         "Pt · fixed-centre",
     ]
     assert not said["complete"]
-    assert said["stages"]["pt"] == {"epoch": 1, "epochs": 2}
-    assert "pt has 1 of 2 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
+    assert said["stages"]["pt"] == {"epoch": 1, "epochs": 3}
+    assert "pt has 1 of 3 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
     assert (copied / "figures" / "dropping.png").is_file()
     for file in checkpoints.iterdir():
         if file.name != "hr.safetensors":
@@ -252,7 +258,9 @@ def test_runs_are_compared_against_ds_and_against_price(figures: tuple[Path, Any
     by_price = {
         float(line["at"]): float(line["accuracy"]) for line in lines if line["against"].startswith("λ")
     }
-    assert by_price == pytest.approx({0.1: rows["Ft-2"]["accuracy"], 0.2: dear["Ft-2"]["accuracy"]}, abs=1e-3)
+    assert by_price == pytest.approx(
+        {0.12: rows["Ft-2"]["accuracy"], 0.2: dear["Ft-2"]["accuracy"]}, abs=1e-3
+    )
 
 
 def test_a_linear_reader_finds_what_masks_tell_and_nothing_else() -> None:
@@ -296,3 +304,51 @@ def test_only_a_classifier_that_reads_masks_is_right_about_a_mask_alone(
     # It answers 0 of barren scenes, whose first patch is masked, and 1, which is wrong, of all others.
     told = read_by_hr_stream(model, views, masks, seed=0)
     assert told.sum() == (split.labels == 0).sum()
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return open_run(EvaluationRequest(run=folder / "run", device="cpu"), QUIET).results
+
+
+def test_when_and_where_are_told_apart_at_equal_money(folder: Path, results: Results) -> None:
+    with results.engine.autocast():  # as the table was measured
+        rows = {row.name: row for row in decompose(results)}
+    (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
+    assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
+    assert rows["when and where"].sampled == pytest.approx(own["sampled"])
+    assert len(rows) == 5
+    # The same money, to the patch.
+    assert len({round(row.sampled * row.scenes) for row in rows.values()}) == 1
+
+
+def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
+    results: Results, tmp_path: Path
+) -> None:
+    rows = accuracy_by_spend(results)
+    lr, hr = (correct(results.model, results.views, streams) for streams in ("lr", "hr"))
+    for way in LINES:
+        line = [row for row in rows if row["way"] == way]
+        assert [row["S"] for row in line] == [float(step) for step in range(17)]
+        assert line[0]["accuracy"] == pytest.approx(100 * lr.float().mean().item())
+        assert line[-1]["accuracy"] == pytest.approx(100 * hr.float().mean().item())
+    write_spend(rows, tmp_path / "spend.png")
+    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 85
+    with Image.open(tmp_path / "spend.png") as picture:
+        picture.load()
+
+
+def test_the_published_codes_rule_adds_the_logits_of_both_streams(results: Results) -> None:
+    rule = summed_streams(results)
+    model, views = results.model, results.views
+    masks = (policy_probabilities(model, views) > 0.5).float()
+    assert rule.sampled == masks.sum(dim=1).mean().item()
+    masked = torch.cat(
+        [
+            model.hr_logits(batch.images.float() / 255, masks[batch.scenes])
+            for batch in views.split.in_order(64)
+        ]
+    )
+    added = masked + model.lr_logits(views.lr)
+    right = added.argmax(dim=1) == views.split.labels
+    assert rule.accuracy == pytest.approx(100 * right.float().mean().item())

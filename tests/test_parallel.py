@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
+from multiprocessing.connection import Connection
 from pathlib import Path
+from socket import socket
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from tests.test_train import QUIET, SMALL, log, request, small_recipe, without_t
 from training import STAGES
 from training.engine import out_of_memory
 from training.parallel import SharedGenerator, Team, rand
+from training.record import RunRequest
 from training.run import train
 from training.stages import HrStage
 
@@ -49,6 +54,47 @@ def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) 
             torch.testing.assert_close(ours[name], tensor, rtol=2e-3, atol=2e-3, msg=f"{stage}: {name}")
     rows = [json.loads((run / "table.json").read_text()) for run in (together, alone)]
     assert [row["name"] for row in rows[0]] == [row["name"] for row in rows[1]]
+
+
+def one_of_two(rank: str, port: str, asked: RunRequest, said: Connection) -> None:
+    """Train as a process that torchrun started, and say what ended it."""
+    warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own collectives
+    os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    try:
+        train(asked, QUIET)
+        said.send("trained")
+    except BaseException as error:  # noqa: BLE001 whatever it is, the test is to see it
+        said.send(f"{type(error).__name__}: {error}")
+
+
+def test_two_processes_stop_together_in_the_middle_of_an_epoch(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("training.engine.STEPS_BETWEEN_LOOKS", 4)
+    recipe = small_recipe("default", 1, *EXACT, "hr.batch_size=2", "hr.learning_rate=1e30")
+    asked = request(scene_tree, tmp_path / "run", recipe, stage="hr")
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    fork = multiprocessing.get_context("fork")  # what is imported need not be again
+    pipes = [fork.Pipe() for _ in range(2)]
+    started = [
+        fork.Process(target=one_of_two, args=(rank, port, asked, pipe[1]))
+        for rank, pipe in zip("01", pipes, strict=True)
+    ]
+    try:
+        for process in started:
+            process.start()
+        assert all(pipe[0].poll(120) for pipe in pipes)
+        first, second = (pipe[0].recv() for pipe in pipes)
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+    assert first == second
+    assert first.startswith("RunError: stage hr: the loss is no number at step")
+    assert "of epoch 1; there is no checkpoint of the stage yet" in first  # the first look was at step 4
 
 
 def test_shares_of_what_is_drawn_add_up_to_the_whole() -> None:

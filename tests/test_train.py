@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,15 @@ from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint
 from training.engine import Engine, learning_rate_factor
-from training.evaluate import centre_masks, policy_probabilities, random_masks, spread_evenly, view_split
+from training.evaluate import (
+    Row,
+    centre_masks,
+    correct,
+    policy_probabilities,
+    random_masks,
+    spread_evenly,
+    view_split,
+)
 from training.recipe import Recipe, load_recipe
 from training.record import RunRequest
 from training.run import train
@@ -63,19 +72,9 @@ def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
-    scene_tree: Path, tmp_path: Path
+    commanded_run: tuple[Path, Path],
 ) -> None:
-    out = tmp_path / "runs" / "first"
-    result = CliRunner().invoke(
-        main,
-        [
-            "train",
-            *("--dataset", "folder", "--root", str(scene_tree), "--out", str(out), "--device", "cpu"),
-            *("--epochs", "1", "--seed", "3"),
-            *(part for value in SMALL for part in ("--set", value)),
-        ],
-    )
-    assert result.exit_code == 0, result.output
+    _, out = commanded_run
     names = [row["name"] for row in json.loads((out / "table.json").read_text())]
     names = [name for name in names if "as trained" not in name]
     beside = (
@@ -106,21 +105,47 @@ def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
     assert card.recipe == json.loads(json.dumps(record["recipe"]))
 
 
-def test_training_learns_to_tell_colours_apart(scene_tree: Path, tmp_path: Path) -> None:
-    recipe = small_recipe("default", 12, "hr.cutmix=0.0", "pt.price=0.0")
-    rows = {row.name: row for row in train(request(scene_tree, tmp_path / "run", recipe), QUIET)}
+def copied_before(run: Path, stage: str, to: Path, *, judges: bool = True) -> Path:
+    """Copy a finished run as it was before it began a stage, but for its judges, who depend on none."""
+    kept = STAGES[: STAGES.index(stage)]
+    (to / "checkpoints").mkdir(parents=True)
+    if judges:
+        shutil.copytree(run / "judges", to / "judges")
+    if kept:
+        shutil.copy(run / "config.json", to)
+    for name in kept:
+        shutil.copy(run / "checkpoints" / f"{name}.safetensors", to / "checkpoints")
+    rows = [json.dumps(row) + "\n" for row in log(run) if row["stage"] in kept]
+    (to / "log.jsonl").write_text("".join(rows))
+    return to
+
+
+LONG = ("hr.cutmix=0.0", "pt.price=0.0")
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Row]]:
+    """A tree of scenes, a run of twelve epochs on it, and its table."""
+    folder = tmp_path_factory.mktemp("long")
+    tree = write_scene_tree(folder / "scenes")
+    rows = train(request(tree, folder / "run", small_recipe("default", 12, *LONG)), QUIET)
+    return tree, folder / "run", {row.name: row for row in rows}
+
+
+def test_training_learns_to_tell_colours_apart(long_run: tuple[Path, Path, dict[str, Row]]) -> None:
+    rows = long_run[2]
     assert rows["HR-CNN"].accuracy >= 90
     assert rows["Ft-2"].accuracy >= 80
 
 
-def test_a_high_price_teaches_the_policy_to_buy_less(scene_tree: Path, tmp_path: Path) -> None:
+def test_a_high_price_teaches_the_policy_to_buy_less(
+    long_run: tuple[Path, Path, dict[str, Row]], tmp_path: Path
+) -> None:
     sampled = {}
     for price in (0.0, 20.0):
-        recipe = small_recipe("default", 12, f"pt.price={price}", "pt.policy_learning_rate=0.01")
-        run = tmp_path / f"price{price}"
-        for stage in ("hr", "lr", "robust", "pt"):
-            resume = stage != "hr"
-            train(request(scene_tree, run, recipe, stage=stage, resume=resume), QUIET)
+        recipe = small_recipe("default", 12, *LONG, f"pt.price={price}", "pt.policy_learning_rate=0.01")
+        run = copied_before(long_run[1], "pt", tmp_path / f"price{price}")
+        train(request(long_run[0], run, recipe, stage="pt", resume=True), QUIET)
         sampled[price] = log(run)[-1]["val_sampled"]
     assert sampled[20.0] < 1 < sampled[0.0]
 
@@ -139,15 +164,6 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
     west, east = policy_probabilities(model, val).mean(dim=0).view(4, 2, 2).mean(dim=(0, 2)).tolist()
     assert west < 0.1
     assert east > 0.4
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tree of scenes, and a run of three epochs on it that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    tree = write_scene_tree(folder / "scenes")
-    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
-    return tree, folder / "run"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +186,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 ) -> None:
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
     recipe = small_recipe("default", 3)
-    (scene_tree, whole), killed = whole_run, tmp_path / "killed"
+    scene_tree, whole = whole_run
+    killed = copied_before(whole, stage, tmp_path / "killed", judges=stage != "lr")
     keep = Engine._keep
 
     def kill_after_two_epochs(
@@ -183,7 +200,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_keep", kill_after_two_epochs)
         with pytest.raises(KeyboardInterrupt):
-            train(request(scene_tree, killed, recipe), QUIET)
+            train(request(scene_tree, killed, recipe, resume=stage != "hr"), QUIET)
     assert not (killed / "model.safetensors").exists()
     with (killed / "log.jsonl").open("a") as file:
         file.write('{"stage": "ft2", "ep')  # killed in the middle of a line
@@ -205,7 +222,7 @@ def test_the_papers_recipe_runs_and_leaves_the_mask_robust_start_out(
 
 
 def test_stages_can_be_run_one_by_one_but_only_in_order(scene_tree: Path, tmp_path: Path) -> None:
-    recipe, out = small_recipe(), tmp_path / "run"
+    recipe, out = small_recipe("default", 1, "judges.folds=0"), tmp_path / "run"
     assert train(request(scene_tree, out, recipe, stage="hr"), QUIET) == []
     with pytest.raises(RunError, match="stage pt needs stage lr first"):
         train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
@@ -388,11 +405,10 @@ def test_a_stage_may_crop_less_than_the_classifiers_do(
 
 
 def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
-    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, out = small_recipe("default", 1, "robust.learning_rate=0.5"), tmp_path / "run"
-    train(request(scene_tree, out, recipe), QUIET)
-    (out / "checkpoints" / "ft2.safetensors").unlink()
+    scene_tree, out = whole_run[0], copied_before(whole_run[1], "ft2", tmp_path / "run")
+    recipe = small_recipe("default", 3)
     teachers: list[dict[str, torch.Tensor]] = []
     taught = Bench.taught
 
@@ -447,14 +463,26 @@ def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tr
     model = small_model()
     data = read_scenes(scene_tree)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    recalibrate(model, data.train, recipe, seed=0)
+
+    def choose(lr: torch.Tensor) -> torch.Tensor:
+        return (model.policy_logits(lr) > 0).float()
+
+    recalibrate(model, data.train, recipe, 0, choose)
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved
     assert all((name.startswith("hr.") and "running_" in name) or "num_batches" in name for name in moved)
     assert not model.training
     again = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     val = view_split(data.val, recipe, seed=0)
-    was, now = recalibrate_if_better(model, data.train, val, "both", recipe, seed=0)
+    masks = (policy_probabilities(model, val) > 0.5).float()
+    was, now = recalibrate_if_better(
+        model,
+        data.train,
+        recipe,
+        0,
+        choose,
+        lambda: correct(model, val, "both", masks).float().mean().item(),
+    )
     assert was == now  # the statistics were these already
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, again[name])

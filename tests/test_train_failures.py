@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from geozoom.cli import main
 from geozoom.errors import OutputError, RunError
+from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.test_train import QUIET, log, request, small_recipe
 from training.checkpoints import read_checkpoint, take_weights, write_checkpoint
+from training.datasets import Batch
 from training.engine import Engine
 from training.log import RunLog
 from training.run import train
@@ -154,3 +158,63 @@ def test_a_checkpoint_that_does_not_say_what_it_is_of_must_fit_all_the_same(tmp_
         take_weights(small_model(), tmp_path / "hr.safetensors", weights, {"done": "true"})
     made_for = {"made_for": json.dumps({"grid": "4 × 4", "classes": ["barren", "built", "water"]})}
     take_weights(small_model(), tmp_path / "hr.safetensors", small_model(1).state_dict(), made_for)
+
+
+def test_an_unfinished_stage_goes_on_with_another_batch_size_at_the_scene_where_it_was(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    out = tmp_path / "run"
+    taken: list[tuple[float, list[int], float]] = []
+    full: list[bool] = []
+    step = HrStage.step
+
+    def spied(
+        self: HrStage, batch: Batch, progress: float, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        if len(taken) == 5 and not full:
+            full.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        metrics = step(self, batch, progress, generator)
+        taken.append((progress, batch.scenes.tolist(), metrics["loss"].item()))
+        return metrics
+
+    monkeypatch.setattr(HrStage, "step", spied)
+    with pytest.raises(RunError) as caught:
+        train(request(scene_tree, out, small_recipe("default", 3), stage="hr"), QUIET)
+    advice = str(caught.value).split("go on with ")[1].replace(" and", "").split()
+    assert advice == ["--resume", "--set", "hr.batch_size=8"]
+    done = CliRunner().invoke(main, ["train", "--out", str(out), "--stage", "hr", "-q", *advice])
+    assert done.exit_code == 0, done.output
+    # 54 scenes: three steps of 16 in the first epoch, two in the second, of which 8 and 8 scenes were left.
+    second = taken[3:7]
+    assert [len(scenes) for _, scenes, _ in second] == [16, 16, 8, 8]
+    assert len({scene for _, scenes, _ in second for scene in scenes}) == 48
+    assert len(taken[7:]) == 6
+    assert [progress for progress, _, _ in taken[3:]] == pytest.approx(
+        [3 / 9, 4 / 9, *(number / 18 for number in range(10, 18))]
+    )
+    mean = sum(loss * len(scenes) for _, scenes, loss in second) / 48
+    assert [row["loss"] for row in log(out)][1] == pytest.approx(mean, abs=1e-4)
+    record = json.loads((out / "config.json").read_text())
+    assert record["recipe"]["hr"]["batch_size"] == 8
+    assert record["changes"] == ["hr.batch_size from 16 to 8 after 1 epochs and 2 steps"]
+
+
+def test_a_batch_size_stays_where_a_stage_is_done_or_its_checkpoint_does_not_say_its_own(
+    scene_tree: Path, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "run", tmp_path / "run" / "checkpoints" / "hr.safetensors"
+    train(request(scene_tree, out, small_recipe(), stage="hr"), QUIET)
+    smaller = small_recipe("default", 1, "hr.batch_size=8")
+    with pytest.raises(RunError, match="another recipe table 'hr'"):
+        train(request(scene_tree, out, smaller, stage="hr", resume=True), QUIET)
+    weights, _, _ = read_checkpoint(file)
+    model = small_model(classifier=NetworkSpec(name="resnet8", widths=(4, 8, 8)))
+    model.load_state_dict(weights)
+    write_checkpoint(file, model, {"done": "false", "stage": "hr", "epoch": "0", "step": "1"})
+    with pytest.raises(RunError, match="another recipe table 'hr'"):
+        train(request(scene_tree, out, smaller, stage="hr", resume=True), QUIET)
+    slower = small_recipe("default", 1, "hr.batch_size=8", "hr.learning_rate=0.01")
+    with pytest.raises(RunError, match="another recipe table 'hr'"):
+        train(request(scene_tree, out, slower, stage="hr", resume=True), QUIET)

@@ -20,10 +20,12 @@ from torch import Tensor
 from geozoom.benefit import Benefit
 from geozoom.model import PatchDrop
 from geozoom.scores import Labels, score_answers
-from training.evaluate import ViewedSplit, answers, policy_probabilities
+from training.evaluate import ViewedSplit, answers, answers_each, policy_probabilities
 
 KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
+_AT_ONCE = 4
+"""Numbers of patches that scenes are read for at once: the answers of all classes are held for each."""
 TEMPERATURES = (0.1, 10.0)
 """Temperatures are sought between these: answers that are all right would ask for one of 0."""
 
@@ -48,11 +50,13 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     rank = (-s).argsort(dim=1, stable=True).argsort(dim=1)
     known = answers(model, views, "lr")
     labels = views.split.labels
+    counts = range(model.grid.patches + 1)
     columns, temperatures = [], []
-    for count in range(model.grid.patches + 1):
-        found = answers(model, views, "both", (rank < count).float(), known)
-        columns.append((found.argmax(dim=1) == labels).double())
-        temperatures.append(fit_temperature(found, labels))
+    for start in counts[::_AT_ONCE]:
+        masks = [(rank < count).float() for count in counts[start : start + _AT_ONCE]]
+        for found in answers_each(model, views, "both", masks, known):
+            columns.append((found.argmax(dim=1) == labels).double())
+            temperatures.append(fit_temperature(found, labels))
     right = torch.stack(columns, dim=1)
     best_first = s.sort(dim=1, descending=True).values.double()
     bought = torch.nn.functional.pad(best_first.cumsum(dim=1), (1, 0))

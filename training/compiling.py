@@ -7,6 +7,7 @@ import copy
 import torch
 from rich.console import Console
 
+from geozoom.bagnet import BagNet
 from geozoom.errors import first_line
 from geozoom.model import PatchDrop
 from training.recipe import Recipe
@@ -32,7 +33,9 @@ def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, con
             f"note: networks are not compiled ({first_line(error)[:200]})", highlight=False, soft_wrap=True
         )
         return
-    for network in (model.policy, model.hr, model.lr):
+    # Of a BagNet what sees patches, which stages ask for all of them, in one shape.
+    hr = model.hr.network if isinstance(model.hr, BagNet) else model.hr
+    for network in (model.policy, hr, model.lr):
         network.compile(mode=mode, dynamic=False)
 
 

@@ -35,8 +35,17 @@ CHECKPOINT_INTERVAL_S = 30.0
 """Least time between two checkpoints, which fall between any two steps; the last epoch is always written."""
 
 
+STEPS_BETWEEN_LOOKS = 100
+"""Of several processes: steps after which all of them look whether to stop, and the first may write a checkpoint.
+
+One that stopped by its own clock would leave the others waiting for it."""
+
+
 class Stage(Protocol):
-    """What the engine needs of a stage: networks, an optimiser, a step and a validation."""
+    """What the engine needs of a stage: networks, an optimiser, a step and a validation.
+
+    A stage whose keys are not in the recipe's table of its name says in which they are by an attribute `table`.
+    """
 
     epochs: int
     batch_size: int
@@ -120,13 +129,13 @@ class Engine:
             RunError: The loss is no longer a number, a checkpoint cannot be read, memory does not suffice,
                 or a batch cannot be shared out among the processes.
         """
-        seed = _stage_seed(self.seed, stage.name)
+        seed = stage_seed(self.seed, stage.name)
         shuffle = torch.Generator().manual_seed(seed)
         noise = SharedGenerator(self.device)
         noise.team = self.team
         noise.manual_seed(seed)
         generators = {"shuffle": shuffle, "noise": noise}
-        start = self._resume(stage, model, generators)
+        start = self._resume(stage, model, generators, len(split))
         batches = max(1, len(split) // stage.batch_size)
         peaks = [group["lr"] for group in stage.optimizer.param_groups]
         with progress_bar(self.console) as bar:
@@ -154,7 +163,7 @@ class Engine:
                         totals[name] = totals.get(name, torch.zeros_like(value)) + value
                     lost = torch.where(metrics["loss"].isfinite(), lost, lost.clamp(max=number))
                     bar.advance(task)
-                    if number + 1 < batches and self._is_due():
+                    if number + 1 < batches and self._looks(number + 1):
                         self._refuse_nan(stage, epoch, int(lost), batches)
                         states = {"shuffle": order, "noise": noise.get_state()}
                         self._keep(
@@ -175,7 +184,9 @@ class Engine:
         self.save_weights(model, stage.name)
         self.log.close()
 
-    def _resume(self, stage: Stage, model: Carded, generators: dict[str, torch.Generator]) -> Position:
+    def _resume(
+        self, stage: Stage, model: Carded, generators: dict[str, torch.Generator], scenes: int
+    ) -> Position:
         file = self.checkpoint(stage.name)
         if not file.is_file():
             if self.team.leads:
@@ -205,17 +216,26 @@ class Engine:
         stage.optimizer.load_state_dict(state)
         if self.team.leads:
             self.log.drop_after(stage.name, int(header["epoch"]))
-        return Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
+        at = Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
+        before = int(header.get("batch_size", stage.batch_size))
+        return at.resized(min(before, scenes), min(stage.batch_size, scenes))
 
     def _is_due(self) -> bool:
         return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S
 
+    def _looks(self, step: int) -> bool:
+        return self._is_due() if self.team.size == 1 else step % STEPS_BETWEEN_LOOKS == 0
+
     def _keep(self, stage: Stage, model: Carded, states: dict[str, Tensor], at: Position) -> None:
-        if not self.team.leads or (not self._is_due() and at.epoch < stage.epochs):
-            return
-        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        """Write a checkpoint if one is due; every process calls it, and all stop where the weights are bad."""
+        wanted = self.team.leads and (self._is_due() or at.epoch == stage.epochs)
+        bad = wanted and not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
+        if self.team.any(bad, self.device):
             raise self._diverged(stage, f"a weight is no number after {at.epoch} epochs and {at.step} steps")
+        if not wanted:
+            return
         header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
+        header["batch_size"] = str(stage.batch_size)
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()
@@ -234,11 +254,11 @@ class Engine:
             delete = "delete that checkpoint, "
         return RunError(
             f"stage {stage.name}: {what}; {kept}; to train the stage with another learning rate, {delete}set it with "
-            f"--set {stage.name}.… and give --resume"
+            f"--set {_table(stage)}.… and give --resume"
         )
 
 
-def _stage_seed(seed: int, name: str) -> int:
+def stage_seed(seed: int, name: str) -> int:
     """Return a seed of the stage's own, so that it draws the same whatever was trained before it."""
     number = STAGES.index(name) if name in STAGES else len(STAGES) + zlib.crc32(name.encode()) % 90
     return seed * 100 + number
@@ -288,8 +308,12 @@ def _smaller_batch(stage: Stage, team: Team) -> str:
     half = max(2, stage.batch_size // 2 // team.size * team.size)
     return (
         f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory; go on with --resume "
-        f"and --set {stage.name}.batch_size={half}"
+        f"and --set {_table(stage)}.batch_size={half}"
     )
+
+
+def _table(stage: Stage) -> str:
+    return str(getattr(stage, "table", stage.name))
 
 
 def _describe(stage: str, row: dict[str, float]) -> str:

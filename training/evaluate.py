@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +16,7 @@ from geozoom.scores import wilson_interval
 from geozoom.sensor import simulate_lr
 from training.datasets import Split
 from training.recipe import Recipe
+from training.sweep import scenes_of_a_part, sweep
 
 EVALUATION_BATCH = 128
 CONTROL_DRAWS = 5
@@ -63,11 +65,11 @@ def whole(images: Tensor, side: int) -> Tensor:
     return F.interpolate(scenes, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
 
 
-@torch.inference_mode()
 def policy_probabilities(model: PatchDrop, views: ViewedSplit) -> Tensor:
     """Return s (N, P) of every scene, in evaluation mode."""
-    model.eval()
-    return torch.cat([model.probabilities(lr) for lr in torch.split(views.lr, EVALUATION_BATCH)])
+    parts = torch.split(views.lr, EVALUATION_BATCH)
+    pixels = len(views) * model.card.lr_px**2
+    return torch.cat(list(sweep(model, "policy", pixels, parts, PatchDrop.probabilities)))
 
 
 def correct(
@@ -78,10 +80,31 @@ def correct(
     known: Tensor | None = None,
 ) -> Tensor:
     """Return which scenes are classified correctly, (N,) bool; the arguments are those of `answers`."""
-    return answers(model, views, streams, bought, known).argmax(dim=1) == views.split.labels
+    return correct_each(model, views, streams, [bought], known)[0]
 
 
-@torch.inference_mode()
+def correct_each(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    choices: Sequence[Tensor | None],
+    known: Tensor | None = None,
+) -> list[Tensor]:
+    """Return which scenes are classified correctly, (N,) bool, under each of several masks of every scene.
+
+    The scenes are read once for all of them.
+
+    Args:
+        model: The classifier; it is put into evaluation mode.
+        views: HR and LR scenes.
+        streams: The HR stream alone, the LR stream alone, or both (Eq. 7).
+        choices: (N, P) masks each; None buys every patch.
+        known: (N, classes) logits of the LR stream, where they are there already.
+    """
+    labels = views.split.labels
+    return [found == labels for found in _each(model, views, streams, choices, known, _best)]
+
+
 def answers(
     model: PatchDrop,
     views: ViewedSplit,
@@ -98,23 +121,65 @@ def answers(
         bought: (N, P) masks; None buys every patch.
         known: (N, classes) logits of the LR stream, where they are there already.
     """
-    model.eval()
-    found = []
+    return answers_each(model, views, streams, [bought], known)[0]
+
+
+def answers_each(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    choices: Sequence[Tensor | None],
+    known: Tensor | None = None,
+) -> list[Tensor]:
+    """Return what a classifier answers under each of several masks; as `answers`, scenes read as in `correct_each`."""
+    return _each(model, views, streams, choices, known, torch.clone)
+
+
+def _each(
+    model: PatchDrop,
+    views: ViewedSplit,
+    streams: Streams,
+    choices: Sequence[Tensor | None],
+    known: Tensor | None,
+    keep: Callable[[Tensor], Tensor],
+) -> list[Tensor]:
+    """Return for each choice of masks what is kept of the answers (b, classes) to each part of the scenes."""
+    pixels = len(views) * model.card.hr_px**2
+    if known is None and streams != "hr":
+        lr_parts = torch.split(views.lr, min(views.batch_size, scenes_of_a_part(model, model.card.hr_px)))
+        known = torch.cat(list(sweep(model, "lr", pixels, lr_parts, PatchDrop.lr_logits)))
+    if streams == "lr":
+        assert known is not None
+        return [keep(known) for _ in choices]
+    everything = views.lr.new_ones(len(views), model.grid.patches)
+    masks = [everything if choice is None else choice for choice in choices]
+
+    def ask(asked: PatchDrop, part: tuple[Tensor, slice]) -> list[Tensor]:
+        images, rows = part
+        hr = images.float() / 255
+        found = []
+        for mask in masks:
+            scores = asked.hr_logits(hr, mask[rows])
+            if streams == "both" and known is not None:
+                scores = asked.mix(scores, known[rows], mask[rows])
+            found.append(keep(scores))
+        return found
+
+    by_part = sweep(model, "hr", pixels, _parts(model, views), ask)
+    return [torch.cat(parts) for parts in zip(*by_part, strict=True)]
+
+
+def _best(scores: Tensor) -> Tensor:
+    return scores.argmax(dim=1)
+
+
+def _parts(model: PatchDrop, views: ViewedSplit) -> Iterator[tuple[Tensor, slice]]:
+    """Yield HR images (b, 3, H, H) uint8, and which scenes they are."""
     start = 0
     for batch in views.split.in_order(views.batch_size):
-        rows = slice(start, start + len(batch.labels))
-        start += len(batch.labels)
-        hr = batch.images.float() / 255
-        masks = hr.new_ones(len(batch.labels), model.grid.patches) if bought is None else bought[rows]
-        if streams == "lr":
-            scores = model.lr_logits(views.lr[rows])
-        elif streams == "hr":
-            scores = model.hr_logits(hr, masks)
-        else:
-            lr_logits = model.lr_logits(views.lr[rows]) if known is None else known[rows]
-            scores = model.mix(model.hr_logits(hr, masks), lr_logits, masks)
-        found.append(scores)
-    return torch.cat(found)
+        for images in torch.split(batch.images, scenes_of_a_part(model, batch.images.shape[-1])):
+            yield images, slice(start, start + len(images))
+            start += len(images)
 
 
 def spread_evenly(total: int, scenes: int, patches: int, rng: np.random.Generator) -> Tensor:
@@ -182,12 +247,13 @@ def control_rows(
     rng = np.random.default_rng(seed)
     device = views.lr.device
     scenes = len(views)
-    drawn = []
+    masks = []
     for _ in range(CONTROL_DRAWS):
         counts = spread_evenly(total, scenes, model.grid.patches, rng)
-        drawn.append(correct(model, views, streams, random_masks(counts, model, rng).to(device), known))
+        masks.append(random_masks(counts, model, rng).to(device))
     counts = spread_evenly(total, scenes, model.grid.patches, rng)
-    centre = correct(model, views, streams, centre_masks(counts, model).to(device), known)
+    masks.append(centre_masks(counts, model).to(device))
+    *drawn, centre = correct_each(model, views, streams, masks, known)
     sampled = total / scenes
     random = Row(
         name=f"{name} · random",

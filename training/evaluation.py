@@ -25,7 +25,7 @@ from training.run import pick_device
 from training.tables import as_plain
 
 EvaluationSplit = Literal["test", "val"]
-_NOISE = {"val": 1, "test": 2}
+NOISE = {"val": 1, "test": 2}
 """What the seed of a split's simulated LR images has on the run's: as in training."""
 
 
@@ -75,6 +75,8 @@ class OpenedRun:
     results: Results
     data: str
     """Name of the dataset."""
+    scenes: SceneData
+    """All of it."""
     split: EvaluationSplit
     files: tuple[str, ...]
     """Where the scenes came from."""
@@ -127,7 +129,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
     if request.scenes is not None and request.scenes < len(split):
         drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
         split = split.only(drawn[: request.scenes].sort().values.to(device))
-    views = view_split(split, recipe, seed=seed + _NOISE[request.split])
+    views = view_split(split, recipe, seed=seed + NOISE[request.split])
     results = Results(
         engine=engine,
         model=model,
@@ -143,6 +145,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         stages=stages,
         results=results,
         data=data.name,
+        scenes=data,
         split=request.split,
         files=split.files,
     )

@@ -57,6 +57,14 @@ class Team:
         if self.size > 1:
             dist.barrier()
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Tell whether any process has the flag; on several, all must ask."""
+        if self.size == 1:
+            return flag
+        told = torch.tensor(float(flag), device=device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return bool(told)
+
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors of one device by their means over all processes, in one exchange."""
         if self.size == 1 or not tensors:

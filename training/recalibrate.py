@@ -5,12 +5,12 @@ Fine-tuning gathers them on augmented crops under sampled masks, and is tested o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geozoom.files import write_tensors
 from geozoom.model import PatchDrop
@@ -21,9 +21,12 @@ from training.engine import Engine
 from training.evaluate import EVALUATION_BATCH, Streams, ViewedSplit, correct, policy_probabilities, whole
 from training.recipe import Recipe
 
+Choose = Callable[[Tensor], Tensor]
+"""Maps LR images (B, 3, h, w) to masks (B, P)."""
+
 
 @torch.no_grad()
-def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> None:
+def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int, choose: Choose) -> None:
     """Replace the HR stream's batch norm statistics by their mean over the training scenes.
 
     Args:
@@ -31,6 +34,7 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> No
         train: Training scenes; seen whole, at the HR size.
         recipe: Sizes and sensor.
         seed: Of the shuffle and the LR images' noise.
+        choose: What is bought.
     """
     model.eval()
     device = train.labels.device
@@ -42,22 +46,34 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int) -> No
                 lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
             else:
                 lr = whole(batch.twins, recipe.data.lr_px)
-            model.hr_logits(hr, (model.policy_logits(lr) > 0).float())
+            model.hr_logits(hr, choose(lr))
 
 
 def recalibrate_if_better(
-    model: PatchDrop, train: Split, val: ViewedSplit, streams: Streams, recipe: Recipe, seed: int
+    model: PatchDrop,
+    train: Split,
+    recipe: Recipe,
+    seed: int,
+    choose: Choose,
+    accuracy: Callable[[], float],
 ) -> tuple[float, float]:
     """Recalibrate, and keep it only if accuracy on the validation split does not fall.
 
+    Args:
+        model: The model, whose HR stream's buffers change.
+        train: Training scenes.
+        recipe: Sizes and sensor.
+        seed: Of the shuffle and the LR images' noise.
+        choose: What is bought.
+        accuracy: Measures the model as it is then, 0..1.
+
     Returns:
-        Validation accuracy before and after, 0..1.
+        Accuracy before and after.
     """
-    masks = (policy_probabilities(model, val) > 0.5).float()
-    before = correct(model, val, streams, masks).float().mean().item()
+    before = accuracy()
     held = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    recalibrate(model, train, recipe, seed)
-    after = correct(model, val, streams, masks).float().mean().item()
+    recalibrate(model, train, recipe, seed, choose)
+    after = accuracy()
     if after < before:
         model.load_state_dict(held)
     return before, after
@@ -81,7 +97,15 @@ def settle(
         OutputError: They cannot be written.
     """
     load_as_shipped(engine, model, stage, recalibrated=False)
-    before, after = recalibrate_if_better(model, train, val, streams, recipe, engine.seed)
+    masks = (policy_probabilities(model, val) > 0.5).float()
+    before, after = recalibrate_if_better(
+        model,
+        train,
+        recipe,
+        engine.seed,
+        lambda lr: (model.policy_logits(lr) > 0).float(),
+        lambda: correct(model, val, streams, masks).float().mean().item(),
+    )
     kept = {
         f"model.hr.{name}": tensor
         for name, tensor in model.hr.named_buffers()

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from geozoom.errors import RecipeError
+from geozoom.networks import bagnet_name, is_bagnet
 from geozoom.sensor import Sensor
 from training import STAGES
+from training.baselines.recipe import BaselinesRecipe, baseline_rules
 from training.gradients import ESTIMATORS
+from training.hard_positives import AUGMENTS
 from training.views import Augmentation
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -65,7 +68,8 @@ class NetworkRecipe:
     """The two networks."""
 
     classifier: str = "resnet18"
-    """Architecture of the HR and LR streams."""
+    """Architecture of the HR and LR streams; "bagnet-resnet32" and the like run on each patch, with an LR
+    stream of the policy's architecture."""
     classifier_widths: tuple[int, ...] | None = None
     """Channels of its groups; None for the published ones."""
     policy: str = "resnet8"
@@ -104,6 +108,20 @@ class ClassifierRecipe:
     """robust: each patch is kept with a probability drawn from U(keep_min, 1)."""
     distill: float = 0.0
     """robust: share of the loss that the HR-CNN's answers on the whole view give, not the labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardPositivesRecipe:
+    """Stage `hr`: what is hidden of its views (paper §7). CutMix, where it is on, mixes views so hidden."""
+
+    augment: str = "none"
+    """none, cutout (a square at a random place) or patchdrop (the patches that a policy puts first)."""
+    policy: str | None = None
+    """patchdrop: a run, a checkpoint of its stage pt, ft1 or ft2, or a model.safetensors, whose policy it is."""
+    most_patches: int = 4
+    """patchdrop: M, the number of patches that a view loses, is drawn from U{1..most_patches}."""
+    cutout_px: int = 0
+    """cutout: side of the square in HR pixels; 0 for half of the view's, as published for CIFAR-10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +184,10 @@ class Recipe:
     card: CardRecipe = field(default_factory=CardRecipe)
     networks: NetworkRecipe = field(default_factory=NetworkRecipe)
     judges: JudgesRecipe = field(default_factory=JudgesRecipe)
+    hard_positives: HardPositivesRecipe = field(default_factory=HardPositivesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)
+    baselines: BaselinesRecipe = field(default_factory=BaselinesRecipe)
     precision: str = "bf16"
     """bf16 (autocast) or fp32."""
     compile: str = "auto"
@@ -191,6 +211,7 @@ def load_recipe(
     epochs: int | None = None,
     *,
     stages: Sequence[str] = STAGES,
+    bagnet: bool = False,
     held: dict[str, Any] | None = None,
 ) -> Recipe:
     """Load a recipe and apply `--set` overrides.
@@ -198,8 +219,10 @@ def load_recipe(
     Args:
         name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
         overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
-        epochs: If given, the epochs of `stages`, as far as the recipe does not leave them out.
+        epochs: If given, the epochs of `stages`, and with `lr` those of baselines, as far as the recipe does not
+            leave them out.
         stages: What `epochs` is for.
+        bagnet: Run the recipe's classifier on each patch; see `with_bagnet`.
         held: The recipe of a run's record, which is then taken instead of the one called `name`.
 
     Raises:
@@ -210,10 +233,24 @@ def load_recipe(
         _set(content, override)
     if epochs is not None:
         for stage in stages:
-            table = content.get(stage)
-            if isinstance(table, dict) and table.get("epochs"):
-                table["epochs"] = epochs
+            _shorten(content.get(stage), epochs)
+        if "lr" in stages:  # baselines learn as `lr` does, but for what they say themselves
+            _shorten(content.get("baselines"), epochs)
     recipe = _build(Recipe, content, f"recipe {name}")
+    if bagnet:
+        return with_bagnet(recipe)
+    _check(recipe)
+    return recipe
+
+
+def with_bagnet(recipe: Recipe) -> Recipe:
+    """Return a recipe whose classifier, which fits the size of its images, runs on each patch.
+
+    Raises:
+        RecipeError: The recipe does not fit a BagNet.
+    """
+    networks = dataclasses.replace(recipe.networks, classifier=bagnet_name(recipe.networks.classifier))
+    recipe = dataclasses.replace(recipe, networks=networks)
     _check(recipe)
     return recipe
 
@@ -242,12 +279,25 @@ def _read(name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(base, str) or name in (*below, base):
         raise RecipeError(f"{file}: base = {base!r} must name another recipe")
-    merged = _read(base, (*below, name))
-    for table, values in content.items():
-        if isinstance(values, dict):
-            merged[table] = merged.get(table, {}) | values
-        else:
-            merged[table] = values
+    return _over(_read(base, (*below, name)), content)
+
+
+def _shorten(table: object, epochs: int) -> None:
+    """Set the epochs of a table and of those within it, but for stages that are left out."""
+    if not isinstance(table, dict):
+        return
+    if table.get("epochs"):
+        table["epochs"] = epochs
+    for inner in table.values():
+        _shorten(inner, epochs)
+
+
+def _over(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a recipe's base with its own laid over them, and tables within tables likewise."""
+    merged = dict(base)
+    for key, value in content.items():
+        held = merged.get(key)
+        merged[key] = _over(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -332,6 +382,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "data.lr_px", 0 < data.lr_px <= data.hr_px, "lie in 1..hr_px"
     yield "data.val_share", 0 < data.val_share < 1, "lie between 0 and 1"
     yield from _price_rules(recipe)
+    yield from _network_rules(recipe)
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
@@ -345,6 +396,8 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
+    yield from baseline_rules(recipe.baselines)
+    yield from _hard_positive_rules(recipe)
     for name in STAGES:
         stage = getattr(recipe, name)
         least = 0 if name == "robust" else 1
@@ -366,6 +419,14 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
         yield from _policy_rules(name, stage, recipe)
 
 
+def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    data, small = recipe.data, recipe.hr.small_px
+    yield "networks.policy", not is_bagnet(recipe.networks.policy), "see the whole LR image"
+    if is_bagnet(recipe.networks.classifier):
+        divides = small % data.grid_rows == small % data.grid_cols == 0
+        yield "hr.small_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
+
+
 def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     prices, rows, cols = recipe.data.patch_prices, recipe.data.grid_rows, recipe.data.grid_cols
     if prices is None:
@@ -377,6 +438,28 @@ def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     for stage in ("pt", "ft1", "ft2"):
         priced = getattr(recipe, stage).reward != "paper"
         yield f"{stage}.reward", priced, "be priced or priced_hits where data.patch_prices is given"
+
+
+def _hard_positive_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    chosen, patches = recipe.hard_positives, recipe.data.grid_rows * recipe.data.grid_cols
+    chooses = chosen.augment == "patchdrop"
+    yield "hard_positives.augment", chosen.augment in AUGMENTS, f"be one of {', '.join(AUGMENTS)}"
+    if chooses:
+        yield (
+            "hard_positives.augment",
+            bool(chosen.policy),
+            "come with a policy where it is patchdrop (--policy)",
+        )
+    else:
+        elsewhere = "be left out where hard_positives.augment (--augment) is not patchdrop"
+        yield "hard_positives.policy (--policy)", chosen.policy is None, elsewhere
+    leaves_some = chosen.most_patches >= 1 and (chosen.most_patches < patches or not chooses)
+    yield (
+        "hard_positives.most_patches",
+        leaves_some,
+        f"lie in 1..{patches - 1}, to leave one of {patches} patches",
+    )
+    yield "hard_positives.cutout_px", 0 <= chosen.cutout_px <= recipe.data.hr_px, "lie in 0..hr_px"
 
 
 def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

@@ -17,6 +17,7 @@ from geozoom.errors import RunError
 from geozoom.files import write_text
 from geozoom.networks import NetworkSpec
 from training import STAGES
+from training.checkpoints import read_header
 from training.datasets import SceneData
 from training.engine import Engine
 from training.recipe import Recipe, recipe_from
@@ -82,24 +83,44 @@ def read_record(run: Path) -> dict[str, Any]:
     return record
 
 
-def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> None:
-    """Refuse to mix two runs in one folder; stages that have not begun, and the card, may change.
+def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> list[str]:
+    """Refuse to mix two runs in one folder; stages and baselines that have not begun, and the card, may change.
+
+    Of a stage that has begun and is not done, the batch size may.
+
+    Returns:
+        What changes within a stage, a phrase each.
 
     Raises:
         RunError: The seed or a table that matters already differs.
     """
     recorded = recipe_from(held["recipe"]).to_dict()
     changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
-    fixed = [
-        table
-        for table in changed
-        if table not in ("card", "compile") and (table not in STAGES or engine.checkpoint(table).is_file())
-    ]
+    free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
+    if not (request.out / "baselines").is_dir():
+        free.add("baselines")
+    begun = [table for table in changed if table not in free]
+    resized = {table: _resized(request, engine, table, recorded) for table in begun if table in STAGES}
+    fixed = [table for table in begun if resized.get(table) is None]
     if fixed or held.get("seed") != request.seed:
         what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
         raise RunError(
             f"{request.out}: was begun with another {what}; use what its config.json says, or another --out"
         )
+    return [change for change in resized.values() if change is not None]
+
+
+def _resized(request: RunRequest, engine: Engine, stage: str, recorded: dict[str, Any]) -> str | None:
+    """Say how the batch size of an unfinished stage changes; None if it may not, or something else does too."""
+    now, header = request.recipe.to_dict()[stage], read_header(engine.checkpoint(stage))
+    before = recorded[stage]["batch_size"]
+    only = recorded[stage] | {"batch_size": now["batch_size"]} == now
+    if header["done"] == "true" or "batch_size" not in header or not only:
+        return None
+    return (
+        f"{stage}.batch_size from {before} to {now['batch_size']} after {header['epoch']} epochs "
+        f"and {header['step']} steps"
+    )
 
 
 def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]) -> None:
@@ -172,6 +193,15 @@ def card_of(record: dict[str, Any], name: str) -> ModelCard:
     )
 
 
+def write_record(run: Path, record: dict[str, Any]) -> None:
+    """Write a run's config.json.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_text(run / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
 def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
     """Make the run's folder and write down the record and the validation split.
 
@@ -184,7 +214,7 @@ def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) ->
         raise RunError(
             f"{request.out}: cannot be created ({error.strerror}); choose another --out"
         ) from error
-    write_text(request.out / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:
         write_text(request.out / "unreadable.txt", "\n".join(data.unreadable) + "\n")

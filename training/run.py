@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.console import Console
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.files import write_text
+from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.calibrate import calibration_error, fit_benefit, forecast, measure_gains
@@ -22,6 +25,7 @@ from training.evaluate import Row, ViewedSplit, correct, view_split
 from training.judges import Judges, assign_folds
 from training.parallel import join
 from training.plots import draw_log
+from training.policies import FrozenPolicy, load_policy
 from training.recalibrate import forget, settle
 from training.recipe import Recipe
 from training.record import (
@@ -80,8 +84,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         team=team,
     )
     held = held_record(request.out, resume=request.resume)
-    if held is not None:
-        check_recipe(request, engine, held)
+    changes = [] if held is None else [*held.get("changes", []), *check_recipe(request, engine, held)]
+    policy = _hard_positive_policy(request, engine, held)
     data = read_dataset(
         request.dataset,
         request.root,
@@ -97,6 +101,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         card=request.recipe.card,
     )
     record = new_record(request, data, device)
+    record["changes"] = changes
+    record["policy"] = (held or {}).get("policy") if policy is None else policy.recorded()
     if held is not None:
         check_data(request, held, record)
     team.wait()  # all have seen what the folder held
@@ -119,6 +125,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         model=model,
         recipe=request.recipe,
         val=view_split(val_split, request.recipe, seed=request.seed + 1),
+        policy=policy,
         team=team,
     )
     _run_stages(request, engine, bench, train_split)
@@ -136,6 +143,30 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         _calibrate(request, bench, test)
     _finish(request, data, model, rows)
     return rows
+
+
+def _hard_positive_policy(
+    request: RunRequest, engine: Engine, held: dict[str, Any] | None
+) -> FrozenPolicy | None:
+    """Return the policy whose best patches stage `hr` hides, if the recipe names one and the stage is to come.
+
+    Raises:
+        RunError: It cannot be used, or is not the one that the run was begun with.
+    """
+    recipe = request.recipe
+    judged = recipe.judges.folds and not engine.is_done("ft2")  # each judge has a stage hr of its own
+    if recipe.hard_positives.policy is None or (engine.is_done("hr") and not judged):
+        return None
+    path, data = Path(recipe.hard_positives.policy), recipe.data
+    grid = PatchGrid(rows=data.grid_rows, cols=data.grid_cols)
+    policy = load_policy(path, grid=grid, lr_px=data.lr_px, device=engine.device)
+    begun_with = ((held or {}).get("policy") or {}).get("sha256", policy.sha256)
+    if policy.sha256 != begun_with:
+        raise RunError(
+            f"{policy.file}: is not the policy any more that {request.out} was begun with; put that one back, "
+            "or use another --out"
+        )
+    return policy
 
 
 def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split) -> None:
@@ -167,7 +198,7 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
 def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, split: Split) -> Bench:
     """Train one stage from the weights that the one before it left; return the bench, now with a teacher."""
     if getattr(bench.recipe, name).distill > 0:
-        bench = _with_teacher(engine, bench)
+        bench = with_teacher(engine, bench)
     if before is not None:
         engine.load(bench.model, before)
     forget(engine, name)
@@ -186,7 +217,7 @@ def _train_judges(request: RunRequest, engine: Engine, bench: Bench, split: Spli
         own.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         model = engine.team.synchronise(_new_model(bench.model.card, engine.device))
-        judge = Bench(model=model, recipe=_shortened(recipe), val=bench.val, team=engine.team)
+        judge = replace(bench, model=model, recipe=_shortened(recipe), teacher=None)
         others = split.only((folds != fold).nonzero().squeeze(1))
         before: str | None = None
         for name in CLASSIFIER_STAGES:
@@ -212,7 +243,7 @@ def _shortened(recipe: Recipe) -> Recipe:
     return replace(recipe, **stages)
 
 
-def _with_teacher(engine: Engine, bench: Bench) -> Bench:
+def with_teacher(engine: Engine, bench: Bench) -> Bench:
     """Return a bench whose teacher is the HR-CNN; the model's own weights are to be loaded again."""
     if bench.teacher is not None:
         return bench

@@ -7,17 +7,19 @@ shows what another scene, drawn at random, has in that place.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
 from training.evaluate import ViewedSplit
+from training.sweep import scenes_of_a_part, sweep
 
 _DECAY = 1e-3
 
 
-@torch.inference_mode()
 def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed: int) -> Tensor:
     """Return in which scenes the HR stream answers right with nothing but the mask to go by.
 
@@ -33,8 +35,20 @@ def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed:
     Returns:
         (n,) bool, n at most N.
     """
-    model.eval()
-    right = []
+    asked = _strange(model, views, masks, seed)
+
+    def ask(reader: PatchDrop, part: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        images, own, labels = part
+        return reader.hr_logits(images, own).argmax(dim=1) == labels
+
+    pixels = len(views) * model.card.hr_px**2
+    return torch.cat(list(sweep(model, "hr", pixels, asked, ask)))
+
+
+def _strange(
+    model: PatchDrop, views: ViewedSplit, masks: Tensor, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield scenes (b, 3, H, H) in 0..1 made of other scenes' patches, with the masks and labels of their own."""
     device = masks.device
     lender = torch.Generator().manual_seed(seed)
     for batch in views.split.batches(views.batch_size, torch.Generator().manual_seed(seed)):
@@ -50,8 +64,10 @@ def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed:
         strange = (
             lent.reshape(size, rows, cols, 3, tall, wide).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
         )
-        right.append(model.hr_logits(strange, masks[batch.scenes]).argmax(dim=1) == batch.labels)
-    return torch.cat(right)
+        part = scenes_of_a_part(model, images.shape[-1])
+        yield from zip(
+            *(torch.split(whole, part) for whole in (strange, masks[batch.scenes], batch.labels)), strict=True
+        )
 
 
 def read_linearly(train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int) -> Tensor:

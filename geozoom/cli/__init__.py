@@ -23,6 +23,7 @@ _COMMANDS = (
     "prices",
     "train",
     "evaluate",
+    "table",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -41,11 +42,27 @@ from training import DATASETS, STAGES
     help="default (if absent) or paper, each the dataset's own; another that ships (sentinel2, aid), or a TOML file.",
 )
 @click.option(
+    "--model",
+    "kind",
+    type=click.Choice(["bagnet"]),
+    help="bagnet: the recipe's classifier runs on each patch alone, and what it finds is added up.",
+)
+@click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="TABLE.KEY=VALUE",
     help="Change a value of the recipe; repeatable.",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "cutout", "patchdrop"]),
+    help="What stage hr hides of its views: a square at random, or the best 1 to 4 patches of --policy.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="--augment patchdrop: a run (its stage ft1), a checkpoint of its pt, ft1 or ft2, or a model.safetensors.",
 )
 @click.option(
     "--epochs",
@@ -75,7 +92,10 @@ def command(
     memory: float,
     out: Path,
     recipe: str | None,
+    kind: str | None,
     overrides: tuple[str, ...],
+    augment: str | None,
+    policy: Path | None,
     epochs: int | None,
     stage: str,
     resume: bool,
@@ -109,7 +129,14 @@ def command(
         dataset=dataset,
         root=root,
         out=out,
-        recipe=load_recipe(recipe, list(overrides), epochs, stages=wanted, held=as_held),
+        recipe=load_recipe(
+            recipe,
+            [*overrides, *_hard_positives(augment, policy)],
+            epochs,
+            stages=wanted,
+            bagnet=kind == "bagnet",
+            held=as_held,
+        ),
         recipe_name=recipe,
         stage=stage,
         seed=held.get("seed", 0) if seed is None else seed,
@@ -126,3 +153,11 @@ def command(
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)
+
+
+def _hard_positives(augment: str | None, policy: Path | None) -> list[str]:
+    """Return the options as values of the recipe."""
+    return [
+        *([] if augment is None else [f"hard_positives.augment={augment}"]),
+        *([] if policy is None else [f"hard_positives.policy={json.dumps(str(policy))}"]),
+    ]

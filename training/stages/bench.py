@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from geozoom.sensor import simulate_lr
 from training.datasets import Batch
 from training.evaluate import ViewedSplit
 from training.judges import Judges
 from training.parallel import ALONE, Team, randn
+from training.policies import FrozenPolicy
 from training.recipe import Recipe
 from training.views import Augmentation, augment, cut, draw_crops, jitter
 
@@ -29,6 +31,8 @@ class Bench:
     """The HR-CNN as stage `hr` left it, frozen, for stages that distil it."""
     judges: Judges | None = None
     """Classifiers that reward the policy on scenes they have not seen; None rewards by the model itself."""
+    policy: FrozenPolicy | None = None
+    """Whose best patches stage `hr` hides; None if the recipe asks for no hard positives of a policy."""
     team: Team = ALONE
     """The processes that train together."""
 
@@ -78,6 +82,12 @@ class Bench:
         with torch.no_grad():
             answers = F.softmax(self.teacher(self.model.normalise(hr)).float(), dim=1)
         return (1 - share) * loss + share * F.kl_div(log_probabilities, answers, reduction="batchmean")
+
+    def folded(self) -> PatchDrop:
+        """Return the model to ask what is frozen in it: with folded batch norms, but where a GPU's compiler folds."""
+        if self.model.mean.is_cuda:
+            return self.model
+        return for_inference(self.model).requires_grad_(False)
 
     def only_training(self, *networks: nn.Module) -> None:
         """Put `networks` into training mode and freeze all others in evaluation mode."""

@@ -29,7 +29,7 @@ class FineTuning(PolicyStage):
     def train_mode(self) -> None:
         """The policy and the HR stream learn."""
         self.bench.only_training(self.bench.model.policy, self.bench.model.hr)
-        self.freeze()
+        self.frozen = self.bench.folded()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks, learn to classify under the first of them, and reward both."""
@@ -39,8 +39,9 @@ class FineTuning(PolicyStage):
         with torch.no_grad():
             masks = self.estimator.propose(logits, alpha, generator)
         known = self.known(self.frozen, lr)
-        answers = self.classify(model, hr, masks[0], known)
+        read = model.hr_reader(hr)
+        answers = self.classify(model, read, masks[0], known)
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
         with self.rewarding():
-            scores = self.judged(model, batch, hr, lr, masks, known, first=answers)
+            scores = self.judged(model, batch, hr, lr, masks, known, read, answers)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)

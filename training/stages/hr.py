@@ -8,20 +8,21 @@ from torch.nn import functional as F
 
 from training.datasets import Batch
 from training.evaluate import correct
+from training.hard_positives import draw_counts, draw_squares, hide, patch_pixels, top_patches
 from training.parallel import partners, rand
 from training.stages.bench import Bench, hit_rate
 from training.stages.classifier import ClassifierStage
 
 
 class HrStage(ClassifierStage):
-    """Cross-entropy on augmented HR views, with CutMix and progressive resizing if asked."""
+    """Cross-entropy on augmented HR views; hard positives, CutMix and progressive resizing if asked."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench, "hr", bench.model.hr, bench.recipe.hr)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify augmented HR views."""
-        views = self.bench.hr_views(batch.images, generator)
+        views = self.views(batch, generator)
         if progress < self.recipe.small_share and self.recipe.small_px:
             size = (self.recipe.small_px, self.recipe.small_px)
             views = F.interpolate(views, size=size, mode="bilinear", antialias=True)
@@ -30,6 +31,23 @@ class HrStage(ClassifierStage):
         loss = mixed_cross_entropy(logits, batch.labels, others, share, self.recipe.label_smoothing)
         self.bench.take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(logits, batch.labels)}
+
+    def views(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Draw HR views (B, 3, hr_px, hr_px) in 0..1, hidden in part as the recipe asks (paper §7)."""
+        bench, recipe = self.bench, self.bench.recipe.hard_positives
+        if recipe.augment == "none":
+            return bench.hr_views(batch.images, generator)
+        if recipe.augment == "cutout":
+            views = bench.hr_views(batch.images, generator)
+            hidden = draw_squares(views, recipe.cutout_px or views.shape[-1] // 2, generator)
+        else:
+            if bench.policy is None:
+                raise ValueError("hard positives of a policy need one")
+            views, lr = bench.views(batch, generator)
+            counts = draw_counts(len(views), recipe.most_patches, views.device, generator)
+            patches = top_patches(bench.policy.logits(lr), counts)
+            hidden = patch_pixels(patches, bench.model.grid, *views.shape[-2:])
+        return hide(views, hidden, bench.model.mean)
 
     def validate(self) -> dict[str, float]:
         """Accuracy on full HR images."""

@@ -1,4 +1,4 @@
-"""Stage `lr`: the LR classifier starts from the HR classifier's weights and learns from LR images."""
+"""Stage `lr`: the LR classifier learns from LR images; it starts from the HR classifier's weights if both are alike."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from training.stages.classifier import ClassifierStage
 
 
 class LrStage(ClassifierStage):
-    """Cross-entropy on the LR view, upsampled to the HR size."""
+    """Cross-entropy on the LR view."""
 
     def __init__(self, bench: Bench) -> None:
-        bench.model.lr.load_state_dict(bench.model.hr.state_dict())
+        if bench.model.card.lr_classifier == bench.model.card.classifier:
+            bench.model.lr.load_state_dict(bench.model.hr.state_dict())
         super().__init__(bench, "lr", bench.model.lr, bench.recipe.lr)
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:

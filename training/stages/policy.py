@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from training.datasets import Batch
 from training.engine import build_optimizer
@@ -17,6 +17,9 @@ from training.gradients import build_estimator, entropy
 from training.recipe import PolicyRecipe
 from training.rewards import build_reward
 from training.stages.bench import Bench, hit_rate
+
+Reader = Callable[[Tensor], Tensor]
+"""Maps masks (B, P) to logits (B, N) of an HR stream that has seen the views; see `PatchDrop.hr_reader`."""
 
 
 class PolicyStage:
@@ -51,11 +54,6 @@ class PolicyStage:
         self.frozen = bench.model
         """The model whose frozen streams answer."""
 
-    def freeze(self) -> None:
-        """Fold the batch norms of frozen streams, which a GPU's compiler does not need."""
-        if not self.bench.model.mean.is_cuda:
-            self.frozen = for_inference(self.bench.model).requires_grad_(False)
-
     def alpha(self, progress: float) -> float:
         """Return the exploration temperature (Eq. 11) at `progress` in 0..1."""
         start, end = self.recipe.alpha
@@ -68,14 +66,14 @@ class PolicyStage:
         with torch.no_grad():
             return model.lr_logits(lr)
 
-    def classify(self, model: PatchDrop, hr: Tensor, masks: Tensor, known: Tensor | None) -> Tensor:
+    def classify(self, model: PatchDrop, read: Reader, masks: Tensor, known: Tensor | None) -> Tensor:
         """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
-        logits = model.hr_logits(hr, masks)
+        logits = read(masks)
         return F.log_softmax(logits, dim=1) if known is None else model.mix(logits, known, masks)
 
     def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) of a judge under masks (B, P)."""
-        return self.classify(model, hr, masks, self.known(model, lr))
+        return self.classify(model, model.hr_reader(hr), masks, self.known(model, lr))
 
     def rewarding(self) -> torch.autograd.grad_mode.set_grad_enabled:
         """Return the context in which rewards are made: without gradient, but for an estimator that needs it."""
@@ -89,18 +87,21 @@ class PolicyStage:
         lr: Tensor,
         masks: Tensor,
         known: Tensor | None,
+        read: Reader | None = None,
         first: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the log class probabilities (B, N) that each of the masks (K, B, P) is rewarded by.
 
         They are the judges' where the recipe has judges, else `model`'s; `known` is its LR stream's
-        answer, and `first` are those of the first masks where the model has given them already.
+        answer, `read` its HR stream that has seen these views, and `first` are the answers to the first
+        masks, where there are any already.
         """
         judges = self.bench.judges
         if judges is not None:
             return [judges.answer(self.ask, batch, hr, lr, mask) for mask in masks]
-        own = self.classify(model, hr, masks[0], known) if first is None else first
-        return [own, *(self.classify(model, hr, mask, known) for mask in masks[1:])]
+        read = model.hr_reader(hr) if read is None else read
+        own = self.classify(model, read, masks[0], known) if first is None else first
+        return [own, *(self.classify(model, read, mask, known) for mask in masks[1:])]
 
     def learn(
         self,

@@ -21,7 +21,7 @@ class PreTraining(PolicyStage):
     def train_mode(self) -> None:
         """Only the policy learns."""
         self.bench.only_training(self.bench.model.policy)
-        self.freeze()
+        self.frozen = self.bench.folded()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Propose masks from the LR view, reward them by what the HR stream makes of them."""

@@ -29,7 +29,7 @@ class RobustStage(ClassifierStage):
         keep = rand((len(batch.labels), 1), views.device, generator)
         keep = self.recipe.keep_min + (1 - self.recipe.keep_min) * keep
         masks = (rand(shape, views.device, generator) < keep).float()
-        logits = self.bench.model.hr_logits(views, masks)
+        logits = self.bench.model.hr_reader(views)(masks)
         loss = mixed_cross_entropy(logits, batch.labels, others, share, self.recipe.label_smoothing)
         loss = self.bench.taught(loss, F.log_softmax(logits, dim=1), views, self.recipe.distill)
         self.bench.take_step(loss, self.optimizer)

@@ -1,0 +1,151 @@
+"""geozoom table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from geozoom.cli import loading, options
+from training import DATASETS
+
+_SEEDS = {"results": (0,), "bagnet": (0,), "hard-positives": (0, 1, 2)}
+"""Tables, and the seeds that each takes if none are given."""
+
+
+class Seeds(click.ParamType):  # type: ignore[type-arg]
+    """Different seeds, as in 0,1,2."""
+
+    name = "seed[,seed...]"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Return the seeds, or fail with what is wrong with them."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            self.fail(f"{value!r} is no list of seeds; write them as 0,1,2", param, ctx)
+        seeds = tuple(int(part) for part in parts)
+        if len(set(seeds)) < len(seeds):
+            self.fail(f"{value!r} names a seed twice", param, ctx)
+        return seeds
+
+
+@click.command("table")
+@click.option(
+    "--table",
+    "name",
+    type=click.Choice(list(_SEEDS)),
+    default="results",
+    show_default=True,
+    help="results: Tables 1 and 2, every baseline beside PatchDrop; bagnet: Table 3; "
+    "hard-positives: Table 4.",
+)
+@click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder.")
+@click.option(
+    "--lr-root", type=click.Path(path_type=Path), help="fmow: folder of fMoW-Sentinel, for real LR images."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the table and its runs; the same command again goes on with what is unfinished.",
+)
+@click.option("--recipe", default="default", show_default=True, help="As of `geozoom train`.")
+@click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help="As of `geozoom train`.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage, instead of the recipe's.")
+@click.option(
+    "--seeds",
+    type=Seeds(),
+    help="A run of every row for each; by default 0,1,2 for hard-positives, else 0.",
+)
+@click.option(
+    "--rows",
+    metavar="ROW[,ROW...]",
+    help="results: only these rows now, in this order; the table shows all that were ever measured.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="hard-positives: a run (its stage ft1), a checkpoint of its pt, ft1 or ft2, or a model.safetensors; "
+    "trained here first if absent.",
+)
+@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=8.0,
+    show_default=True,
+    metavar="GIB",
+    help="Hold the dataset in memory up to this size.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@options.human_options
+def command(
+    name: str,
+    dataset: str,
+    root: Path,
+    lr_root: Path | None,
+    out: Path,
+    recipe: str,
+    overrides: tuple[str, ...],
+    epochs: int | None,
+    seeds: tuple[int, ...] | None,
+    rows: str | None,
+    policy: Path | None,
+    skip_unreadable: bool,
+    memory: float,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make a table of the paper that takes several runs: train and measure them, write table.md, .csv and .json."""
+    if policy is not None and name != "hard-positives":
+        raise click.UsageError("--policy is the policy of --table hard-positives")
+    if rows is not None and name != "results":
+        raise click.UsageError("--rows chooses rows of --table results")
+    with loading.libraries():
+        import json
+
+        from rich.table import Table
+
+        from geozoom.errors import RunError
+        from training.comparing import TABLES, TableRequest
+        from training.recipe import load_recipe, recipe_of
+
+    console = options.stderr_console(quiet)
+    recipe = recipe_of(dataset, recipe)
+    request = TableRequest(
+        dataset=dataset,
+        root=root,
+        out=out,
+        recipe=load_recipe(recipe, list(overrides), epochs),
+        recipe_name=recipe,
+        seeds=seeds or _SEEDS[name],
+        rows=None if rows is None else tuple(part.strip() for part in rows.split(",")),
+        policy=policy,
+        device=device,
+        lr_root=lr_root,
+        skip_unreadable=skip_unreadable,
+        memory_gib=memory,
+    )
+    try:
+        made = TABLES[name](request, console)
+    except KeyboardInterrupt as error:
+        raise RunError(f"{out}: interrupted; give the same command again to go on") from error
+    if made is None:
+        return
+    made.keep(out)
+    shown = Table(title=made.title)
+    for heading in made.headings():
+        shown.add_column(heading, justify="left" if not heading else "right")
+    for cells in made.cells():
+        shown.add_row(*cells)
+    console.print(shown)
+    for sentence in made.about:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    if as_json:
+        click.echo(json.dumps(made.to_dict(), ensure_ascii=False))

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from geozoom.cli import main
+from geozoom.model import PatchDrop
+from tests.conftest import small_model
+from tests.datasets import read_scenes, write_cifar10
+from tests.test_train import SMALL, log
+from training.baselines.masked import MASKED
+from training.checkpoints import read_checkpoint
+from training.comparing.ledger import Cell, Entry
+from training.comparing.published import PUBLISHED
+from training.comparing.results_table import ROWS, ResultsTable
+from training.engine import Engine
+from training.record import card_of, read_record
+
+VALUES = [part for value in [*SMALL, "judges.folds=0"] for part in ("--set", value)]
+
+
+def table(*arguments: object, code: int = 0, name: str = "hard-positives") -> Result:
+    asked = ["table", "--table", name, "--device", "cpu", "--epochs", "1", *map(str, arguments)]
+    result = CliRunner().invoke(main, [*asked, *VALUES])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def accuracy(run: Path, root: Path) -> float:
+    """Percent of the test scenes that a run's HR classifier gets right, whole: by hand."""
+    model = PatchDrop(card_of(read_record(run), run.name)).eval()
+    model.load_state_dict(read_checkpoint(run / "checkpoints" / "hr.safetensors")[0])
+    (batch,) = read_scenes(root).test.in_order(1000)
+    with torch.inference_mode():
+        found = model.hr(model.normalise(batch.images.float() / 255)).argmax(dim=1)
+    return 100 * float((found == batch.labels).float().mean())
+
+
+def test_the_table_of_hard_positives_is_made_by_one_command_and_gone_on_with_by_the_same(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "table"
+    asked = ("--root", scene_tree, "--out", out, "--seeds", "3,4", "--set", "precision=fp32")
+    fitted: list[str] = []
+    fit = Engine.fit
+
+    def interrupted(self: Engine, stage: Any, *rest: Any) -> None:
+        if len(fitted) == 8:
+            raise KeyboardInterrupt
+        fitted.append(f"{self.folder.name}: {stage.name}")
+        fit(self, stage, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", interrupted)
+        stopped = table(*asked, code=1)
+    assert "table: interrupted; give the same command again to go on" in stopped.stderr
+    assert not (out / "table.json").exists()
+    # The plain run of the first seed goes on to the policy, as no other was given.
+    on = [f"none-3: {stage}" for stage in ("lr", "robust", "pt", "ft1")]
+    assert fitted == ["none-3: hr", "none-4: hr", *on, "cutout-3: hr", "cutout-4: hr"]
+    fitted.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", interrupted)
+        said = json.loads(table(*asked, "--json").stdout)
+    assert fitted == ["patchdrop-3: hr", "patchdrop-4: hr"]
+    assert json.loads((out / "table.json").read_text()) == said
+    assert [row["name"] for row in said["rows"]] == ["no augmentation", "CutOut", "PatchDrop"]
+    for row, name in zip(said["rows"], ("none", "cutout", "patchdrop"), strict=True):
+        own = [accuracy(out / f"{name}-{seed}", scene_tree) for seed in (3, 4)]
+        assert row["accuracy"] == pytest.approx(own)
+        assert row["mean"] == pytest.approx(statistics.mean(own))
+        assert row["deviation"] == pytest.approx(statistics.stdev(own))
+        assert row["published"] is None
+    losses = {run.name: log(run)[0]["loss"] for run in out.iterdir() if run.is_dir()}
+    assert len(set(losses.values())) == 6
+    policy = read_record(out / "patchdrop-4")["policy"]["file"]
+    assert policy == str(out / "none-3" / "checkpoints" / "ft1.safetensors")
+    text = (out / "table.md").read_text()
+    assert f"| PatchDrop | {said['rows'][2]['mean']:.2f} ± {said['rows'][2]['deviation']:.2f} |" in text
+    assert "CutOut hides a square of 16 of 32 px" in text
+    # Another recipe is not mixed in.
+    other = table(*asked, "--set", "hr.learning_rate=0.01", code=1)
+    assert "none-3: was begun with another recipe table 'hr'" in other.stderr
+
+
+def test_a_given_policy_is_used_and_published_figures_stand_beside(tmp_path: Path) -> None:
+    root, policy, out = write_cifar10(tmp_path / "data"), tmp_path / "model.safetensors", tmp_path / "table"
+    small_model().save(policy)
+    asked = ("--dataset", "cifar10", "--root", root, "--seeds", "5", "--policy", policy, "--out", out)
+    shown = table(*asked).stderr
+    assert "93.9" in shown
+    said = json.loads((out / "table.json").read_text())
+    assert (said["published"], said["scenes"]) == ("ResNet32", 24)
+    assert [row["published"] for row in said["rows"]] == [92.3, 93.5, 93.9]
+    assert {row["deviation"] for row in said["rows"]} == {None}
+    assert sorted(run.name for run in out.iterdir() if run.is_dir()) == ["cutout-5", "none-5", "patchdrop-5"]
+    assert [row["stage"] for row in log(out / "none-5")] == ["hr"]
+    assert str(policy) in (out / "table.md").read_text()
+
+
+def test_wrong_arguments_of_a_table_are_said_in_a_sentence(scene_tree: Path, tmp_path: Path) -> None:
+    out, run = tmp_path / "table", tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    small_model(grid_rows=2).save(tmp_path / "two.safetensors")
+    for arguments, code, words in (
+        (("--out", out, "--seeds", "1,1"), 2, "'1,1' names a seed twice"),
+        (("--out", out, "--seeds", "one"), 2, "is no list of seeds"),
+        (("--out", out, "--policy", tmp_path / "none"), 1, "none: there is no such policy"),
+        (("--out", out, "--policy", tmp_path / "two.safetensors"), 1, "a grid of 2 × 4 patches"),
+        (("--out", run), 1, "is the folder of one run"),
+        (("--out", tmp_path / "two.safetensors"), 1, "is a file"),
+    ):
+        assert words in table("--root", scene_tree, *arguments, code=code).stderr
+        assert not out.exists()
+
+
+SHORT = [
+    part
+    for value in (
+        *(
+            f"baselines.{name}.epochs=1"
+            for name in ("kd", "srgan", "srgan.pixels", "srgan.gan", "pcn", "pcn.sr")
+        ),
+        *(f"baselines.srgan.{size}=8" for size in ("width", "discriminator_width")),
+        "baselines.srgan.blocks=1",
+        "baselines.pcn.sr_widths=[8, 6]",
+    )
+    for part in ("--set", value)
+]
+
+
+def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "table"
+    asked = ("--root", scene_tree, "--out", out, *SHORT)
+    # Baselines that have not begun may change.
+    table("--root", scene_tree, "--out", out, "--rows", "hr-cnn", name="results")
+    fitted: list[str] = []
+    fit = Engine.fit
+
+    def interrupted(self: Engine, stage: Any, *rest: Any) -> None:
+        if len(fitted) == limit:
+            raise KeyboardInterrupt
+        fitted.append(f"{self.folder.name}: {stage.name}")
+        fit(self, stage, *rest)
+
+    limit = 8
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", interrupted)
+        stopped = table(*asked, name="results", code=1)
+    assert "interrupted; give the same command again to go on" in stopped.stderr
+    first, fitted[:], limit = list(fitted), [], 99
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", interrupted)
+        result = table(*asked, "--json", name="results")
+    rows = json.loads(result.stdout)["rows"]
+    assert "seed 0: measured already: LR-CNN, SRGAN, KD, PCN, HR-CNN, Fixed-H, PatchDrop" in result.stderr
+    assert not set(first) & set(fitted)
+    assert {row["row"] for row in rows} == set(ROWS)
+    own = {row["name"]: row for row in json.loads((out / "seed0" / "table.json").read_text())}
+    by_name = {(row["row"], row["column"]): row for row in rows}
+    for name, column, theirs in (
+        ("lr-cnn", "ft1", "LR-CNN"),
+        ("hr-cnn", "pt", "HR-CNN"),
+        ("patchdrop", "pt", "Pt"),
+        ("patchdrop", "ft1", "Ft-1"),
+        ("patchdrop", "ft2", "Ft-2"),
+    ):
+        assert by_name[name, column]["accuracy"] == pytest.approx(own[theirs]["accuracy"], abs=1e-3)
+        assert by_name[name, column]["S"] == pytest.approx(own[theirs]["sampled"], abs=1e-3)
+    for name in MASKED:
+        for column in ("pt", "ft1", "ft2"):
+            assert by_name[name, column]["S"] == pytest.approx(by_name["patchdrop", column]["S"], abs=1e-3)
+    assert len((out / "table.md").read_text().splitlines()) > len(ROWS)
+    with (out / "table.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(rows)
+    assert {file.name for file in out.iterdir()} >= {"spend.png", "spend.csv", "decomposition.md", "figures"}
+    # Once more: nothing is trained or measured, and the table is the same.
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", None)
+        assert json.loads(table(*asked, "--json", name="results").stdout)["rows"] == rows
+
+
+def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) -> None:
+    asked = ("--root", scene_tree, "--out", tmp_path / "table")
+    assert (
+        "row 'vit' is not known; choose of lr-cnn"
+        in table(*asked, "--rows", "kd,vit", name="results", code=1).stderr
+    )
+    assert "--policy is the policy of" in table(*asked, "--policy", "x", name="results", code=2).stderr
+    assert "--rows chooses rows of" in table(*asked, "--rows", "kd", code=2).stderr
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "ledger.json").write_text("[{")
+    assert "ledger.json: cannot be read; delete it" in table(*asked, name="results", code=1).stderr
+    (tmp_path / "table" / "config.json").write_text("{}")
+    assert "is the folder of one run" in table(*asked, name="results", code=1).stderr
+
+
+def test_the_papers_figures_stand_beside_its_rows() -> None:
+    assert set(PUBLISHED) == {"fmow", "cifar10", "cifar100", "imagenet"}
+    for stated in PUBLISHED.values():
+        assert set(stated) < set(ROWS)
+    assert PUBLISHED["cifar10"]["patchdrop"] == ((80.6, 8.5), (91.9, 7.9), (91.5, 6.9))
+    assert PUBLISHED["fmow"]["stn"] == ((46.5, 7), (61.8, 6), (64.8, 6))
+    assert PUBLISHED["imagenet"]["hr-cnn"] == ((76.5, 16),) * 3
+    entry = Entry(
+        cells={"pt": Cell(accuracy=80.0, sampled=8.0, scenes=5)}, parameters=1, training_s=1, took_s=1
+    )
+    shown = ResultsTable(
+        title="", about=(), entries={(0, "patchdrop"): entry}, published=PUBLISHED["cifar10"]
+    ).cells()
+    assert shown[0][-1] == "80.6 (8.5) / 91.9 (7.9) / 91.5 (6.9)"

@@ -1,0 +1,146 @@
+"""Table 4 of the paper: the HR classifier trained on whole views, under CutOut, and without a policy's best patches.
+
+Every row trains stage `hr` alone, and is tested on whole HR images. The rows of a seed begin with the same weights
+and see the scenes in the same order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from geozoom.errors import RunError
+from geozoom.grid import PatchGrid
+from geozoom.model import PatchDrop
+from training import STAGES
+from training.comparing.comparison import ComparedRow, Comparison, TableRequest, check_out
+from training.comparing.runs import run_engine, train_run
+from training.datasets import Reading, read_dataset
+from training.evaluate import correct, view_split
+from training.hard_positives import AUGMENTS
+from training.parallel import join
+from training.policies import load_policy
+from training.record import card_of, read_record
+from training.run import pick_device
+
+_NAMES = {"none": "no augmentation", "cutout": "CutOut", "patchdrop": "PatchDrop"}
+_PUBLISHED = {
+    "cifar10": ("ResNet32", (92.3, 93.5, 93.9)),
+    "cifar100": ("ResNet32", (69.3, 70.4, 71.0)),
+    "imagenet": ("ResNet50", (76.5, 76.5, 78.1)),
+    "fmow": ("ResNet34", (67.3, 67.6, 69.6)),
+}
+_TO_FT1 = STAGES[: STAGES.index("ft1") + 1]
+
+
+def compare_hard_positives(request: TableRequest, console: Console) -> Comparison | None:
+    """Train what is not trained yet, and measure every row on the test split.
+
+    Without a policy the first seed's plain run is trained on to stage ft1, whose policy is taken for all seeds.
+
+    Raises:
+        RunError: A run cannot be trained, or the policy cannot be used.
+        DatasetError: The dataset is not as expected.
+    """
+    check_out(request.out)
+    own = replace(request.recipe.hard_positives, augment="none", policy=None)
+    recipe = replace(request.recipe, hard_positives=own)
+    asked = replace(request, recipe=recipe)
+    if request.policy is not None:  # before hours of work
+        data = recipe.data
+        grid = PatchGrid(rows=data.grid_rows, cols=data.grid_cols)
+        load_policy(request.policy, grid=grid, lr_px=data.lr_px, device=torch.device("cpu"))
+    for seed in request.seeds:
+        _train(asked, "none", seed, None, ("hr",), console)
+    policy = request.policy
+    if policy is None:
+        first = request.seeds[0]
+        _train(asked, "none", first, None, _TO_FT1, console)
+        policy = _folder(request, "none", first)
+    for row in ("cutout", "patchdrop"):
+        for seed in request.seeds:
+            _train(asked, row, seed, policy, ("hr",), console)
+    team, device = join(pick_device(request.device))
+    return _measure(request, device, console) if team.leads else None
+
+
+def _folder(request: TableRequest, row: str, seed: int) -> Path:
+    return request.out / f"{row}-{seed}"
+
+
+def _train(
+    request: TableRequest, row: str, seed: int, policy: Path | None, stages: tuple[str, ...], console: Console
+) -> None:
+    """Train stages of one run, or go on with them; what is done stays as it is.
+
+    Raises:
+        RunError: The folder holds a run of another recipe or seed.
+    """
+    chosen = replace(
+        request.recipe.hard_positives,
+        augment=row,
+        policy=str(policy) if row == "patchdrop" else None,
+    )
+    recipe = replace(request.recipe, hard_positives=chosen)
+    train_run(request, _folder(request, row, seed), recipe, seed, stages, _NAMES[row], console)
+
+
+def _measure(request: TableRequest, device: torch.device, console: Console) -> Comparison:
+    """Classify the test split, whole HR images, with the classifier of every run."""
+    recipe = request.recipe
+    data = read_dataset(
+        request.dataset,
+        request.root,
+        recipe.data,
+        seed=request.seeds[0],
+        reading=Reading(
+            memory_gib=request.memory_gib, skip_unreadable=request.skip_unreadable, console=console
+        ),
+        lr_root=request.lr_root,
+        card=recipe.card,
+    )
+    views = view_split(data.test.to(device), recipe, seed=request.seeds[0])
+    found: dict[str, list[float]] = {row: [] for row in AUGMENTS}
+    for row, accuracies in found.items():
+        for seed in request.seeds:
+            out = _folder(request, row, seed)
+            record = read_record(out)
+            if (record["data"], record["classes"]) != (data.name, list(data.classes)):
+                raise RunError(f"{out}: was trained on other data than {request.root}; choose another --out")
+            model: PatchDrop = PatchDrop(card_of(record, out.name)).to(  # type: ignore[call-overload]
+                device, memory_format=torch.channels_last
+            )
+            engine = run_engine(request, out, seed, console)
+            engine.load(model, "hr")
+            with engine.autocast():
+                accuracies.append(100 * correct(model, views, "hr").float().mean().item())
+    networks, published = _PUBLISHED.get(request.dataset, (None, (None,) * len(AUGMENTS)))
+    return Comparison(
+        title=f"Hard positives on {data.name} (Table 4)",
+        about=(*_about(request, len(data.test)), *data.notes),
+        rows=tuple(
+            ComparedRow(name=_NAMES[row], accuracy=tuple(found[row]), published=value)
+            for row, value in zip(AUGMENTS, published, strict=True)
+        ),
+        seeds=request.seeds,
+        scenes=len(data.test),
+        published=networks,
+    )
+
+
+def _about(request: TableRequest, scenes: int) -> list[str]:
+    """Return what a reader must know."""
+    recipe = request.recipe
+    own, data = recipe.hard_positives, recipe.data
+    policy = read_record(_folder(request, "patchdrop", request.seeds[0]))["policy"]
+    hidden = f"{own.cutout_px or data.hr_px // 2} of {data.hr_px} px"
+    patches = f"1 to {own.most_patches} of {data.grid_rows * data.grid_cols} patches"
+    trained = f"{recipe.hr.epochs} epochs of {recipe.networks.classifier}, recipe {request.recipe_name}"
+    return [
+        f"Stage hr alone ({trained}), tested on {scenes} whole HR images; accuracy is mean ± standard deviation.",
+        f"CutOut hides a square of {hidden}, PatchDrop the best {patches}.",
+        f"The policy, one for all seeds, is {policy['file']} (SHA-256 {policy['sha256'][:12]}).",
+    ]

@@ -1,0 +1,274 @@
+"""Tables 1 and 2 of the paper: PatchDrop beside every baseline, in the columns Pt, Ft-1 and Ft-2.
+
+The run of a seed is an ordinary run of `geozoom train`, in a folder of its own, and the baselines' folders lie in it.
+The masked baselines buy as many patches as PatchDrop does in the same column and with the same seed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from geozoom.errors import RunError
+from training import STAGES
+from training.baselines.lowres import LOWRES
+from training.baselines.masked import Column, MaskedBaseline
+from training.baselines.reading import lr_correct
+from training.comparing.comparison import TableRequest, check_out
+from training.comparing.ledger import Cell, Entry, Ledger
+from training.comparing.published import PUBLISHED
+from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
+from training.comparing.runs import run_engine, train_run
+from training.decomposition import (
+    accuracy_by_spend,
+    decompose,
+    summed_streams,
+    write_decomposition,
+    write_spend,
+)
+from training.engine import Engine
+from training.evaluate import Row, correct, row, view_split
+from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
+from training.figures import draw_all
+from training.log import RunLog
+from training.recalibrate import load_as_shipped
+from training.results import POLICIES, Results
+from training.run import with_teacher
+from training.stages import Bench
+
+_BEGUN_WITH = ("hr", "lr", "robust")
+"""Stages of the run that a masked baseline begins with."""
+
+
+def compare_results(request: TableRequest, console: Console) -> ResultsTable:
+    """Train what is not trained yet, measure what is not measured, and return all that is known.
+
+    Raises:
+        RunError: A run cannot be trained or is of another recipe; a row is not known; or there are several processes.
+        DatasetError: The dataset is not as expected.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("the baselines of table results train in one process: start it without torchrun")
+    check_out(request.out)
+    wanted = tuple(ROWS) if request.rows is None else request.rows
+    unknown = [name for name in wanted if name not in ROWS]
+    if unknown:
+        raise RunError(f"row {unknown[0]!r} is not known; choose of {', '.join(ROWS)}")
+    ledger = Ledger.open(request.out / "ledger.json")
+    _announce(request, wanted, ledger, console)
+    title = request.dataset
+    for seed in request.seeds:
+        left = [name for name in wanted if (seed, name) not in ledger.entries]
+        if not left and (seed, "patchdrop") in ledger.entries:
+            continue
+        measuring = _Measuring.begin(request, seed, console)
+        title = measuring.opened.data
+        for name in dict.fromkeys(
+            (*left, *(["patchdrop"] if (seed, "patchdrop") not in ledger.entries else []))
+        ):
+            console.print(f"seed {seed}: {ROWS[name]}", highlight=False)
+            ledger.add(seed, name, measuring.measure(name))
+    _draw(request, console)
+    return ResultsTable(
+        title=f"Baselines and PatchDrop on {title}",
+        about=_about(request, ledger),
+        entries=ledger.entries,
+        published=PUBLISHED.get(request.dataset, {}),
+    )
+
+
+def _draw(request: TableRequest, console: Console) -> None:
+    """Tell when and where apart and draw the paper's figures, of the first seed, where that is not done yet."""
+    if (request.out / "figures").is_dir():
+        return
+    opened = _open(request, request.seeds[0], console)
+    results = opened.results
+    console.print("when and where, accuracy by spend, figures", highlight=False)
+    with results.engine.autocast():
+        write_decomposition(list(decompose(results)), request.out)
+        write_spend(accuracy_by_spend(results), request.out / "spend.png")
+        draw_all(opened, list(results.rows()), (), request.out / "figures")
+
+
+def _open(request: TableRequest, seed: int, console: Console) -> OpenedRun:
+    """Open the run of a seed on the data that its record names."""
+    return open_run(
+        EvaluationRequest(
+            run=request.out / f"seed{seed}",
+            device=request.device,
+            skip_unreadable=request.skip_unreadable,
+            memory_gib=request.memory_gib,
+        ),
+        console,
+    )
+
+
+def _announce(request: TableRequest, wanted: Sequence[str], ledger: Ledger, console: Console) -> None:
+    """Say what there is to do, and how long each row took last time."""
+    for seed in request.seeds:
+        done = [ROWS[name] for name in wanted if (seed, name) in ledger.entries]
+        left = []
+        for name in wanted:
+            if (seed, name) not in ledger.entries:
+                lasted = ledger.lasted(name)
+                left.append(
+                    ROWS[name] + ("" if lasted is None else f" (took {lasted / 60:.0f} min last time)")
+                )
+        if done:
+            console.print(
+                f"seed {seed}: measured already: {', '.join(done)}", highlight=False, soft_wrap=True
+            )
+        if left:
+            console.print(f"seed {seed}: to do: {', '.join(left)}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measuring:
+    """A seed's run, trained, and what its rows are measured with."""
+
+    request: TableRequest
+    seed: int
+    opened: OpenedRun
+    bench: Bench
+    console: Console
+    took_s: float
+    """Seconds that training the run took now."""
+
+    @classmethod
+    def begin(cls, request: TableRequest, seed: int, console: Console) -> _Measuring:
+        """Train the run of a seed where it is not trained, and open it."""
+        began = time.perf_counter()
+        folder = request.out / f"seed{seed}"
+        train_run(request, folder, request.recipe, seed, STAGES, "PatchDrop", console)
+        took = time.perf_counter() - began
+        opened = _open(request, seed, console)
+        results = opened.results
+        val = opened.scenes.val.to(results.engine.device)
+        bench = Bench(
+            model=results.model,
+            recipe=request.recipe,
+            val=view_split(val, request.recipe, seed=seed + NOISE["val"]),
+        )
+        bench = with_teacher(results.engine, bench)
+        return cls(request=request, seed=seed, opened=opened, bench=bench, console=console, took_s=took)
+
+    @property
+    def results(self) -> Results:
+        """What measures the run."""
+        return self.opened.results
+
+    def measure(self, name: str) -> Entry:
+        """Train and measure one row."""
+        began = time.perf_counter()
+        model = self.results.model
+        if name in ("lr-cnn", "hr-cnn"):
+            streams, sampled = ("lr", 0.0) if name == "lr-cnn" else ("hr", float(model.grid.patches))
+            self.results.known()
+            self.results.engine.load(model, "lr")  # stage lr leaves the HR stream as it was
+            with self.results.engine.autocast():
+                measured = row(name, correct(model, self.results.views, streams), sampled)  # type: ignore[arg-type]
+            stages: tuple[str, ...] = ("hr", "lr") if name == "lr-cnn" else ("hr",)
+            return self._entry(began, dict.fromkeys(COLUMNS, measured), [model.hr], self._seconds(stages))
+        if name in LOWRES:
+            return self._lowres(name, began)
+        if name == "published-code":
+            with self.results.engine.autocast():
+                rows: dict[Column, Row] = {"ft2": summed_streams(self.results)}
+            return self._entry(began, rows, [model.hr, model.lr, model.policy], self._seconds(STAGES))
+        if name == "patchdrop":
+            rows = dict(self._patchdrop())
+            networks = [model.hr, model.lr, model.policy]
+            return self._entry(began - self.took_s, rows, networks, self._seconds(STAGES))
+        return self._masked(name, began)
+
+    def _patchdrop(self) -> Iterator[tuple[Column, Row]]:
+        results = self.results
+        with results.engine.autocast():
+            known = results.known()
+            for column in COLUMNS:
+                load_as_shipped(results.engine, results.model, column)
+                masks = results.masks()
+                right = correct(results.model, results.views, POLICIES[column][1], masks, known)
+                yield column, row("PatchDrop", right, masks)
+
+    def _lowres(self, name: str, began: float) -> Entry:
+        results, engine = self.results, self._engine(name)
+        results.engine.load(results.model, "lr")
+        reader = LOWRES[name](engine, self.bench, results.train)
+        with engine.autocast():
+            measured = row(name, lr_correct(reader, results.views), 0.0)
+        seconds = self._seconds(("hr", "lr")) + _logged(engine.folder)
+        return self._entry(began, dict.fromkeys(COLUMNS, measured), [reader], seconds)
+
+    def _masked(self, name: str, began: float) -> Entry:
+        engine, results = self._engine(name), self.results
+        sampled: dict[Column, float] = {column: each.sampled for column, each in self._patchdrop()}
+        baseline = MaskedBaseline(
+            name=name,
+            source=results.engine,
+            engine=engine,
+            bench=self.bench,
+            split=results.train,
+            test=results.views,
+        )
+        with engine.autocast():
+            rows = dict(baseline.rows(sampled))
+        networks = [results.model.hr, results.model.lr, *([results.model.policy] if name == "stn" else [])]
+        return self._entry(began, rows, networks, self._seconds(_BEGUN_WITH) + _logged(engine.folder))
+
+    def _engine(self, name: str) -> Engine:
+        folder = self.request.out / f"seed{self.seed}" / "baselines" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return run_engine(self.request, folder, self.seed, self.console)
+
+    def _entry(
+        self, began: float, rows: dict[Column, Row], networks: Sequence[nn.Module], training_s: float
+    ) -> Entry:
+        return Entry(
+            cells={
+                column: Cell(accuracy=each.accuracy, sampled=each.sampled, scenes=each.scenes)
+                for column, each in rows.items()
+            },
+            parameters=sum(weight.numel() for network in networks for weight in network.parameters()),
+            training_s=training_s,
+            took_s=time.perf_counter() - began,
+        )
+
+    def _seconds(self, stages: Sequence[str]) -> float:
+        folder = self.request.out / f"seed{self.seed}"
+        judges = sorted((folder / "judges").glob("*")) if set(stages) & set(POLICIES) else []
+        return _logged(folder, stages) + sum(_logged(judge) for judge in judges)
+
+
+def _logged(folder: Path, stages: Sequence[str] | None = None) -> float:
+    """Return the seconds that the log of a folder counts, of all stages or of some."""
+    rows = RunLog(folder).rows()
+    return float(sum(each["seconds"] for each in rows if stages is None or each["stage"] in stages))
+
+
+def _about(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
+    recipe = request.recipe
+    data, networks = recipe.data, recipe.networks
+    scenes = next((cell.scenes for entry in ledger.entries.values() for cell in entry.cells.values()), 0)
+    return (
+        (
+            f"{scenes} test scenes of {data.hr_px} px, LR of {data.lr_px} px; {networks.classifier} and "
+            f"{networks.policy}; recipe {request.recipe_name}. Mean ± standard deviation over the seeds, where there "
+            "are several."
+        ),
+        (
+            "The masked baselines buy PatchDrop's S of the same column and seed, spread evenly over scenes (the gate: "
+            "whole scenes), and begin with the classifier that PatchDrop's begins with."
+        ),
+        (
+            "Parameters are of all networks that answer in Ft-2; training is all that a row needs, what it begins with "
+            "included."
+        ),
+        "PatchDrop, logits added, is the published code's rule: Ft-2's streams summed without weights.",
+    )
