@@ -156,8 +156,8 @@ class _Receiver:
         if not len(self._ground.met_by(entry.footprint)):
             km = self._ground.km_away(entry.footprint)
             raise DeliveryError(
-                f"{file.name}: lies on no order, {km_text(km)} km from the nearest one; its CRS or georeference is wrong, "
-                "or it belongs to other orders"
+                f"{file.name}: lies on no order, {km_text(km)} km from the nearest one; its CRS or georeference is "
+                "wrong, or it belongs to other orders"
             )
         self._catalog.put(entry)
         self._by_sum[checksum] = entry
