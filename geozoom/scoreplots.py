@@ -107,7 +107,7 @@ def draw_reliability(scores: Scores, path: Path) -> None:
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1.02)
     panel.grid(visible=True, color="#dddddd", linewidth=0.6)
-    panel.legend(frameon=False, loc="lower right")
+    panel.legend(frameon=False, loc="upper left")  # a good model has answers at the right
     panel.set_title(
         f"{scores.scenes:,} scenes; expected calibration error {scores.ece:.3f} in {BINS} bins",
         loc="left",

@@ -21,6 +21,7 @@ from rasterio.rpc import RPC
 import geozoom
 from geozoom.cli import main
 from geozoom.errors import CatalogError, OrdersError
+from geozoom.receiving.globe import km_text
 from tests.conftest import ORIGIN, WriteRaster
 from tests.deliveries import deliver, four_by_four, write_orders
 
@@ -401,3 +402,10 @@ def test_python_gets_the_same_errors(write_raster: WriteRaster, tmp_path: Path, 
         geozoom.ingest([tmp_path / "sent"], orders=orders, catalog=tmp_path / "catalog.gpkg")
     with pytest.raises(OrdersError, match="no such orders file"):
         geozoom.ingest([tmp_path], orders=tmp_path / "none.geojson", catalog=tmp_path / "catalog.gpkg")
+
+
+@pytest.mark.parametrize(
+    ("km", "text"), [(0.0123, "0.0123"), (9.344, "9.34"), (99.94, "99.9"), (8981.2, "8,981")]
+)
+def test_distances_are_written_out(km: float, text: str) -> None:
+    assert km_text(km) == text

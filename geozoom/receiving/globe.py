@@ -53,3 +53,8 @@ def distance_km(one: BaseGeometry, other: BaseGeometry) -> float:
         _, _, metres = _GEOD.inv(lon0, lat0, lon1, lat1)
         nearest = min(nearest, metres / 1000)
     return nearest
+
+
+def km_text(km: float) -> str:
+    """Return a distance for people to read: three digits, and all of them where there are more."""
+    return f"{km:,.0f}" if km >= 100 else f"{km:.3g}"

@@ -16,6 +16,7 @@ from geozoom.receiving.catalog import Catalog, Entry, open_catalog
 from geozoom.receiving.coverage import OrderedGround
 from geozoom.receiving.description import describe, with_sources
 from geozoom.receiving.files import ReceivedFile, find_files, sha256
+from geozoom.receiving.globe import km_text
 from geozoom.receiving.ordered import read_ordered
 from geozoom.receiving.place import compare
 from geozoom.receiving.report import Ingested
@@ -155,8 +156,8 @@ class _Receiver:
         if not len(self._ground.met_by(entry.footprint)):
             km = self._ground.km_away(entry.footprint)
             raise DeliveryError(
-                f"{file.name}: lies on no order, {km:.3g} km from the nearest one; its CRS or georeference is wrong, "
-                "or it belongs to other orders"
+                f"{file.name}: lies on no order, {km_text(km)} km from the nearest one; its CRS or georeference is "
+                "wrong, or it belongs to other orders"
             )
         self._catalog.put(entry)
         self._by_sum[checksum] = entry
@@ -173,5 +174,5 @@ def _check_belongs(path: Path, entries: Iterable[Entry], ground: OrderedGround) 
     if away:
         raise CatalogError(
             f"{path}: none of its {len(away)} deliveries lies on an order of {ground.ordered.source}, the nearest is "
-            f"{min(away):.3g} km away; give the orders that they were made for, or another catalog"
+            f"{km_text(min(away))} km away; give the orders that they were made for, or another catalog"
         )
