@@ -31,7 +31,7 @@ from tests.conftest import small_model
 from tests.datasets import read_scenes, write_cifar10
 from training import STAGES
 from training.evaluate import view_split
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.stages import Bench, FineTuning, PreTraining
 
 SPEC = NetworkSpec(name="bagnet-resnet8", widths=(4, 8, 8))

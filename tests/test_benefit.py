@@ -20,7 +20,7 @@ from tests.conftest import WriteRaster, small_card, small_model
 from tests.datasets import read_scenes
 from training.calibrate import Gains, calibration_error, fit_benefit, forecast
 from training.evaluate import correct, policy_probabilities, view_split
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
 UC_MERCED = Path(__file__).parents[2] / "shared" / "data" / "ucmerced"

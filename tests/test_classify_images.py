@@ -31,7 +31,7 @@ from geozoom.sensor import Sensor, simulate_lr
 from tests.conftest import BY_AREA, small_model
 from tests.datasets import box_json, picture, read_scenes, write_fmow, write_fmow_image
 from training.evaluate import correct, policy_probabilities, view_split
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "ucmerced"
 SENSOR = {"psf_fwhm": 0.8, "gain": 0.05, "offset": 0.02, "noise": 0.01}

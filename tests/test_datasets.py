@@ -34,7 +34,7 @@ from tests.datasets import (
 from training import DATASETS, STAGES
 from training.datasets import Batch, HeldSplit, Split
 from training.datasets.streamed import StreamedSplit
-from training.recipe import RECIPES, load_recipe, recipe_of
+from training.recipe_files import RECIPES, load_recipe, recipe_of
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SMALL = [

@@ -35,7 +35,7 @@ from tests.datasets import (
 )
 from tests.test_datasets import SMALL, images
 from training.datasets import SceneData, index_dataset
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.stages import Bench
 
 

@@ -28,7 +28,8 @@ from training.checkpoints import Position
 from training.datasets import Batch, HeldSplit, Split
 from training.engine import Engine
 from training.evaluate import view_split
-from training.recipe import Recipe, load_recipe, recipe_from
+from training.recipe import Recipe
+from training.recipe_files import load_recipe, recipe_from
 from training.record import check_recipe
 from training.stages import Bench, HrStage
 from training.views import Augmentation

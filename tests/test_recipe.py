@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geozoom.errors import RecipeError
-from training.recipe import RECIPES, load_recipe
+from training.recipe_files import RECIPES, load_recipe
 
 
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.stem)

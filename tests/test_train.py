@@ -34,7 +34,8 @@ from training.evaluate import (
     spread_evenly,
     view_split,
 )
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.record import RunRequest
 from training.run import train
 from training.stages import Bench, FineTuning, PreTraining, RobustStage

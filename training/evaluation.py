@@ -18,7 +18,8 @@ from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
 from training.engine import Engine, out_of_memory
 from training.evaluate import EVALUATION_BATCH, Row, view_split
-from training.recipe import Recipe, recipe_from
+from training.recipe import Recipe
+from training.recipe_files import recipe_from
 from training.record import card_of, read_record
 from training.results import Results
 from training.run import pick_device

@@ -20,7 +20,8 @@ from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import SceneData
 from training.engine import Engine
-from training.recipe import Recipe, recipe_from
+from training.recipe import Recipe
+from training.recipe_files import recipe_from
 
 
 @dataclass(frozen=True, kw_only=True)

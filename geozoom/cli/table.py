@@ -114,7 +114,7 @@ def command(
 
         from geozoom.errors import RunError
         from training.comparing import TABLES, TableRequest
-        from training.recipe import load_recipe, recipe_of
+        from training.recipe_files import load_recipe, recipe_of
 
     console = options.stderr_console(quiet)
     recipe = recipe_of(dataset, recipe)

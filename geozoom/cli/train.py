@@ -107,7 +107,7 @@ def command(
     with loading.libraries():
         console = options.stderr_console(quiet)
         from geozoom.errors import RunError
-        from training.recipe import load_recipe, recipe_of
+        from training.recipe_files import load_recipe, recipe_of
         from training.record import RunRequest, held_record
         from training.run import train
         from training.tables import as_rich

@@ -28,7 +28,7 @@ from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from tests.benchmarks.training import new_model
 from training.evaluate import random_masks, spread_evenly
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.timing import median_ratio, time_in_turns
 
 SHAPES = {"cifar": "paper-cifar10", "224px": "paper-imagenet"}

@@ -20,7 +20,7 @@ from geozoom.model import PatchDrop
 from tests.benchmarks.training import CLASSES, new_model
 from training.datasets import HeldSplit
 from training.evaluate import ViewedSplit, correct_each, view_split
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 MASKS = 7
 

@@ -34,7 +34,8 @@ from training.compiling import compile_networks
 from training.datasets import Batch, HeldSplit, SceneIndex, Split
 from training.datasets.streamed import StreamedSplit
 from training.evaluate import correct, policy_probabilities, view_split
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.stages import Bench, FineTuning, HrStage, LrStage, PreTraining
 
 STAGES = ("hr", "lr", "pt", "ft1", "ft2", "eval")

@@ -31,7 +31,7 @@ class Student(Reader):
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__(card)
-        self.network = build_network(card.classifier, len(card.classes))
+        self.network = build_network(card.classifier, len(card.classes), card.grid)
 
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""

@@ -50,7 +50,7 @@ class DomainNetwork(Reader):
         )
         _pass_on(*convolutions)
         self.srcnn = nn.Sequential(convolutions[0], nn.ReLU(), convolutions[1], nn.ReLU(), convolutions[2])
-        self.classifier = build_network(card.classifier, len(card.classes))
+        self.classifier = build_network(card.classifier, len(card.classes), card.grid)
 
     def logits(self, images: Tensor) -> Tensor:
         """Map normalised images at the HR size (B, 3, H, W) to logits (B, N) float32."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -24,7 +25,7 @@ from training.stages.classifier import ClassifierStage
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class Reader(nn.Module):
+class Reader(nn.Module, ABC):
     """A network that classifies LR images; its card says the sizes and the normalisation.
 
     Its parameters are what answering takes: none that was of use in training alone.
@@ -39,9 +40,9 @@ class Reader(nn.Module):
         self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1))
 
+    @abstractmethod
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""
-        raise NotImplementedError
 
     def normalise(self, images: Tensor) -> Tensor:
         """Map RGB in 0..1 (B, 3, H, W) to zero mean and unit deviation, in channels_last."""

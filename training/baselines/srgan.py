@@ -35,7 +35,7 @@ class SuperResolved(Reader):
     def __init__(self, card: ModelCard, recipe: SrganRecipe) -> None:
         super().__init__(card)
         self.generator = Generator(card.lr_px, card.hr_px, recipe.width, recipe.blocks)
-        self.classifier = build_network(card.classifier, len(card.classes))
+        self.classifier = build_network(card.classifier, len(card.classes), card.grid)
 
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""

@@ -31,7 +31,7 @@ from training.comparing.runs import run_engine, train_run
 from training.evaluate import correct, view_split
 from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
 from training.recalibrate import load_as_shipped, settle
-from training.recipe import with_bagnet
+from training.recipe_files import with_bagnet
 from training.run import with_teacher
 from training.stages import Bench
 from training.timing import median_ratio, time_in_turns

@@ -12,7 +12,8 @@ from geozoom.errors import RunError
 from training.evaluate import Row
 from training.evaluation import OpenedRun
 from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, blank, write_figure
-from training.recipe import Recipe, recipe_from
+from training.recipe import Recipe
+from training.recipe_files import recipe_from
 from training.record import read_record
 from training.results import POLICIES
 
