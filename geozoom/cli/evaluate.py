@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import datasets, loading, options
 from training import DATASETS
 
 
@@ -20,9 +20,6 @@ from training import DATASETS
 )
 @click.option(
     "--root", type=click.Path(path_type=Path), help="The dataset's folder; where the run found it if absent."
-)
-@click.option(
-    "--lr-root", type=click.Path(path_type=Path), help="fmow: folder of fMoW-Sentinel, for real LR images."
 )
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True)
 @click.option(
@@ -43,18 +40,7 @@ from training import DATASETS
 )
 @options.overwrite_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option(
-    "--skip-unreadable", is_flag=True, help="Leave out images that cannot be read, instead of stopping."
-)
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0),
-    default=8.0,
-    show_default=True,
-    metavar="GIB",
-    help="Hold the dataset in memory up to this size.",
-)
+@datasets.reading_options
 @options.human_options
 def command(
     run: Path,

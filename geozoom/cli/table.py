@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import datasets, loading, options
 from training import DATASETS
 
 _SEEDS = {"results": (0,), "bagnet": (0,), "hard-positives": (0, 1, 2)}
@@ -46,9 +46,6 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
 @click.option("--dataset", type=click.Choice(DATASETS), default="folder", show_default=True)
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="The dataset's folder.")
 @click.option(
-    "--lr-root", type=click.Path(path_type=Path), help="fmow: folder of fMoW-Sentinel, for real LR images."
-)
-@click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
@@ -73,16 +70,7 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
     help="hard-positives: a run (its stage ft1), a checkpoint of its pt, ft1 or ft2, or a model.safetensors; "
     "trained here first if absent.",
 )
-@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0),
-    default=8.0,
-    show_default=True,
-    metavar="GIB",
-    help="Hold the dataset in memory up to this size.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@datasets.reading_options
 @options.human_options
 def command(
     name: str,

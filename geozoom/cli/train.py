@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from geozoom.cli import loading, options
+from geozoom.cli import datasets, loading, options
 from training import DATASETS, STAGES
 
 
@@ -18,22 +18,7 @@ from training import DATASETS, STAGES
     type=click.Path(path_type=Path),
     help="The dataset's folder, as unpacked; for folder {train,val,test}/CLASS/image, where val may be missing.",
 )
-@click.option(
-    "--lr-root",
-    type=click.Path(path_type=Path),
-    help="fmow: folder of fMoW-Sentinel, for real LR images instead of simulated ones.",
-)
-@click.option(
-    "--skip-unreadable", is_flag=True, help="Leave out images that cannot be read, instead of stopping."
-)
-@click.option(
-    "--memory",
-    type=click.FloatRange(min=0),
-    default=8.0,
-    show_default=True,
-    metavar="GIB",
-    help="Hold a dataset in memory up to this size; a larger one is read as it is needed, with the same result.",
-)
+@datasets.reading_options
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the run, for example runs/NAME."
 )
@@ -82,7 +67,6 @@ from training import DATASETS, STAGES
     help="Go on with the run in --out; what is not given is as the run's config.json says.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of every random choice; 0 if absent.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
     dataset: str | None,
