@@ -183,7 +183,7 @@ class _Measuring:
         """Return what a reader must know."""
         recipe, device = self.request.recipe, self.engine.device
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} threads"
+        threads = "" if device.type == "cuda" else f" (torch's threads: {torch.get_num_threads()})"
         half = "bfloat16" if device.type == "cuda" or has_bfloat16() else "float32"
         size = len(self.timed[0][0])
         data, networks = recipe.data, recipe.networks
