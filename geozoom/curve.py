@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from decimal import ROUND_UP, Decimal
@@ -14,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geozoom.budget import Budget
-from geozoom.features import check_output
-from geozoom.files import write_text, written_aside
+from geozoom.pointfiles import write_points
 from geozoom.prices import DM2_PER_KM2
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from geozoom.orders import Plan
     from geozoom.planner import Candidates
 
-TABLE_SUFFIXES = (".csv", ".json")
-PICTURE_SUFFIXES = (".png", ".svg")
 DEFAULT_POINTS = 16
 _FIRST_SHARE = 0.01
 """Default budgets begin at this share of the price of everything, or at the smallest order."""
@@ -74,18 +70,13 @@ class Curve:
             OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or the
                 suffix is not known.
         """
-        path = Path(path)
-        check_output(path, overwrite=overwrite, suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
-        if path.suffix.lower() == ".csv":
-            text = io.StringIO()
-            writer = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows())
-            write_text(path, text.getvalue())
-        elif path.suffix.lower() == ".json":
-            write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
-        else:
-            self._draw(path)
+        write_points(
+            path,
+            columns=[field.name for field in fields(CurvePoint)],
+            content=self.to_dict(),
+            draw=self._draw,
+            overwrite=overwrite,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
@@ -96,13 +87,8 @@ class Curve:
             "points": self.rows(),
         }
 
-    def _draw(self, path: Path) -> None:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import StrMethodFormatter
-
+    def _draw(self, panel: Axes) -> None:
         budgets = [float(point.budget) for point in self.points]
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        panel = figure.subplots()
         panel.plot(budgets, [point.bound for point in self.points], ":", color="#888888", label="upper bound")
         panel.plot(
             [float(point.cost) for point in self.points],
@@ -115,13 +101,6 @@ class Curve:
         panel.set_xlabel(f"bill, {self.currency}")
         panel.set_ylabel(self.unit)
         panel.set_ylim(bottom=0)
-        panel.set_xlim(left=0)
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
-        panel.legend(frameon=False, loc="lower right")
-        panel.set_title(self.price_list, fontsize=9, loc="left")
-        with written_aside(path) as aside:
-            figure.savefig(aside, dpi=130)
 
 
 def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Curve:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from geozoom.curve import PICTURE_SUFFIXES, TABLE_SUFFIXES
-from geozoom.features import check_output
-from geozoom.files import write_text, written_aside
+from geozoom.pointfiles import write_points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 POLICY, ENTROPY, CENTRE, RANDOM = "policy", "LR entropy", "centre-first", "random"
 WAYS = (POLICY, CENTRE, RANDOM, ENTROPY)
@@ -86,25 +84,15 @@ class MoneyCurve:
             OutputError: The file exists and `overwrite` is not set, its folder cannot be written, or the suffix is
                 not known.
         """
-        path = Path(path)
-        check_output(path, overwrite=overwrite, suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
-        if path.suffix.lower() == ".csv":
-            text = io.StringIO()
-            writer = csv.DictWriter(text, [field.name for field in fields(MoneyPoint)], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows())
-            write_text(path, text.getvalue())
-        elif path.suffix.lower() == ".json":
-            write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n")
-        else:
-            self._draw(path)
+        write_points(
+            path,
+            columns=[field.name for field in fields(MoneyPoint)],
+            content=self.to_dict(),
+            draw=self._draw,
+            overwrite=overwrite,
+        )
 
-    def _draw(self, path: Path) -> None:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import StrMethodFormatter
-
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        panel = figure.subplots()
+    def _draw(self, panel: Axes) -> None:
         for way in WAYS:
             points = self.of(way)
             cost = [float(point.cost) for point in points]
@@ -140,10 +128,3 @@ class MoneyCurve:
             )
         panel.set_xlabel(f"{self.currency} for {self.scenes:,} scenes ({RULE})", fontsize=9)
         panel.set_ylabel("scenes classified correctly, %")
-        panel.set_xlim(left=0)
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        panel.grid(visible=True, color="#dddddd", linewidth=0.6)
-        panel.legend(frameon=False, loc="lower right")
-        panel.set_title(self.price_list, fontsize=9, loc="left")
-        with written_aside(path) as aside:
-            figure.savefig(aside, dpi=130)

@@ -189,15 +189,15 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
 
 def _check_scoring(given: dict[str, Any]) -> PriceList | None:
     """Refuse outputs of scores and curves before any work; return the price list if a curve is asked for."""
-    from geozoom.curve import PICTURE_SUFFIXES, TABLE_SUFFIXES
     from geozoom.features import check_output
+    from geozoom.pointfiles import SUFFIXES
     from geozoom.pricelists import load_price_list
     from geozoom.scoreplots import check_scores_folder
 
     if given["scores"] is not None:
         check_scores_folder(given["scores"], overwrite=given["overwrite"])
     for path in given["curves"]:
-        check_output(path, overwrite=given["overwrite"], suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
+        check_output(path, overwrite=given["overwrite"], suffixes=SUFFIXES)
     return load_price_list(given["prices"]).with_uplifts(given["uplifts"]) if given["curves"] else None
 
 

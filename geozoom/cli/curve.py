@@ -49,11 +49,12 @@ def command(
     """
     planning.check(given)
     with loading.libraries():
-        from geozoom.curve import PICTURE_SUFFIXES, TABLE_SUFFIXES, trace
+        from geozoom.curve import trace
         from geozoom.features import check_output
+        from geozoom.pointfiles import SUFFIXES
 
         for path in outputs:
-            check_output(path, overwrite=overwrite, suffixes=TABLE_SUFFIXES + PICTURE_SUFFIXES)
+            check_output(path, overwrite=overwrite, suffixes=SUFFIXES)
         console = options.stderr_console(quiet)
     candidates = planning.find_candidates(given, console)
     curve = trace(candidates, budgets)
