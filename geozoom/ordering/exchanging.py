@@ -8,8 +8,8 @@ from geozoom.ordering.draft import Draft
 from geozoom.ordering.rest import spend_rest
 from geozoom.prices import PriceList
 
-_MOST = 32
-_WORK = 1_600_000
+_MOST = 12
+_WORK = 600_000
 """Cells that are looked at in all: so many exchanges on a lattice that they take seconds."""
 _MOST_CELLS = 200_000
 """Cells of all lattices up to which orders are exchanged."""

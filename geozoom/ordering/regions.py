@@ -113,15 +113,14 @@ class Regions:
         shut = np.append(np.inf, threshold[1:])
         shut[slack <= 0] = np.inf
         moved = 0
-        for cells in _phases(self._outer_rim(), wide):
+        for phase in _phases(self._outer_rim(), wide):
             if most is not None and most <= 0:
                 break
-            beside = cells[:, None] + _steps(wide)[1::2]
+            cells, beside, side, least = _beside_open(phase, flat, shut, wide)
+            if not len(cells):
+                continue
             near = flat[beside]
-            price = shut[near]
-            side = price.argmin(axis=1)
-            each = np.arange(len(cells))
-            own, least = near[each, side], price[each, side]
+            own = near[np.arange(len(cells)), side]
             area, value = self._areas(cells), self._values(cells)
             gain = value - least * area
             if ahead:
@@ -284,6 +283,28 @@ class Regions:
 
 def _steps(wide: int) -> Integers:
     return np.array([down * wide + across for down, across in RING])
+
+
+def _beside_open(
+    cells: Integers, flat: NDArray[np.int32], shut: Floats, wide: int
+) -> tuple[Integers, Integers, Integers, Floats]:
+    """Return the cells beside an order that takes some, and no others: most orders are shut most of the time.
+
+    Args:
+        cells: (N,) free cells.
+        flat: The order of each cell of the padded lattice.
+        shut: (K + 1,) the price of a cell by order; infinite where it takes none.
+        wide: Cells of a row.
+
+    Returns:
+        (n,) cells, their four neighbours (n, 4), (n,) which of them asks the least for a cell, and how much.
+    """
+    beside = cells[:, None] + _steps(wide)[1::2]
+    price = shut[flat[beside]]
+    side = price.argmin(axis=1)
+    least = price[np.arange(len(cells)), side]
+    at = np.flatnonzero(np.isfinite(least))
+    return cells[at], beside[at], side[at], least[at]
 
 
 def _codes(flat: NDArray[np.int32], cells: Integers, own: NDArray[np.int32], wide: int) -> NDArray[np.uint8]:
