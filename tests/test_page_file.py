@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -63,6 +63,7 @@ def test_packed_columns_come_back_as_they_were(given_columns: list[tuple[Any, bo
     hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1e6, allow_subnormal=False)),
     st.integers(2, 6),
 )
+@example(np.array([2.22507386e-308]), 2)
 def test_a_decimal_column_is_off_by_half_a_unit_at_most_and_keeps_the_largest_numbers_digits(
     numbers: np.ndarray[Any, Any], digits: int
 ) -> None:

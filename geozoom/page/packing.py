@@ -44,8 +44,9 @@ def decimal_column(name: str, numbers: NDArray[np.float64], *, digits: int, smoo
     """Return a column rounded to so many decimals that the largest number keeps `digits` of its digits."""
     largest = float(np.abs(numbers).max(initial=0.0))
     decimals = max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 0
-    multiples = np.rint(numbers * 10.0**decimals).astype(np.int32)
-    return Column(name=name, multiples=multiples, unit=10.0**-decimals, decimals=decimals, smooth=smooth)
+    unit = 10.0**-decimals
+    multiples = np.rint(numbers / unit).astype(np.int32)
+    return Column(name=name, multiples=multiples, unit=unit, decimals=decimals, smooth=smooth)
 
 
 def packed(columns: Sequence[Column]) -> tuple[list[dict[str, Any]], str]:
