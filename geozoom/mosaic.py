@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -81,7 +82,7 @@ class DeliveryIndex:
     """GSD above which a delivery is too coarse for the model, in metres; None if that is not known."""
     _tree: STRtree = field(init=False)
     _owner: list[int] = field(init=False)
-    _open: dict[tuple[int, str, bool], Any] = field(default_factory=dict, init=False)
+    _open: dict[tuple[int, str, tuple[int, int], bool], Any] = field(default_factory=dict, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +135,8 @@ class DeliveryIndex:
         delivered, usable = np.zeros((2, hr_px, hr_px), dtype=bool)
         near = self._near(ring)
         tall, wide = (hr_px // side for side in wanted.shape)
+        # A scene bought whole is resampled in one go: each block takes its time, whatever its size.
+        block = (hr_px, hr_px) if wanted.all() else (tall, wide)
         for first, last, start, stop in rectangles(wanted):
             rows, cols = slice(first * tall, last * tall), slice(start * wide, stop * wide)
             window = Window(
@@ -141,7 +144,7 @@ class DeliveryIndex:
             )
             there, clear = delivered[rows, cols], usable[rows, cols]
             for number in near:
-                warped = self._on_frame(number, frame, (tall, wide))
+                warped = self._on_frame(number, frame, block)
                 more = self._read(self.deliveries[number], warped, window, display)
                 good = more.valid & ~self._unusable(number, frame, window, (tall, wide))
                 np.copyto(rgb[:, rows, cols], more.rgb, where=(good & ~clear) | (more.valid & ~there))
@@ -194,9 +197,9 @@ class DeliveryIndex:
         )
         return unusable_pixels(numbers)
 
-    def _on_frame(self, number: int, frame: Frame, patch: tuple[int, int], *, of_mask: bool = False) -> Any:
-        """Return a delivery, or its mask, on the pixels of a frame, in blocks of a patch's rows and columns."""
-        key = (number, frame.name, of_mask)
+    def _on_frame(self, number: int, frame: Frame, block: tuple[int, int], *, of_mask: bool = False) -> Any:
+        """Return a delivery, or its mask, on the pixels of a frame, in blocks of so many rows and columns."""
+        key = (number, frame.name, block, of_mask)
         if key not in self._open:
             if len(self._open) >= LARGEST_OPEN:
                 self._close()
@@ -215,7 +218,7 @@ class DeliveryIndex:
                     nearest=of_mask,
                 ) as warped,
             ):
-                xml = in_blocks(warped, *patch)
+                xml = in_blocks(warped, *block)
             opened = open_raster(xml, DeliveryError, path)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
@@ -225,19 +228,25 @@ class DeliveryIndex:
         self._open.clear()
 
 
-def rectangles(wanted: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
+def rectangles(wanted: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], ...]:
     """Return rectangles (top, bottom, left, right) that cover what is wanted of a grid (rows, cols), each cell once.
 
     Runs of cells in a row, joined with the same run in the rows below it.
     """
+    return _rectangles(wanted.tobytes(), wanted.shape[1])
+
+
+@lru_cache(maxsize=4096)  # plans want the same few patterns of many scenes
+def _rectangles(wanted: bytes, cols: int) -> tuple[tuple[int, int, int, int], ...]:
+    grid = np.frombuffer(wanted, dtype=bool).reshape(-1, cols)
     found: list[tuple[int, int, int, int]] = []
     growing: dict[tuple[int, int], int] = {}
-    for row, cells in enumerate([*wanted, np.zeros(wanted.shape[1], dtype=bool)]):
+    for row, cells in enumerate([*grid, np.zeros(cols, dtype=bool)]):
         edges = np.flatnonzero(np.diff(cells, prepend=False, append=False)).tolist()
         runs = set(zip(edges[::2], edges[1::2], strict=True))
         found += [(top, row, *run) for run, top in growing.items() if run not in runs]
         growing = {run: growing.get(run, row) for run in sorted(runs)}
-    return found
+    return tuple(found)
 
 
 def _boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:

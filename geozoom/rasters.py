@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 from xml.etree import ElementTree
 
 import numpy as np
@@ -31,7 +32,7 @@ from geozoom.clouds import CloudMask
 from geozoom.errors import GeozoomError
 
 _TABULATED = (np.dtype(np.uint8), np.dtype(np.uint16))
-_ROWS_LOOKED_UP = 8
+_PIXELS_LOOKED_UP = 2**14
 _MASK_NAME = re.compile(r"data_?mask", re.IGNORECASE)
 _RGB_NAMES = (
     re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
@@ -284,15 +285,14 @@ def read_numbers(
     """
     try:
         stack = None if out_shape is None else (len(bands), *out_shape)
-        numbers = dataset.read(list(bands), window=window, out_shape=stack)
-        every = dataset.mask_flag_enums
-        flags = [every[band - 1] for band in bands]
-        if all(flag == [MaskFlags.all_valid] for flag in flags):
-            valid = np.ones(numbers.shape[1:], dtype=bool)
-        elif all(MaskFlags.per_dataset in flag for flag in flags):
-            valid = dataset.read_masks(bands[0], window=window, out_shape=out_shape) > 0
+        flags, alpha = _marks(dataset, bands)
+        if alpha is not None and out_shape is None:
+            # One call instead of two: of a patch, a call costs as much as its pixels.
+            with_alpha = dataset.read([*bands, alpha], window=window)
+            numbers, valid = with_alpha[:-1], with_alpha[-1] > 0
         else:
-            valid = (dataset.read_masks(list(bands), window=window, out_shape=stack) > 0).all(axis=0)
+            numbers = dataset.read(list(bands), window=window, out_shape=stack)
+            valid = _valid(dataset, bands, flags, numbers, window, out_shape)
         if mask_band is not None:
             valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
@@ -307,6 +307,44 @@ def read_numbers(
     return numbers, valid
 
 
+def _valid(
+    dataset: Any,
+    bands: Sequence[int],
+    flags: list[Any],
+    numbers: NDArray[Any],
+    window: Window | None,
+    out_shape: tuple[int, int] | None,
+) -> NDArray[np.bool_]:
+    """Return where all bands hold data, as the raster itself marks it, (H, W)."""
+    if all(flag == [MaskFlags.all_valid] for flag in flags):
+        return np.ones(numbers.shape[1:], dtype=bool)
+    if all(MaskFlags.per_dataset in flag for flag in flags):
+        return np.asarray(dataset.read_masks(bands[0], window=window, out_shape=out_shape) > 0)
+    stack = None if out_shape is None else (len(bands), *out_shape)
+    masks = dataset.read_masks(list(bands), window=window, out_shape=stack)
+    return np.asarray((masks > 0).all(axis=0))
+
+
+_MARKS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], int | None]] = WeakKeyDictionary()
+
+
+def _marks(dataset: Any, bands: Sequence[int]) -> tuple[list[Any], int | None]:
+    """Return how the bands' missing pixels are marked, and the band of bytes that marks them for all, if one does.
+
+    Each open raster is asked once, as asking is slow.
+    """
+    known = _MARKS.get(dataset)
+    if known is None:
+        alphas = [at for at, each in enumerate(dataset.colorinterp, 1) if each == ColorInterp.alpha]
+        # Of wider numbers GDAL scales alpha to a byte, so that its least values are missing too.
+        alpha = alphas[0] if len(alphas) == 1 and set(dataset.dtypes) == {"uint8"} else None
+        known = _MARKS[dataset] = tuple(dataset.mask_flag_enums), alpha
+    every, alpha = known
+    flags = [every[band - 1] for band in bands]
+    marked = all({MaskFlags.per_dataset, MaskFlags.alpha} <= set(flag) for flag in flags)
+    return flags, alpha if marked else None
+
+
 def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
     """Return RGB in 0..1 (3, H, W) of digital numbers (3, H, W)."""
     if numbers.dtype in _TABULATED:
@@ -315,8 +353,9 @@ def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -
             _tables(calibration, display, numbers.dtype.str), numbers, rgb, strict=True
         ):
             # A few rows at a time, so that NumPy's wider copy of the numbers stays in the processor's cache.
-            for row in range(0, len(band), _ROWS_LOOKED_UP):
-                rows = slice(row, row + _ROWS_LOOKED_UP)
+            step = max(1, _PIXELS_LOOKED_UP // max(1, band.shape[1]))
+            for row in range(0, len(band), step):
+                rows = slice(row, row + step)
                 np.take(values, band[rows], out=out[rows], mode="clip")
         return rgb
     return _formula(numbers, calibration, display)

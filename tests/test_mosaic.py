@@ -222,4 +222,4 @@ def test_rectangles_cover_each_wanted_cell_once_and_no_other(wanted: np.ndarray[
 
 
 def test_a_whole_scene_is_one_rectangle() -> None:
-    assert rectangles(np.ones((4, 4), dtype=bool)) == [(0, 4, 0, 4)]
+    assert rectangles(np.ones((4, 4), dtype=bool)) == ((0, 4, 0, 4),)
