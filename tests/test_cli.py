@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,20 +78,36 @@ def test_the_readme_plan_of_the_examples_buys_something_and_can_be_drawn(tmp_pat
     assert "text.geojson" in result.stderr
 
 
-def test_the_delivered_example_can_be_classified(tmp_path: Path) -> None:
+def test_the_delivered_example_can_be_classified_and_lacks_what_ingest_says(tmp_path: Path) -> None:
     folder = EXAMPLES / "berkeley"
-    orders, scenes = tmp_path / "orders.geojson", tmp_path / "scenes.geojson"
-    plan = CliRunner().invoke(main, ["plan", str(folder / "lr_emulated.tif"), "-o", str(orders)])
-    assert plan.exit_code == 0, plan.output
-    result = CliRunner().invoke(
-        main,
-        [
-            *("classify", "--orders", str(orders), "--hr", str(folder / "hr")),
-            *("--lr", str(folder / "lr_emulated.tif"), "-o", str(scenes)),
-        ],
-    )
-    assert result.exit_code == 0, result.output
+    orders, catalog, scenes = (tmp_path / name for name in ("orders.geojson", "c.gpkg", "scenes.geojson"))
+    lr, hr = str(folder / "lr_emulated.tif"), str(folder / "hr")
+    told = []
+    for command in (
+        ("plan", lr, "--budget", "10", "-q", "-o", str(orders)),
+        ("ingest", hr, "--orders", str(orders), "-q", "-o", str(catalog), "--json"),
+        (
+            "classify",
+            "--orders",
+            str(orders),
+            "--catalog",
+            str(catalog),
+            "--lr",
+            lr,
+            "-q",
+            "-o",
+            str(scenes),
+            "--json",
+        ),
+    ):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0, result.output
+        told.append(result.stdout)
     assert scenes.read_text().count('"Feature"') > 50
+    ingested, classified = (json.loads(text)["totals"] for text in told[1:])
+    # The rim of a delivery runs through patches, one of them nearly whole.
+    assert ingested["patches_missing"] == classified["patches_missing"] == 1
+    assert ingested["patches"] - 1 == classified["patches_delivered"]
 
 
 def test_the_public_names_are_what_they_say_in_any_order_of_import() -> None:
