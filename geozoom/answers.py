@@ -1,4 +1,4 @@
-"""What the two streams answer of a batch of scenes (Eq. 7), in columns."""
+"""What the two streams answer of a batch of scenes, in columns."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) 
     used = np.flatnonzero(bought.any(axis=1))
     if len(used):
         masks = torch.from_numpy(bought[used]).float()
-        log_probability[used] = model.mix(model.hr_logits(hr, masks), lr_log[used], masks)
+        log_probability[used] = model.fuse(model.hr_logits(hr, masks), lr_log[used], masks)
     sampled = torch.from_numpy(bought.sum(axis=1))
-    # By the mixture itself: sharpened probabilities of unlikely classes may tie at zero.
+    # By what both streams say: sharpened probabilities of unlikely classes may tie at zero.
     top = log_probability.topk(min(TOP, lr_log.shape[1]), dim=1).indices
     free = lr_log.argmax(dim=1, keepdim=True)
     stated = model.calibrate(log_probability, sampled).exp()

@@ -9,6 +9,7 @@ from typing import Any
 
 from geozoom.benefit import Benefit
 from geozoom.errors import ModelError
+from geozoom.fusion import FUSIONS
 from geozoom.grid import PatchGrid
 from geozoom.networks import NetworkSpec, is_bagnet
 
@@ -54,7 +55,9 @@ class ModelCard:
     reflectance_gamma: float = 1.0
     """Display gamma applied to reflectance / reflectance_white."""
     lr_temperature: float = 1.0
-    """What the LR stream's logits are divided by where the two streams are mixed (Eq. 7)."""
+    """What the LR stream's logits are divided by where both streams answer."""
+    fusion: str = "mixture"
+    """How the two streams' answers become one, of `geozoom.fusion.FUSIONS`: "mixture" is Eq. 7."""
     benefit: Benefit | None = None
     """What patches are worth, fitted on the validation split; None if nothing says so."""
     answer_temperatures: tuple[float, ...] | None = None
@@ -141,6 +144,7 @@ class ModelCard:
             and min(self.std) > 0
             and min(self.reflectance_white, self.reflectance_gamma, self.lr_temperature) > 0
             and len(self.classes) > 1
+            and self.fusion in FUSIONS
             and (self.answer_temperatures is None or self._has_sound_temperatures(self.answer_temperatures))
         )
 

@@ -1,4 +1,4 @@
-"""Classify every scene: HR where it was bought and delivered, LR everywhere (Eq. 7)."""
+"""Classify every scene: HR where it was bought and delivered, LR everywhere."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from geozoom.bagnet import BagNet, gather_patches
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.files import write_tensors
+from geozoom.fusion import fuse_streams
 from geozoom.grid import PatchGrid
 from geozoom.networks import build_network, build_resnet
 
@@ -102,7 +103,7 @@ class PatchDrop(nn.Module):
         return logits.float()
 
     def class_log_probabilities(self, hr: Tensor, lr: Tensor, bought: Tensor) -> Tensor:
-        """Classify with both streams (Eq. 7).
+        """Classify with both streams, by Eq. 7 or as the card says.
 
         Args:
             hr: (B, 3, H, W) RGB in 0..1; what lies under a masked patch is ignored.
@@ -110,29 +111,23 @@ class PatchDrop(nn.Module):
             bought: (B, P) 1 for a bought patch, 0 for a masked one.
 
         Returns:
-            (B, N) float32 log of the mixture of the two streams' probabilities.
+            (B, N) float32 log-probabilities.
         """
-        return self.mix(self.hr_logits(hr, bought), self.lr_logits(lr), bought)
+        return self.fuse(self.hr_logits(hr, bought), self.lr_logits(lr), bought)
 
-    def mix(self, hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
-        """Mix the streams' logits (B, N) by Eq. 7, the LR stream's softened by the card's temperature.
-
-        Eq. 7 gives a stream its weight whatever it knows; below S = P/2 a sure mistake of the LR stream
-        outvotes an HR stream that is right. The temperature makes the weaker stream speak more softly;
-        where nothing was bought it answers alone, as it is.
-        """
-        mixed = bought.bool().any(dim=1, keepdim=True)
-        softened = torch.where(mixed, lr_logits / self.card.lr_temperature, lr_logits)
-        return mix_streams(hr_logits, softened, bought)
+    def fuse(self, hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
+        """Return log-probabilities (B, N) of the streams' logits (B, N) together, in the card's way."""
+        card = self.card
+        return fuse_streams(card.fusion, hr_logits, lr_logits, bought, card.lr_temperature)
 
     def calibrate(self, log_probabilities: Tensor, sampled: Tensor) -> Tensor:
         """Return log-probabilities (B, N) that are as sure as they are right, the order of classes unchanged.
 
         Temperature scaling (Guo et al., 2017), with the card's temperature for the number of patches: the fewer they
-        are, the more a softened LR stream is mixed in. Without temperatures in the card they come back as they are.
+        are, the less HR has its say. Without temperatures in the card they come back as they are.
 
         Args:
-            log_probabilities: (B, N) of Eq. 7.
+            log_probabilities: (B, N) of both streams, or of the LR stream alone.
             sampled: (B,) int64, S of each scene.
         """
         if self.card.answer_temperatures is None:
@@ -171,26 +166,6 @@ def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
 def on_pixels(patches: Tensor, grid: PatchGrid, height: int, width: int) -> Tensor:
     """Spread one value per patch (B, P) over the patch's pixels, (B, 1, height, width)."""
     return F.interpolate(patches.view(-1, 1, grid.rows, grid.cols), size=(height, width), mode="nearest")
-
-
-def mix_streams(hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
-    """Mix the two streams' probabilities by the share of bought patches (Eq. 7), in log space.
-
-    Args:
-        hr_logits: (B, N) of the HR stream.
-        lr_logits: (B, N) of the LR stream.
-        bought: (B, P) 1 for a bought patch, 0 for a masked one.
-
-    Returns:
-        (B, N) float32: log((S/P) softmax(hr) + (1 - S/P) softmax(lr)).
-    """
-    share = bought.float().mean(dim=1, keepdim=True)
-    # A weight of exactly zero has the log −inf; clamping keeps the gradient finite and the other
-    # stream's probabilities unchanged in float32.
-    tiny = torch.finfo(torch.float32).tiny
-    log_hr = F.log_softmax(hr_logits.float(), dim=1) + share.clamp(min=tiny).log()
-    log_lr = F.log_softmax(lr_logits.float(), dim=1) + (1 - share).clamp(min=tiny).log()
-    return torch.logaddexp(log_hr, log_lr)
 
 
 def load_model(path: Path | str | None = None) -> PatchDrop:

@@ -80,7 +80,7 @@ def trace_money(
     Each scene's HR image is read once, and every mask that some way gives it is classified once.
 
     Args:
-        model: Its policy chooses, and its two streams classify (Eq. 7), in bfloat16 where the CPU has it.
+        model: Its policy chooses, and its two streams classify, in bfloat16 where the CPU has it.
         scenes: The labelled scenes.
         prices: What patches cost.
         threshold: What the policy itself buys has a probability above it.
@@ -174,7 +174,7 @@ def _right(
         log = lr_log.clone()
         some = bought.any(dim=1).nonzero().squeeze(1)
         for part in torch.split(some, size):
-            log[part] = model.mix(read(at[part], bought[part]), lr_log[part], bought[part])
+            log[part] = model.fuse(read(at[part], bought[part]), lr_log[part], bought[part])
         answer = log.argmax(dim=1).numpy()[back.ravel()].reshape(len(masks), len(rows))
         found[:, rows] = answer == scenes.labels[rows]
         if progress is not None:

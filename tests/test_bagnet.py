@@ -200,7 +200,7 @@ def test_a_curve_asks_a_bagnet_once_for_all_of_its_masks(
     for mask, found in zip(masks, right, strict=True):
         bought = torch.from_numpy(mask).float()
         with torch.inference_mode():
-            log = model.mix(model.hr_logits(hr, bought), buyable.lr_log, bought)
+            log = model.fuse(model.hr_logits(hr, bought), buyable.lr_log, bought)
         assert (log.argmax(dim=1).numpy() == buyable.labels).tolist() == found.tolist()
 
 

@@ -251,7 +251,7 @@ def test_what_each_way_buys_is_classified_by_eq_7(
     def accuracy(masks: np.ndarray[Any, Any]) -> float:
         bought = torch.from_numpy(masks).float()
         with torch.inference_mode():
-            log = model.mix(model.hr_logits(buyable.read(rows), bought), lr_log, bought)
+            log = model.fuse(model.hr_logits(buyable.read(rows), bought), lr_log, bought)
         return float((log.argmax(1).numpy() == buyable.labels).mean())
 
     centre = np.zeros((24, 16), dtype=bool)

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
-from geozoom.model import PatchDrop, load_model, mix_streams
+from geozoom.fusion import mix_streams
+from geozoom.model import PatchDrop, load_model
 from tests.conftest import small_card, small_model
 
 
@@ -64,10 +65,30 @@ def test_the_temperature_softens_the_lr_stream_where_the_streams_are_mixed() -> 
     bought = (torch.rand(6, 16) < 0.5).float()
     bought[0] = 0
     model = small_model(lr_temperature=2.5)
-    mixed = model.mix(hr, lr, bought)
-    torch.testing.assert_close(mixed[1:], mix_streams(hr, lr / 2.5, bought)[1:])
-    torch.testing.assert_close(mixed[0], lr[0].log_softmax(0))
-    torch.testing.assert_close(small_model().mix(hr, lr, bought), mix_streams(hr, lr, bought))
+    fused = model.fuse(hr, lr, bought)
+    torch.testing.assert_close(fused[1:], mix_streams(hr, lr / 2.5, bought)[1:])
+    torch.testing.assert_close(fused[0], lr[0].log_softmax(0))
+    torch.testing.assert_close(small_model().fuse(hr, lr, bought), mix_streams(hr, lr, bought))
+
+
+def test_a_product_multiplies_the_streams_where_hr_was_bought_and_is_lr_alone_elsewhere() -> None:
+    torch.manual_seed(0)
+    hr, lr = torch.randn(2, 6, 3)
+    bought = (torch.rand(6, 16) < 0.5).float()
+    bought[0] = 0
+    hr[0] = torch.inf  # whatever a stream says that has seen nothing
+    fused = small_model(fusion="product", lr_temperature=2.0).fuse(hr, lr, bought).exp()
+    together = hr[1:].softmax(1) * (lr[1:] / 2).softmax(1)
+    torch.testing.assert_close(fused[1:], together / together.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(fused[0], lr[0].softmax(0))
+
+
+def test_a_card_without_a_fusion_is_of_a_model_that_mixes(model: PatchDrop) -> None:
+    told = json.loads(model.card.to_json())
+    del told["fusion"]
+    assert ModelCard.from_json(json.dumps(told)).fusion == "mixture"
+    with pytest.raises(ModelError, match="impossible"):
+        ModelCard.from_json(json.dumps(told | {"fusion": "sum"}))
 
 
 def test_without_hr_the_answer_is_the_lr_streams(model: PatchDrop) -> None:

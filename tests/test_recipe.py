@@ -68,6 +68,7 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("pt.alpha=[0.7]", "must hold 2 values, not 1"),
         ("pt.alpha=[2, 3]", "two temperatures"),
         ("networks.lr_temperature=0", "be positive"),
+        ("networks.fusion=sum", "be mixture or product"),
         ("ft1.min_area=0", r"lie in \(0, 1\]"),
         ("data.hr_px=145", "multiple of the 4 × 4 patches"),
         ("data.grid_rows=0", "at least 1"),

@@ -45,7 +45,7 @@ class Gains:
 
 
 def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
-    """Classify every scene with its best 0, 1, … P patches (Eq. 7)."""
+    """Classify every scene with its best 0, 1, … P patches."""
     s = policy_probabilities(model, views).float()
     rank = (-s).argsort(dim=1, stable=True).argsort(dim=1)
     known = answers(model, views, "lr")
@@ -86,10 +86,10 @@ def calibration_error(model: PatchDrop, views: ViewedSplit) -> dict[str, float |
     bought = (policy_probabilities(model, views) > 0.5).float()
     lr_log = torch.log_softmax(answers(model, views, "lr"), dim=1)
     sampled = bought.sum(dim=1).long()
-    mixed = answers(model, views, "both", bought, lr_log)
+    fused = answers(model, views, "both", bought, lr_log)
     labels = views.split.labels.cpu().numpy()
     found: dict[str, float | int] = {"scenes": len(labels)}
-    for name, log, count in (("policy", mixed, sampled), ("lr", lr_log, torch.zeros_like(sampled))):
+    for name, log, count in (("policy", fused, sampled), ("lr", lr_log, torch.zeros_like(sampled))):
         for state, stated in (("before", log), ("after", model.calibrate(log, count))):
             best = stated.exp().max(dim=1)
             answer = best.indices.cpu().numpy()

@@ -97,7 +97,7 @@ def correct_each(
     Args:
         model: The classifier; it is put into evaluation mode.
         views: HR and LR scenes.
-        streams: The HR stream alone, the LR stream alone, or both (Eq. 7).
+        streams: The HR stream alone, the LR stream alone, or both, as the model fuses them.
         choices: (N, P) masks each; None buys every patch.
         known: (N, classes) logits of the LR stream, where they are there already.
     """
@@ -117,7 +117,7 @@ def answers(
     Args:
         model: The classifier.
         views: HR and LR scenes.
-        streams: The HR stream alone, the LR stream alone, or both (Eq. 7).
+        streams: The HR stream alone, the LR stream alone, or both, as the model fuses them.
         bought: (N, P) masks; None buys every patch.
         known: (N, classes) logits of the LR stream, where they are there already.
     """
@@ -161,7 +161,7 @@ def _each(
         for mask in masks:
             scores = asked.hr_logits(hr, mask[rows])
             if streams == "both" and known is not None:
-                scores = asked.mix(scores, known[rows], mask[rows])
+                scores = asked.fuse(scores, known[rows], mask[rows])
             found.append(keep(scores))
         return found
 

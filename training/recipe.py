@@ -64,7 +64,9 @@ class NetworkRecipe:
     policy_widths: tuple[int, ...] | None = None
     """Channels of its groups; None for the published ones."""
     lr_temperature: float = 1.0
-    """What the LR stream's logits are divided by in the mixture of the streams (Eq. 7); 1 in the paper."""
+    """What the LR stream's logits are divided by where both streams answer; 1 in the paper."""
+    fusion: str = "mixture"
+    """How both streams' answers become one: "mixture" is Eq. 7, "product" multiplies their probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from geozoom.errors import RecipeError
+from geozoom.fusion import FUSIONS
 from geozoom.networks import is_bagnet
 from training import STAGES
 from training.baselines.recipe import baseline_rules
@@ -40,6 +41,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield from _price_rules(recipe)
     yield from _network_rules(recipe)
     yield "data.margin", 1 <= data.margin <= 4, "lie in 1..4"
+    yield "networks.fusion", recipe.networks.fusion in FUSIONS, f"be {' or '.join(FUSIONS)}"
     yield "networks.lr_temperature", 0 < recipe.networks.lr_temperature < math.inf, "be positive"
     yield "judges.folds", recipe.judges.folds == 0 or recipe.judges.folds >= 2, "be 0 or at least 2"
     yield "judges.share", 0 < recipe.judges.share <= 1, "lie in (0, 1]"

@@ -188,6 +188,7 @@ def card_of(record: dict[str, Any], name: str) -> ModelCard:
         reflectance_white=recipe.card.reflectance_white,
         reflectance_gamma=recipe.card.reflectance_gamma,
         lr_temperature=recipe.networks.lr_temperature,
+        fusion=recipe.networks.fusion,
         recipe=recipe.to_dict(),
         seed=record["seed"],
         code_version=__version__,

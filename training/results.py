@@ -105,6 +105,11 @@ class Results:
             load_as_shipped(self.engine, self.model, stage, recalibrated=False)
             yield row(f"{name} · as trained", self._correct(streams, masks), masks)
             load_as_shipped(self.engine, self.model, stage)
+        if streams == "both" and self.model.card.fusion != "mixture":
+            own = self.model.card
+            self.model.card = replace(own, fusion="mixture")
+            yield row(f"{name} · streams mixed by Eq. 7", self._correct(streams, masks), masks)
+            self.model.card = own
         alone = read_by_hr_stream(self.model, self.views, masks, self.seed)
         yield replace(
             row(f"{name} · mask alone, HR stream", alone, 0.0), sampled=masks.sum(dim=1).mean().item()

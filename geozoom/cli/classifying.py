@@ -245,8 +245,8 @@ def _show_certainty(console: Console, card: ModelCard) -> None:
     if card.answer_temperatures is None:
         _say(
             console,
-            "note: the model card does not say how sure answers are, so probabilities are those of Eq. 7, which are "
-            "often too low; train the model again to have them calibrated",
+            "note: the model card does not say how sure answers are, so probabilities are as the streams gave them, "
+            "which is often too low or too high; train the model again to have them calibrated",
         )
 
 

@@ -1,6 +1,6 @@
 """Stages `ft1` and `ft2` (Ft-1, Ft-2): policy and HR classifier learn together (paper §4.2).
 
-Ft-1 classifies with the HR stream alone; Ft-2 with both streams (Eq. 7), the LR stream frozen.
+Ft-1 classifies with the HR stream alone; Ft-2 with both streams (Eq. 7, or as the recipe says), the LR stream frozen.
 """
 
 from __future__ import annotations
