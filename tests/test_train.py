@@ -365,6 +365,43 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
     assert all(parameter.grad is not None for parameter in model.hr.parameters())
 
 
+@pytest.mark.parametrize("masks", ["sampled", "likely"])
+def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch, masks: str
+) -> None:
+    recipe = small_recipe("default", 1, f"ft1.classifier_masks={masks}", "ft1.distill=0", "judges.folds=0")
+    model, data = small_model(), read_scenes(scene_tree)
+    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
+    stage = FineTuning(bench, "ft1")
+    stage.train_mode()
+    asked: list[tuple[torch.Tensor, bool]] = []
+    classify = stage.classify
+
+    def spy(*arguments: Any) -> torch.Tensor:
+        asked.append((arguments[2], torch.is_grad_enabled()))
+        return classify(*arguments)
+
+    monkeypatch.setattr(stage, "classify", spy)
+    policy = model.policy_logits
+    said: list[torch.Tensor] = []
+
+    def overheard(lr: torch.Tensor) -> torch.Tensor:
+        said.append(policy(lr))
+        return said[-1]
+
+    monkeypatch.setattr(model, "policy_logits", overheard)
+    stage.step(
+        next(data.train.batches(16, torch.Generator().manual_seed(0))), 0.5, torch.Generator().manual_seed(0)
+    )
+    likely = (said[0] > 0).float()
+    learned = [mask for mask, with_gradient in asked if with_gradient]
+    assert len(learned) == 1
+    assert torch.equal(learned[0], likely) == (masks == "likely")
+    # Rewarded are two sampled masks in either case.
+    assert len(asked) == (2 if masks == "sampled" else 3)
+    assert not any(torch.equal(mask, likely) for mask, with_gradient in asked if not with_gradient)
+
+
 def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:
     model, recipe = small_model(), small_recipe()
     data = read_scenes(scene_tree)

@@ -144,6 +144,9 @@ class PolicyRecipe:
     classifiers learn from hide where in a scene things usually are."""
     distill: float = 0.0
     """ft1, ft2: share of the classifier's loss that the HR-CNN's answers give, not the labels."""
+    classifier_masks: str = "sampled"
+    """ft1, ft2: what the classifier learns under: masks that were sampled, as published, or the "likely" ones,
+    which are those that it will meet."""
     alpha: tuple[float, float] = (0.7, 0.95)
     """Exploration temperature at the start and the end of the stage (Eq. 11), linear between."""
 

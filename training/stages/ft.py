@@ -17,7 +17,7 @@ from training.stages.policy import PolicyStage
 
 
 class FineTuning(PolicyStage):
-    """Policy gradient for the policy, the negative log-likelihood of sampled masks for the classifier."""
+    """Policy gradient for the policy, negative log-likelihood for the classifier."""
 
     def __init__(self, bench: Bench, name: Literal["ft1", "ft2"]) -> None:
         recipe = bench.recipe.ft1 if name == "ft1" else bench.recipe.ft2
@@ -32,7 +32,7 @@ class FineTuning(PolicyStage):
         self.frozen = self.bench.folded()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Propose masks, learn to classify under the first of them, and reward both."""
+        """Propose masks, learn to classify under the first of them, or the likeliest of all, and reward them."""
         model, alpha = self.bench.model, self.alpha(progress)
         hr, lr = self.bench.views(batch, generator, self.recipe.min_area)
         logits = model.policy_logits(lr)
@@ -40,8 +40,10 @@ class FineTuning(PolicyStage):
             masks = self.estimator.propose(logits, alpha, generator)
         known = self.known(self.frozen, lr)
         read = model.hr_reader(hr)
-        answers = self.classify(model, read, masks[0], known)
+        sampled = self.recipe.classifier_masks == "sampled"
+        taught = masks[0] if sampled else (logits > 0).to(masks.dtype)
+        answers = self.classify(model, read, taught, known)
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
         with self.rewarding():
-            scores = self.judged(model, batch, hr, lr, masks, known, read, answers)
+            scores = self.judged(model, batch, hr, lr, masks, known, read, answers if sampled else None)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)
