@@ -83,6 +83,15 @@ def test_a_product_multiplies_the_streams_where_hr_was_bought_and_is_lr_alone_el
     torch.testing.assert_close(fused[0], lr[0].softmax(0))
 
 
+@pytest.mark.parametrize("fusion", ["mixture", "product"])
+def test_ft2_learns_by_eq_7_whatever_the_finished_model_does(fusion: str) -> None:
+    hr, lr = torch.randn(2, 6, 3)
+    bought = (torch.rand(6, 16) < 0.5).float()
+    model = small_model(fusion=fusion, lr_temperature=2.0)
+    by_eq_7 = small_model(fusion="mixture", lr_temperature=2.0).fuse(hr, lr, bought)
+    torch.testing.assert_close(model.mix(hr, lr, bought), by_eq_7)
+
+
 def test_a_card_without_a_fusion_is_of_a_model_that_mixes(model: PatchDrop) -> None:
     told = json.loads(model.card.to_json())
     del told["fusion"]

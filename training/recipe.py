@@ -66,7 +66,8 @@ class NetworkRecipe:
     lr_temperature: float = 1.0
     """What the LR stream's logits are divided by where both streams answer; 1 in the paper."""
     fusion: str = "mixture"
-    """How both streams' answers become one: "mixture" is Eq. 7, "product" multiplies their probabilities."""
+    """How a finished model makes both streams' answers one: "mixture" is Eq. 7, by which Ft-2 is trained in any case;
+    "product" multiplies their probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)

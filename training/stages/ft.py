@@ -1,6 +1,8 @@
 """Stages `ft1` and `ft2` (Ft-1, Ft-2): policy and HR classifier learn together (paper §4.2).
 
-Ft-1 classifies with the HR stream alone; Ft-2 with both streams (Eq. 7, or as the recipe says), the LR stream frozen.
+Ft-1 classifies with the HR stream alone; Ft-2 with both streams (Eq. 7), the LR stream frozen.
+By Eq. 7 it learns whatever `networks.fusion` is: a run that learned by the product came out two points lower
+(training/evidence).
 """
 
 from __future__ import annotations

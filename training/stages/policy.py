@@ -69,7 +69,7 @@ class PolicyStage:
     def classify(self, model: PatchDrop, read: Reader, masks: Tensor, known: Tensor | None) -> Tensor:
         """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
         logits = read(masks)
-        return F.log_softmax(logits, dim=1) if known is None else model.fuse(logits, known, masks)
+        return F.log_softmax(logits, dim=1) if known is None else model.mix(logits, known, masks)
 
     def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) of a judge under masks (B, P)."""
