@@ -198,6 +198,20 @@ def load_model(path: Path | str | None = None) -> PatchDrop:
     return model.eval().to(memory_format=torch.channels_last)
 
 
+def load_card(path: Path | str | None = None) -> ModelCard:
+    """Read what a checkpoint says of itself, and none of its weights.
+
+    Args:
+        path: A checkpoint written by `geozoom train`; None takes the model that ships with geozoom.
+
+    Raises:
+        ModelError: As `load_model`, but for weights that do not fit the card.
+    """
+    path = DEFAULT_MODEL if path is None else Path(path)
+    with _opened(path) as checkpoint:
+        return _card(path, checkpoint)
+
+
 def _opened(path: Path) -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: no such model; give --model a checkpoint that `geozoom train` wrote")

@@ -41,9 +41,9 @@ def command(
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs, cloud_mask=cloud_mask)
         console = options.stderr_console()
         from geozoom.inspection import inspect
-        from geozoom.model import load_model
+        from geozoom.model import load_card
 
-    seen, ignored = inspect(tiles, load_model(model).card, read_options)
+    seen, ignored = inspect(tiles, load_card(model), read_options)
     if as_json:
         entries = [{"tile": each.name, "refused": each.refused, **each.facts} for each in seen]
         click.echo(json.dumps(entries, ensure_ascii=False, indent=1))
