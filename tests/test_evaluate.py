@@ -311,29 +311,37 @@ def results(folder: Path) -> Results:
     return open_run(EvaluationRequest(run=folder / "run", device="cpu"), QUIET).results
 
 
-def test_when_and_where_are_told_apart_at_equal_money(folder: Path, results: Results) -> None:
+@pytest.fixture(scope="module")
+def val(folder: Path) -> ViewedSplit:
+    return open_run(EvaluationRequest(run=folder / "run", device="cpu", split="val"), QUIET).results.views
+
+
+def test_when_and_where_are_told_apart_at_equal_money(
+    folder: Path, results: Results, val: ViewedSplit
+) -> None:
     with results.engine.autocast():  # as the table was measured
-        rows = {row.name: row for row in decompose(results)}
+        rows = {row.name: row for row in decompose(results, val)}
     (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
     assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
     assert rows["when and where"].sampled == pytest.approx(own["sampled"])
-    assert len(rows) == 5
+    assert len(rows) == 7
     # The same money, to the patch.
     assert len({round(row.sampled * row.scenes) for row in rows.values()}) == 1
 
 
 def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
-    results: Results, tmp_path: Path
+    results: Results, val: ViewedSplit, tmp_path: Path
 ) -> None:
-    rows = accuracy_by_spend(results)
-    lr, hr = (correct(results.model, results.views, streams) for streams in ("lr", "hr"))
+    rows = accuracy_by_spend(results, val)
+    everything = torch.ones(len(results.views), results.model.grid.patches)
+    lr, hr = (correct(results.model, results.views, "both", masks) for masks in (0 * everything, everything))
     for way in LINES:
         line = [row for row in rows if row["way"] == way]
         assert [row["S"] for row in line] == [float(step) for step in range(17)]
         assert line[0]["accuracy"] == pytest.approx(100 * lr.float().mean().item())
         assert line[-1]["accuracy"] == pytest.approx(100 * hr.float().mean().item())
     write_spend(rows, tmp_path / "spend.png")
-    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 85
+    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 102
     with Image.open(tmp_path / "spend.png") as picture:
         picture.load()
 

@@ -2,6 +2,8 @@
 
 A policy gains by choosing scenes (when) and by choosing patches within a scene (where). Each is measured alone: the
 policy's number of patches of each scene, spent on central ones; and the policy's patches, as many of every scene.
+Beside them stands a spending that asks the LR stream, by a forecast fitted on the validation split
+(`training.spending`).
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ from training.evaluate import (
     row,
     spread_evenly,
 )
-from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, blank
+from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, Results
+from training.spending import forecast
 from training.tables import as_markdown, as_plain
 
 _STEPS = 16
@@ -41,17 +44,19 @@ LINES = {
     "policy": (BLUE, "o", "-"),
     "policy's patches, evenly": (PURPLE, "D", "--"),
     "fixed-centre": (GREEN, "s", "--"),
+    "LR forecast, policy's patches": (SKY, "P", "-"),
     "LR entropy": (GREY, "v", "-."),
     "random": (ORANGE, "^", ":"),
 }
 """Ways of spending, and how the curve shows them."""
 
 
-def decompose(results: Results, stage: str = "ft2") -> Iterator[Row]:
+def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterator[Row]:
     """Yield a row for choosing when, where, both and neither, on the stage's own classifier at the policy's S.
 
     Args:
         results: A run and the scenes that it is measured on.
+        val: The validation split, which forecasts are fitted on.
         stage: One of `training.results.POLICIES`.
     """
     model, views, known, streams = _as_shipped(results, stage)
@@ -68,6 +73,9 @@ def decompose(results: Results, stage: str = "ft2") -> Iterator[Row]:
     if known is not None:
         gated = gate(even, known, model.grid.patches)
         masks["when by LR entropy, whole scenes"] = centre_masks(gated.cpu(), model).to(s.device)
+        foreseen = forecast(model, val, streams).counts(known, round(both.sum().item())).to(s.device)
+        masks["when by LR forecast, central patches"] = centre_masks(foreseen.cpu(), model).to(s.device)
+        masks["when by LR forecast, where: its patches"] = top(s, foreseen)
     for name, bought in masks.items():
         yield row(name, correct(model, views, streams, bought, known), bought)
 
@@ -82,22 +90,25 @@ def write_decomposition(rows: list[Row], folder: Path) -> None:
     write_text(folder / "decomposition.json", json.dumps(as_plain(rows), indent=2) + "\n")
 
 
-def accuracy_by_spend(results: Results, stage: str = "ft2") -> list[dict[str, float | str]]:
+def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") -> list[dict[str, float | str]]:
     """Return accuracy in percent for each way of spending and each mean S from none to all patches."""
     model, views, known, streams = _as_shipped(results, stage)
     s = policy_probabilities(model, views)
     patches, scenes = model.grid.patches, len(views)
     rng = np.random.default_rng(results.seed)
+    foreseen = None if known is None else forecast(model, val, streams)
     ranked = s.flatten().argsort(descending=True, stable=True).argsort().view_as(s)
 
     def spend(total: int) -> dict[str, Tensor]:
         """Return what each way buys (N, P)."""
         even = _evenly(results, total)
         gated = even if known is None else gate(even.to(s.device), known, patches).cpu()
+        asked = even if foreseen is None or known is None else foreseen.counts(known, total)
         return {
             "policy": (ranked < total).float(),
             "policy's patches, evenly": top(s, even.to(s.device)),
             "fixed-centre": centre_masks(even, model),
+            "LR forecast, policy's patches": top(s, asked.to(s.device)),
             "LR entropy": centre_masks(gated, model),
             "random": random_masks(even, model, rng),
         }

@@ -88,11 +88,12 @@ def _draw(request: TableRequest, console: Console) -> None:
     if (request.out / "figures").is_dir():
         return
     opened = _open(request, request.seeds[0], console)
-    results = opened.results
+    results, seed = opened.results, request.seeds[0]
+    val = view_split(opened.scenes.val.to(results.engine.device), opened.recipe, seed=seed + NOISE["val"])
     console.print("when and where, accuracy by spend, figures", highlight=False)
     with results.engine.autocast():
-        write_decomposition(list(decompose(results)), request.out)
-        write_spend(accuracy_by_spend(results), request.out / "spend.png")
+        write_decomposition(list(decompose(results, val)), request.out)
+        write_spend(accuracy_by_spend(results, val), request.out / "spend.png")
         draw_all(opened, list(results.rows()), (), request.out / "figures")
 
 
