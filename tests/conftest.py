@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
@@ -25,7 +26,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 UTM33 = "EPSG:32633"
 ORIGIN = (400_000.0, 5_800_000.0)
 
-torch.set_num_threads(1)  # the networks here are too small to share out
+# The networks here are too small to share out, and so are those of the processes that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 BY_AREA = PriceList(

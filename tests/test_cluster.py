@@ -49,8 +49,7 @@ def same(one: Plan, other: Plan) -> bool:
     return one.summary() == other.summary() and list(one.features()) == list(other.features())
 
 
-@pytest.mark.parametrize("overlap", ["latest", "all"])
-@pytest.mark.parametrize("budget", [None, 40])
+@pytest.mark.parametrize(("overlap", "budget"), [("latest", 40), ("all", None)])
 def test_a_cluster_makes_the_same_plan(
     cluster: Any, tiles: list[Path], overlap: Any, budget: int | None
 ) -> None:

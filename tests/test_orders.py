@@ -131,7 +131,7 @@ def recomputed(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Decima
     return summary, content["features"], total
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(vendor=st.sampled_from(range(len(VENDORS))), cents=st.none() | st.integers(50, 3000))
 def test_a_written_plan_is_what_it_says(found: Found, tmp_path: Path, vendor: int, cents: int | None) -> None:
     plan = found[vendor].choose(None if cents is None else Budget(cents))
