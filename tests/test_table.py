@@ -186,9 +186,11 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         assert len(list(csv.DictReader(file))) == len(rows)
     assert {file.name for file in out.iterdir()} >= {"spend.png", "spend.csv", "decomposition.md", "figures"}
     # Once more: nothing is trained or measured, and the table is the same.
+    written = (out / "table.json").read_text()
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "fit", None)
         assert json.loads(table(*asked, "--json", name="results").stdout)["rows"] == rows
+    assert (out / "table.json").read_text() == written
 
 
 def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
 from training.figures import draw_all
 from training.log import RunLog
 from training.recalibrate import load_as_shipped
+from training.record import read_record
 from training.results import POLICIES, Results
 from training.run import with_teacher
 from training.stages import Bench
@@ -62,13 +63,11 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
         raise RunError(f"row {unknown[0]!r} is not known; choose of {', '.join(ROWS)}")
     ledger = Ledger.open(request.out / "ledger.json")
     _announce(request, wanted, ledger, console)
-    title = request.dataset
     for seed in request.seeds:
         left = [name for name in wanted if (seed, name) not in ledger.entries]
         if not left and (seed, "patchdrop") in ledger.entries:
             continue
         measuring = _Measuring.begin(request, seed, console)
-        title = measuring.opened.data
         for name in dict.fromkeys(
             (*left, *(["patchdrop"] if (seed, "patchdrop") not in ledger.entries else []))
         ):
@@ -76,7 +75,7 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
             ledger.add(seed, name, measuring.measure(name))
     _draw(request, console)
     return ResultsTable(
-        title=f"Baselines and PatchDrop on {title}",
+        title=f"Baselines and PatchDrop on {read_record(request.out / f'seed{request.seeds[0]}')['data']}",
         about=_about(request, ledger),
         entries=ledger.entries,
         published=PUBLISHED.get(request.dataset, {}),
