@@ -90,8 +90,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside, header
             )
+            aside.chmod(_mode_of_new_files())  # safetensors lets nobody else read it
         except SafetensorError as error:  # of a full disk too, which is no OSError to it
             raise OutputError(f"{str(path)[:200]}: cannot be written ({error})") from error
+
+
+def _mode_of_new_files() -> int:
+    """Return what files of this user are open to; the mask can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 @contextmanager

@@ -121,6 +121,13 @@ def test_a_checkpoint_comes_back_with_its_card(tmp_path: Path, half: bool, toler
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_a_checkpoint_is_open_to_whom_other_files_are(tmp_path: Path, model: PatchDrop) -> None:
+    path, other = tmp_path / "model.safetensors", tmp_path / "other.txt"
+    model.save(path)
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:
     model = PatchDrop(small_card())
     model.save(tmp_path / "whole.safetensors")
