@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from geozoom.benefit import Benefit
+from geozoom.doubt import Doubt
 from geozoom.errors import ModelError
 from geozoom.fusion import FUSIONS
 from geozoom.grid import PatchGrid
@@ -60,6 +61,8 @@ class ModelCard:
     """How the two streams' answers become one, of `geozoom.fusion.FUSIONS`: "mixture" is Eq. 7."""
     benefit: Benefit | None = None
     """What patches are worth, fitted on the validation split; None if nothing says so."""
+    doubt: Doubt | None = None
+    """What patches are worth where the LR stream was asked how sure it is; None if nothing says so."""
     answer_temperatures: tuple[float, ...] | None = None
     """(P + 1,) what the log-probabilities of an answer from S = 0, 1, … P patches are divided by, fitted on the
     validation split; None if nothing says how sure the answers are."""
@@ -120,9 +123,11 @@ class ModelCard:
             if content.get("answer_temperatures") is not None:
                 content["answer_temperatures"] = tuple(content["answer_temperatures"])
             if content.get("benefit") is not None:
-                told = content["benefit"]
-                content["benefit"] = Benefit(
-                    knots=tuple(told["knots"]), weights=tuple(told["weights"]), scenes=told["scenes"]
+                content["benefit"] = _benefit(content["benefit"])
+            if content.get("doubt") is not None:
+                told = content["doubt"]
+                content["doubt"] = Doubt(
+                    intercept=told["intercept"], slope=told["slope"], benefit=_benefit(told["benefit"])
                 )
             card = cls(**content)
             sound = card._is_sound()
@@ -152,3 +157,7 @@ class ModelCard:
         return len(temperatures) == self.grid.patches + 1 and all(
             0 < each < math.inf for each in temperatures
         )
+
+
+def _benefit(told: dict[str, Any]) -> Benefit:
+    return Benefit(knots=tuple(told["knots"]), weights=tuple(told["weights"]), scenes=told["scenes"])

@@ -12,13 +12,13 @@ import rasterio
 from numpy.typing import NDArray
 
 from geozoom.area import Area
+from geozoom.doubt import When
 from geozoom.errors import ClusterError, GeozoomError, first_line
-from geozoom.inference import PolicyRunner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
-from geozoom.scoring import GDAL_CACHE_BYTES, Gathered, Progress, Scored, count_scenes
+from geozoom.scoring import GDAL_CACHE_BYTES, Block, Gathered, Progress, Scored, ask, count_scenes
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class ScoredTile:
     """(M,) s_p."""
     had: NDArray[np.float32]
     """(N,) sum of s_p over the patches of each scene that are owned already."""
+    wrong: NDArray[np.float32] | None
+    """(N,) the chance that the LR stream is wrong about each scene, if it was asked."""
     skipped: Skipped
     """Scenes left out."""
     zero_pixels: int
@@ -62,6 +64,7 @@ def score_on(
     overlap: OverlapRule = "latest",
     area: Area | None = None,
     owned: Area | None = None,
+    when: When = "policy",
     progress: Progress | None = None,
 ) -> Scored:
     """Run the policy over every scene of every tile on a cluster; what `score` finds, feature for feature.
@@ -77,6 +80,7 @@ def score_on(
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
+        when: "classifier" asks the LR stream too, whose doubt the card must know.
         progress: Called after every tile.
 
     Raises:
@@ -91,7 +95,7 @@ def score_on(
     with _connected(address) as client:
         shared = client.scatter(model, broadcast=True)
         waiting = [
-            client.submit(score_tile, tiles[index], shared, limits, threshold, area, owned, pure=False)
+            client.submit(score_tile, tiles[index], shared, limits, threshold, area, owned, when, pure=False)
             for index in order
         ]
         for place, index in enumerate(order):
@@ -116,6 +120,7 @@ def score_on(
                 found.patch[left],
                 found.probability[left],
                 found.had,
+                found.wrong,
             )
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
@@ -129,6 +134,7 @@ def score_tile(
     threshold: float,
     area: Area | None,
     owned: Area | None,
+    when: When,
 ) -> ScoredTile | GeozoomError:
     """Run the policy over every scene of one tile: the work of one task.
 
@@ -137,7 +143,7 @@ def score_tile(
         error of GDAL that caused it, which cannot.
     """
     try:
-        return _scored(tile, model, limits, threshold, area, owned)
+        return _scored(tile, model, limits, threshold, area, owned, when)
     except GeozoomError as error:
         return type(error)(str(error))
 
@@ -149,17 +155,22 @@ def _scored(
     threshold: float,
     area: Area | None,
     owned: Area | None,
+    when: When,
 ) -> ScoredTile:
     card = model.card
-    runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     rows, cols, presents, scenes, patches, probabilities, had = [], [], [], [], [], [], []
+    doubts: list[NDArray[np.float32]] = []
     skipped, zeros, seen = Skipped(), 0, 0
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+
+    def blocks() -> Iterator[tuple[Block, NDArray[np.float32]]]:
         for block in read_scenes(
             tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area, owned=owned
         ):
-            s = runner.probabilities(block.images)
+            yield (0, block), block.images
+
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
+        for (_, block), s, wrong in ask(model, when, blocks()):
             scene, patch = np.nonzero(block.present & (s > threshold))
             rows.append(block.row.astype(np.int32))
             cols.append(block.col.astype(np.int32))
@@ -168,6 +179,8 @@ def _scored(
             patches.append(patch.astype(np.uint8))
             probabilities.append(s[scene, patch])
             had.append((s * block.owned).sum(axis=1))
+            if wrong is not None:
+                doubts.append(wrong)
             seen += len(block.row)
             skipped, zeros = skipped + block.skipped, zeros + block.zero_pixels
     return ScoredTile(
@@ -178,6 +191,7 @@ def _scored(
         patch=np.concatenate(patches),
         probability=np.concatenate(probabilities),
         had=np.concatenate(had),
+        wrong=np.concatenate(doubts) if doubts else None,
         skipped=skipped,
         zero_pixels=zeros,
     )

@@ -1,4 +1,4 @@
-"""The policy as planning runs it: the same decisions as the trained network, at the machine's speed."""
+"""Policy and LR stream as planning runs them: the same decisions as the trained networks, at the machine's speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from geozoom.model import PatchDrop
@@ -18,40 +18,47 @@ from geozoom.model import PatchDrop
 _T = TypeVar("_T")
 
 BATCH_PX = 2**17
-"""Pixels of a batch: 2,048 scenes of 8 px, 41 of 56 px."""
+"""Pixels of a policy's batch: 2,048 scenes of 8 px, 41 of 56 px."""
+LR_BATCH_PX = 2**20
+"""Pixels of the LR stream's batch: 50 scenes, which it reads at 144 px."""
 MOST_THREADS = 16
 """Batches at once; each holds its activations in memory."""
 
 
-class PolicyRunner:
-    """Runs a policy over scenes in batches of one shape, a thread for each core.
+class Runner:
+    """Asks a network about scenes in batches of one shape, a thread for each core.
 
-    Batch norms are folded into the convolutions before them. Where the CPU multiplies bfloat16 itself,
-    convolutions do so, which takes half the time and changes fewer than 1 of 1,000 actions, all of them
-    within a few thousandths of 0.5 (tests/benchmarks/granule.py counts them). The shape never changes, and
-    one thread works on a batch alone, so that a scene's probabilities depend neither on what else was
-    planned with it nor on the number of cores; threads that shared a batch would also wait for each other
-    at every layer whenever the reader needs a core.
+    Where the CPU multiplies bfloat16 itself, convolutions do so, which takes half the time. The shape of a batch never
+    changes, and one thread works on a batch alone, so that what is said of a scene depends neither on what else was
+    planned with it nor on the number of cores; threads that shared a batch would also wait for each other at every
+    layer whenever the reader needs a core.
     """
 
-    def __init__(self, model: PatchDrop) -> None:
-        self.model = model
-        self.policy = fold_batch_norms(model.policy).to(memory_format=torch.channels_last)
+    def __init__(self, ask: Callable[[Tensor], Tensor], outputs: int, batch: int) -> None:
+        """Begin no work yet.
+
+        Args:
+            ask: Maps LR images (batch, 3, h, w), RGB in 0..1, to (batch, outputs); called from several threads.
+            outputs: What it says of a scene.
+            batch: Scenes that it is asked about at once.
+        """
+        self.batch = batch
         self.half = has_bfloat16()
-        self.batch = max(1, BATCH_PX // model.card.lr_px**2)
+        self._ask = ask
+        self._outputs = outputs
         self._threads = min(torch.get_num_threads(), MOST_THREADS)
         self._pool = ThreadPoolExecutor(
-            self._threads, "policy", initializer=torch.set_num_threads, initargs=(1,)
+            self._threads, "runner", initializer=torch.set_num_threads, initargs=(1,)
         )
 
-    def probabilities(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map LR images (N, 3, h, w), RGB in 0..1, to s (N, P), the probability of each patch."""
+    def answers(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map LR images (N, 3, h, w), RGB in 0..1, to what the network says of them, (N, outputs)."""
         return self._start(images)()
 
     def stream(
         self, items: Iterable[tuple[_T, NDArray[np.float32]]]
     ) -> Iterator[tuple[_T, NDArray[np.float32]]]:
-        """Yield each item with the `probabilities` of the images beside it.
+        """Yield each item with the `answers` to the images beside it.
 
         Threads begin with the next item's images while one item's are waited for: none of them idles at the
         end of an item.
@@ -66,9 +73,9 @@ class PolicyRunner:
             yield begun[0], begun[1]()
 
     def _start(self, images: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
-        """Begin what `probabilities` does; the function returned waits for it and gives its result."""
+        """Begin what `answers` does; the function returned waits for it and gives its result."""
         count = len(images)
-        found = np.empty((count, self.model.grid.patches), dtype=np.float32)
+        found = np.empty((count, self._outputs), dtype=np.float32)
 
         def run(start: int) -> None:
             part = images[start : start + self.batch]
@@ -88,8 +95,25 @@ class PolicyRunner:
     @torch.inference_mode()
     def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            logits = self.policy(self.model.normalise(torch.from_numpy(images)))
-        return np.asarray(torch.sigmoid(logits.float()).numpy())
+            said = self._ask(torch.from_numpy(images))
+        return np.asarray(said.float().numpy())
+
+
+def policy_runner(model: PatchDrop) -> Runner:
+    """Return what maps scenes to s (N, P), the probability of each patch.
+
+    Batch norms are folded into the convolutions before them. bfloat16 changes fewer than 1 of 1,000 actions, all of
+    them within a few thousandths of 0.5 (tests/benchmarks/granule.py counts them).
+    """
+    folded = for_inference(model, ["policy"])
+    return Runner(folded.probabilities, model.grid.patches, max(1, BATCH_PX // model.card.lr_px**2))
+
+
+def lr_runner(model: PatchDrop) -> Runner:
+    """Return what maps scenes to the LR stream's logits (N, classes), batch norms folded."""
+    side = model.lr_side
+    folded = for_inference(model, ["lr"])
+    return Runner(folded.lr_logits, len(model.card.classes), max(1, LR_BATCH_PX // side**2))
 
 
 def for_inference(model: PatchDrop, networks: Sequence[str] = ("policy", "hr", "lr")) -> PatchDrop:

@@ -94,10 +94,15 @@ class PatchDrop(nn.Module):
             return partial(self.hr_logits, hr)
         return partial(self.hr.add_up, self.hr.evidence(self.normalise(hr)))
 
+    @property
+    def lr_side(self) -> int:
+        """Side of what the LR stream reads, in pixels."""
+        return self.card.lr_px if isinstance(self.hr, BagNet) else self.card.hr_px
+
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w) to logits of the LR stream (B, N) float32."""
         if not isinstance(self.hr, BagNet):
-            size = (self.card.hr_px, self.card.hr_px)
+            size = (self.lr_side, self.lr_side)
             lr = F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
         logits: Tensor = self.lr(self.normalise(lr))
         return logits.float()

@@ -12,14 +12,20 @@ from geozoom.pointfiles import write_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POLICY, ENTROPY, CENTRE, RANDOM = "policy", "LR entropy", "centre-first", "random"
-WAYS = (POLICY, CENTRE, RANDOM, ENTROPY)
+POLICY, DOUBT, ENTROPY, CENTRE, RANDOM = (
+    "policy",
+    "policy and classifier",
+    "LR entropy",
+    "centre-first",
+    "random",
+)
+WAYS = (DOUBT, POLICY, CENTRE, RANDOM, ENTROPY)
 """How money is spent."""
 OWN = "policy, s above its threshold"
 RULE = "rate of the price list on the area of the patches together, without minimums"
 DRAWS = 3
 """Random is the mean over so many draws."""
-_COLOURS = {POLICY: "#1f5fa8", ENTROPY: "#d9730d", CENTRE: "#2e8b57", RANDOM: "#888888"}
+_COLOURS = {DOUBT: "#7b3fa0", POLICY: "#1f5fa8", ENTROPY: "#d9730d", CENTRE: "#2e8b57", RANDOM: "#888888"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,12 @@ class MoneyCurve:
     """Name, source and date of the price list."""
     seed: int
     """Of random patches, and of which scene comes first where several ways tie."""
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways of spending that were measured, of `WAYS`."""
+        measured = {point.way for point in self.points}
+        return [way for way in WAYS if way in measured]
 
     def of(self, way: str) -> list[MoneyPoint]:
         """Return the points of one way of spending, the cheapest first."""
@@ -93,7 +105,7 @@ class MoneyCurve:
         )
 
     def _draw(self, panel: Axes) -> None:
-        for way in WAYS:
+        for way in self.ways:
             points = self.of(way)
             cost = [float(point.cost) for point in points]
             panel.plot(

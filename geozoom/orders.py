@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geozoom import __version__
 from geozoom.benefit import value_unit
 from geozoom.card import ModelCard
+from geozoom.doubt import When
 from geozoom.features import Column, FeatureTable
 from geozoom.layers import Layer, layer_frame, write_geopackage
 from geozoom.ordering import Solver
@@ -46,6 +47,8 @@ class Plan(FeatureTable):
     """What may be spent, or None."""
     threshold: float
     """Candidates have a probability above it."""
+    when: When
+    """What said when HR is worth buying."""
     ignored: tuple[str, ...]
     """Entries of the folders given that were not read as tiles."""
     scenes: int
@@ -160,6 +163,7 @@ class Plan(FeatureTable):
                 "next_lacking": None if self.next_lacking is None else float(self.next_lacking),
             },
             "threshold": self.threshold,
+            "when": self.when,
             "solver": self.solver,
             "scenes": "lattice" if self.sites is None else "sites",
             **({} if self.sites is None else {"sites": self.sites.planned()}),
@@ -174,6 +178,7 @@ class Plan(FeatureTable):
                 "hr_gsd_m": self.card.hr_gsd_m,
                 "scene_m": self.card.scene_m,
                 "benefit": None if self.card.benefit is None else asdict(self.card.benefit),
+                "doubt": None if self.card.doubt is None else asdict(self.card.doubt),
                 "code_version": self.card.code_version,
             },
             "tiles": [

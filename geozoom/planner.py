@@ -13,7 +13,8 @@ from geozoom.area import read_area
 from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
-from geozoom.errors import VectorError
+from geozoom.doubt import When
+from geozoom.errors import ModelError, VectorError
 from geozoom.grounds import Ground, lay_grounds
 from geozoom.model import PatchDrop, load_model
 from geozoom.ordering import Solver
@@ -42,6 +43,9 @@ class Planning(TypedDict, total=False):
     """A price list, the name of one that ships with geozoom or the path of one; None takes the default."""
     threshold: float
     """Only patches with a probability above it are candidates (0.5 in the paper)."""
+    when: When
+    """"policy" values a patch by the policy alone; "classifier" asks the LR classifier too, and buys more of the scenes
+    that it is not sure of."""
     limits: SceneLimits | None
     """Which scenes are skipped and counted, for missing data or clouds."""
     overlap: OverlapRule
@@ -113,6 +117,12 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     named_model = how.get("model")
     policy = named_model if isinstance(named_model, PatchDrop) else load_model(named_model)
     card = policy.card
+    when: When = how.get("when", "policy")
+    if when == "classifier" and card.doubt is None:
+        raise ModelError(
+            f"{card.name}: the model's card does not say how often its LR classifier is wrong; train it again, or plan "
+            "by the policy alone (--when policy)"
+        )
     wanted = None if area is None else read_area(area)
     owned = how.get("owned", ())
     had = read_area(*owned) if owned else None
@@ -133,7 +143,16 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         from geozoom.cluster import score_on
 
         scored = score_on(
-            dask, tiles, policy, limits, threshold, overlap=overlap, area=wanted, owned=had, progress=progress
+            dask,
+            tiles,
+            policy,
+            limits,
+            threshold,
+            overlap=overlap,
+            area=wanted,
+            owned=had,
+            when=when,
+            progress=progress,
         )
     else:
         scored = score(
@@ -145,6 +164,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
             area=wanted,
             owned=had,
             sites=placed,
+            when=when,
             progress=progress,
         )
     patches = scored.candidates
@@ -156,6 +176,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         card=card,
         prices=price_list,
         threshold=threshold,
+        when=when,
         ignored=ignored,
         scored=scored,
         sites=placed,
@@ -177,6 +198,8 @@ class Candidates:
     prices: PriceList
     threshold: float
     """Candidates have a probability above it."""
+    when: When
+    """What said when HR is worth buying."""
     ignored: tuple[str, ...]
     """Entries of the folders given that were not read as tiles."""
     scored: Scored
@@ -215,6 +238,7 @@ class Candidates:
             prices=self.prices,
             budget=None if budget_cents is None else Decimal(budget_cents).scaleb(-2),
             threshold=self.threshold,
+            when=self.when,
             solver=solver,
             ignored=self.ignored,
             scenes=self.scored.scenes,

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
 from geozoom.card import ModelCard
+from geozoom.doubt import When
 from geozoom.errors import TileError
-from geozoom.inference import PolicyRunner
+from geozoom.inference import lr_runner, policy_runner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
@@ -84,6 +85,7 @@ def score(
     area: Area | None = None,
     owned: Area | None = None,
     sites: SitesOnTiles | None = None,
+    when: When = "policy",
     progress: Progress | None = None,
 ) -> Scored:
     """Run the policy over every scene of every tile, reading ahead of it.
@@ -97,13 +99,13 @@ def score(
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
         sites: The scenes, in place of a lattice; None lays one.
+        when: "classifier" asks the LR stream too, whose doubt the card must know.
         progress: Called after every batch.
 
     Raises:
         TileError: A tile cannot be read to its end, or no scene can be used.
     """
     card = model.card
-    runner = PolicyRunner(model)
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
     gathered = Gathered(tiles, card)
@@ -130,17 +132,35 @@ def score(
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         ahead = ((item, item[1].images) for item in read_ahead(blocks, BLOCKS_AHEAD))
-        for (index, block), s in runner.stream(ahead):
+        for (index, block), s, wrong in ask(model, when, ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
                 scene, patch = np.nonzero(block.present & (s > threshold))
                 had = (s * block.owned).sum(axis=1)
-                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had)
+                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, wrong)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
     scored = gathered.result({} if claims is None else claims.refused)
     _give_back()
     return scored
+
+
+Block: TypeAlias = tuple[int, SceneBlock]
+"""The index of a tile, and scenes of it."""
+
+
+def ask(
+    model: PatchDrop, when: When, blocks: Iterator[tuple[Block, NDArray[np.float32]]]
+) -> Iterator[tuple[Block, NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Yield blocks with s (N, P) of their scenes, and the chance that the LR stream is wrong (N,) if it was asked."""
+    chosen = policy_runner(model).stream(blocks)
+    doubt = model.card.doubt
+    if when == "policy" or doubt is None:
+        yield from ((block, s, None) for block, s in chosen)
+        return
+    again = (((block, s), block[1].images) for block, s in chosen)
+    for (block, s), known in lr_runner(model).stream(again):
+        yield block, s, doubt.wrong(known)
 
 
 def _give_back() -> None:
@@ -181,6 +201,7 @@ class Gathered:
         patch: NDArray[Any],
         probability: NDArray[np.float32],
         had: NDArray[np.float32],
+        wrong: NDArray[np.float32] | None = None,
     ) -> None:
         """Add candidates of a tile.
 
@@ -192,12 +213,17 @@ class Gathered:
             patch: (M,) patch ids.
             probability: (M,) s_p.
             had: (N,) sum of s_p over the patches of each scene that are owned already.
+            wrong: (N,) the chance that the LR stream is wrong about each scene, if it was asked.
         """
         value = probability
-        if self._card.benefit is not None:
+        benefit, doubt = self._card.benefit, self._card.doubt
+        if benefit is not None:
             scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
             scores[scene, patch] = probability
-            value = self._card.benefit.marginals(scores, had)[scene, patch]
+            if doubt is None or wrong is None:
+                value = benefit.marginals(scores, had)[scene, patch]
+            else:
+                value = doubt.marginals(scores, wrong, had)[scene, patch]
             # Where HR is worth nothing, nothing is a candidate.
             worth = value > 0
             scene, patch, probability, value = scene[worth], patch[worth], probability[worth], value[worth]

@@ -17,7 +17,9 @@ from affine import Affine
 from PIL import Image
 from rasterio.enums import ColorInterp
 
+from geozoom.benefit import Benefit
 from geozoom.card import ModelCard
+from geozoom.doubt import Doubt
 from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
 from geozoom.prices import PriceList
@@ -41,6 +43,10 @@ BY_AREA = PriceList(
     trust="illustrative",
 )
 """Orders of any size and shape, so that a patch alone is one: tests of what is bought are not about orders."""
+
+
+BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
+DOUBT = Doubt(intercept=0.5, slope=-1.2, benefit=Benefit(knots=(1.0, 4.0), weights=(0.1, 0.1), scenes=100))
 
 
 def small_card(**changes: Any) -> ModelCard:

@@ -16,17 +16,28 @@ from geozoom.benefit import CALIBRATED_UNIT, FALLBACK_UNIT, Benefit
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.model import load_model
-from tests.conftest import WriteRaster, small_card, small_model
+from tests.conftest import BENEFIT, WriteRaster, small_card, small_model
 from tests.datasets import read_scenes
-from training.calibrate import Gains, calibration_error, fit_benefit, forecast
-from training.evaluate import correct, policy_probabilities, view_split
+from training.calibrate import Gains, calibration_error, fit_benefit, fit_doubt, forecast
+from training.evaluate import answers, correct_each, policy_probabilities, view_split
 from training.recipe_files import load_recipe
 
-BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
 UC_MERCED = Path(__file__).parents[2] / "shared" / "data" / "ucmerced"
 
 knots = st.lists(st.floats(0.01, 16), min_size=1, max_size=4, unique=True).map(sorted)
 scores = hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(16)), elements=st.floats(0, 1, width=32))
+
+
+def gains_of(bought: np.ndarray, gain: np.ndarray) -> Gains:
+    """Gains of scenes about which the LR stream is as sure of one as of the other, and right of half."""
+    scenes = len(bought)
+    return Gains(
+        bought=bought,
+        gain=gain,
+        wanted=np.full(scenes, 6),
+        wrong=np.arange(scenes) % 2 == 0,
+        known=np.tile([1.0, 0.0], (scenes, 1)),
+    )
 
 
 @given(scores, knots, st.data())
@@ -58,7 +69,7 @@ def test_the_fit_finds_the_line_that_made_the_gains() -> None:
     rng = np.random.default_rng(0)
     bought = np.cumsum(np.pad(np.sort(rng.uniform(0, 1, (400, 16)))[:, ::-1], ((0, 0), (1, 0))), axis=1)
     gain = (rng.random(bought.shape) < BENEFIT.gain(bought)).astype(float)
-    found = fit_benefit(Gains(bought=bought, gain=gain, wanted=np.full(400, 8)))
+    found = fit_benefit(gains_of(bought, gain))
     x = np.linspace(0, 8, 30)
     assert np.abs(found.gain(x) - BENEFIT.gain(x)).max() < 0.03
 
@@ -66,24 +77,21 @@ def test_the_fit_finds_the_line_that_made_the_gains() -> None:
 def test_a_forecast_of_the_fitted_scenes_is_what_was_counted() -> None:
     bought = np.cumsum(np.full((200, 17), 0.9), axis=1) - 0.9
     gain = np.where(np.arange(200)[:, None] % 5 == 0, np.minimum(np.arange(17), 4) / 4, 0.0)
-    gains = Gains(bought=bought, gain=gain, wanted=np.full(200, 6))
-    rows = forecast(fit_benefit(gains), gains)
-    assert [row["patches"] for row in rows] == [
-        "the policy's",
-        "best 1",
-        "best 2",
-        "best 4",
-        "best 8",
-        "best 16",
-    ]
+    gains = gains_of(bought, gain)
+    rows = forecast(fit_benefit(gains), fit_doubt(gains), gains)
+    own, *best = ["the policy's", "best 1", "best 2", "best 4", "best 8", "best 16"]
+    assert [row["patches"] for row in rows] == [own, *best, own, own, own]
+    assert sum(row["realised"] for row in rows[6:]) == rows[0]["realised"]  # type: ignore[misc]
+    rows = rows[:6]
     for row in rows:
         assert row["predicted"] == pytest.approx(row["realised"], abs=4)
 
 
 def test_where_hr_gains_nothing_the_benefit_is_nothing() -> None:
     bought = np.cumsum(np.full((50, 17), 0.9), axis=1) - 0.9
-    found = fit_benefit(Gains(bought=bought, gain=np.full((50, 17), -0.1), wanted=np.full(50, 8)))
-    assert (found.gain(bought) == 0).all()
+    gains = gains_of(bought, np.full((50, 17), -0.1))
+    assert (fit_benefit(gains).gain(bought) == 0).all()
+    assert (fit_doubt(gains).benefit.gain(bought) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -131,23 +139,43 @@ def test_a_model_to_which_hr_is_worth_nothing_buys_nothing(write_raster: WriteRa
 @pytest.mark.skipif(not UC_MERCED.is_dir(), reason=f"{UC_MERCED} is not here: UC Merced Land Use is needed")
 def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
     model = load_model()
-    assert model.card.benefit is not None
+    benefit, doubt = model.card.benefit, model.card.doubt
+    assert benefit is not None
+    assert doubt is not None
     recipe = load_recipe("sentinel2", [])
     data = read_scenes(UC_MERCED, hr_px=144, margin=1.25)
     test = view_split(data.test, recipe, seed=2)
     with torch.autocast("cpu", torch.bfloat16):
         s = policy_probabilities(model, test).float()
-        bought = (s > 0.5).float()
-        with_hr, without = (
-            correct(model, test, "both", masks).numpy().astype(float)
-            for masks in (bought, torch.zeros_like(s))
-        )
+        known = answers(model, test, "lr").float()
+        chances = s.numpy()
+        wrong = doubt.wrong(known.numpy())
+        own = (s > 0.5).float()
+        one_each = [
+            first(value, len(s)) for value in (benefit.marginals(chances), doubt.marginals(chances, wrong))
+        ]
+        found = correct_each(model, test, "both", [torch.zeros_like(s), own, *one_each], known)
         sure = calibration_error(model, test)
+    without, with_hr, by_policy, by_doubt = (right.numpy().astype(float) for right in found)
     assert sure["policy_ece_after"] < 0.06
     assert sure["lr_ece_after"] < min(0.05, sure["lr_ece_before"])
     realised = with_hr - without
-    predicted = model.card.benefit.gain((s * bought).sum(dim=1).numpy())
+    x = (s * own).sum(dim=1).numpy()
     # Both the fit (168 scenes) and the count (420) err by chance.
     error = realised.std(ddof=1) * len(realised) ** 0.5
-    assert abs(predicted.sum() - realised.sum()) < 3 * error
     assert realised.sum() > 3 * error
+    assert abs(benefit.gain(x).sum() - realised.sum()) < 3 * error
+    predicted = wrong * doubt.benefit.gain(x)
+    for third in np.array_split(np.argsort(wrong), 3):
+        error = realised[third].std(ddof=1) * len(third) ** 0.5
+        assert abs(predicted[third].sum() - realised[third].sum()) < 3 * error
+    # As many patches, a scene's worth each: those that the classifier doubts gain more.
+    gained = by_doubt - by_policy
+    assert gained.sum() > 2 * gained.std(ddof=1) * len(gained) ** 0.5
+
+
+def first(value: np.ndarray, total: int) -> torch.Tensor:
+    """The masks of the patches that are worth most, over all scenes."""
+    bought = np.zeros(value.size, dtype=np.float32)
+    bought[np.argsort(-value.ravel(), kind="stable")[:total]] = 1
+    return torch.from_numpy(bought.reshape(value.shape))

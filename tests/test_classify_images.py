@@ -25,10 +25,11 @@ from geozoom.imagescenes import list_fmow, list_folder
 from geozoom.model import PatchDrop, load_model
 from geozoom.money import patches_cost, trace_money
 from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, WAYS
+from geozoom.moneycurve import DOUBT as BY_DOUBT
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.sensor import Sensor, simulate_lr
-from tests.conftest import BY_AREA, small_model
+from tests.conftest import BY_AREA, DOUBT, small_model
 from tests.datasets import box_json, picture, read_scenes, write_fmow, write_fmow_image
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe_files import load_recipe
@@ -221,7 +222,8 @@ def test_every_way_spends_the_same_money_and_ends_where_all_is_bought(
     with torch.inference_mode():
         whole = (model.hr_logits(hr).argmax(1).numpy() == buyable.labels).mean()
     assert found.scores is not None
-    for way in WAYS:
+    assert curve.ways == [way for way in WAYS if way != BY_DOUBT]
+    for way in curve.ways:
         points = curve.of(way)
         assert points[0].accuracy == pytest.approx(found.scores.lr_accuracy)
         assert points[-1].accuracy == pytest.approx(whole)
@@ -262,6 +264,14 @@ def test_what_each_way_buys_is_classified_by_eq_7(
     assert [p.accuracy for p in curve.of(ENTROPY) if p.sampled == 4] == [pytest.approx(accuracy(gated))]
     best = buyable.s >= np.sort(buyable.s.ravel())[-96]
     assert [p.accuracy for p in curve.of(POLICY) if p.sampled == 4] == [pytest.approx(accuracy(best))]
+    model.card = replace(model.card, doubt=DOUBT)
+    asked = trace_money(model, buyable, BY_AREA, threshold=0.5)
+    assert asked.ways == list(WAYS)
+    assert asked.of(POLICY) == curve.of(POLICY)
+    value = DOUBT.marginals(buyable.s, DOUBT.wrong(lr_log.numpy()))
+    worth = value >= np.sort(value.ravel())[-96]
+    assert worth.sum() == 96
+    assert [p.accuracy for p in asked.of(BY_DOUBT) if p.sampled == 4] == [pytest.approx(accuracy(worth))]
 
 
 def test_images_that_do_not_fit_in_memory_are_read_again(

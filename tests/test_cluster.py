@@ -13,10 +13,11 @@ from click.testing import CliRunner
 
 import geozoom
 from geozoom.cli import main
+from geozoom.doubt import When
 from geozoom.errors import ClusterError, TileError
 from geozoom.orders import Plan
 from geozoom.scenes import SceneLimits
-from tests.conftest import ORIGIN, WriteRaster, small_model
+from tests.conftest import BENEFIT, DOUBT, ORIGIN, WriteRaster, small_model
 
 distributed = pytest.importorskip("distributed")
 
@@ -49,18 +50,22 @@ def same(one: Plan, other: Plan) -> bool:
     return one.summary() == other.summary() and list(one.features()) == list(other.features())
 
 
-@pytest.mark.parametrize(("overlap", "budget"), [("latest", 40), ("all", None)])
+@pytest.mark.parametrize(
+    ("overlap", "budget", "when"),
+    [("latest", 40, "policy"), ("all", None, "policy"), ("latest", 40, "classifier")],
+)
 def test_a_cluster_makes_the_same_plan(
-    cluster: Any, tiles: list[Path], overlap: Any, budget: int | None
+    cluster: Any, tiles: list[Path], overlap: Any, budget: int | None, when: When
 ) -> None:
-    model = small_model()
+    model = small_model() if when == "policy" else small_model(benefit=BENEFIT, doubt=DOUBT)
     seen: list[tuple[int, int]] = []
-    alone = geozoom.plan(tiles, model=model, budget=budget, overlap=overlap)
+    alone = geozoom.plan(tiles, model=model, budget=budget, overlap=overlap, when=when)
     spread = geozoom.plan(
         tiles[::-1],
         model=model,
         budget=budget,
         overlap=overlap,
+        when=when,
         dask=cluster.scheduler_address,
         progress=lambda done, total: seen.append((done, total)),
     )

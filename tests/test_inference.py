@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import pytest
 import torch
 
-from geozoom.inference import PolicyRunner, fold_batch_norms
-from geozoom.model import load_model
+from geozoom.inference import Runner, fold_batch_norms, lr_runner, policy_runner
+from geozoom.model import PatchDrop, load_model
 from geozoom.networks import NETWORK_NAMES, NetworkSpec, build_network
 from tests.conftest import small_model
+
+RunnerOf: TypeAlias = Callable[[PatchDrop], Runner]
 
 
 @pytest.mark.parametrize("name", NETWORK_NAMES)
@@ -34,28 +39,40 @@ def test_the_runner_decides_as_the_shipped_policy_does(monkeypatch: pytest.Monke
     monkeypatch.setattr("geozoom.inference.has_bfloat16", lambda: half)
     model = load_model()
     images = np.random.default_rng(0).random((500, 3, 8, 8), dtype=np.float32)
-    s = PolicyRunner(model).probabilities(images)
+    s = policy_runner(model).answers(images)
     with torch.inference_mode():
         expected = model.probabilities(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(s, expected, atol=6e-3 if half else 1e-4)
     assert np.mean((s > 0.5) != (expected > 0.5)) <= 0.001
 
 
-def test_a_scene_is_decided_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("classifier", ["resnet32", "bagnet-resnet32"])
+def test_the_lr_stream_answers_as_the_trained_one(monkeypatch: pytest.MonkeyPatch, classifier: str) -> None:
+    monkeypatch.setattr("geozoom.inference.has_bfloat16", lambda: False)
+    model = small_model(classifier=NetworkSpec(name=classifier, widths=(4, 8, 8)))
+    images = np.random.default_rng(0).random((30, 3, 8, 8), dtype=np.float32)
+    with torch.inference_mode():
+        expected = model.lr_logits(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(lr_runner(model).answers(images), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("runner_of", [policy_runner, lr_runner])
+def test_a_scene_is_decided_alone(monkeypatch: pytest.MonkeyPatch, runner_of: RunnerOf) -> None:
     monkeypatch.setattr("geozoom.inference.BATCH_PX", 16 * 64)
-    runner = PolicyRunner(small_model())
+    monkeypatch.setattr("geozoom.inference.LR_BATCH_PX", 16 * 32**2)
+    runner = runner_of(small_model())
+    assert runner.batch == 16
     images = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
-    together = runner.probabilities(images)
-    np.testing.assert_array_equal(runner.probabilities(images[7:9]), together[7:9])
-    np.testing.assert_array_equal(runner.probabilities(images[::-1].copy()), together[::-1])
+    together = runner.answers(images)
+    np.testing.assert_array_equal(runner.answers(images[7:9]), together[7:9])
+    np.testing.assert_array_equal(runner.answers(images[::-1].copy()), together[::-1])
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [3, 0, 700, 1]])
 def test_a_stream_of_blocks_gives_what_each_gives_alone(sizes: list[int]) -> None:
-    runner = PolicyRunner(small_model())
-    px = runner.model.card.lr_px
-    blocks = [np.random.default_rng(size).random((size, 3, px, px), dtype=np.float32) for size in sizes]
+    runner = policy_runner(small_model())
+    blocks = [np.random.default_rng(size).random((size, 3, 8, 8), dtype=np.float32) for size in sizes]
     found = list(runner.stream(enumerate(blocks)))
     assert [item for item, _ in found] == list(range(len(sizes)))
     for (_, streamed), block in zip(found, blocks, strict=True):
-        assert np.array_equal(streamed, runner.probabilities(block))
+        assert np.array_equal(streamed, runner.answers(block))

@@ -2,8 +2,10 @@
 
 For every scene its best 0, 1, … P patches are bought in turn. With x the sum of their probabilities, the
 gain in correct answers is fitted by a rising concave line, least squares over all scenes and numbers of
-patches: every such line with given knots is a sum of min(x, knot) with weights that are not negative. On the same
-answers a temperature is fitted for each number of patches, by the likelihood of the labels.
+patches: every such line with given knots is a sum of min(x, knot) with weights that are not negative. Where the LR
+stream is asked too, the chance that it is wrong is fitted as a logistic curve of its log-odds, and the gain as that
+chance times another such line. On the same answers a temperature is fitted for each number of patches, by the
+likelihood of the labels.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar, nnls
+from scipy.optimize import minimize, minimize_scalar, nnls
+from scipy.special import expit
 from torch import Tensor
 
 from geozoom.benefit import Benefit
+from geozoom.doubt import Doubt, log_odds
 from geozoom.model import PatchDrop
 from geozoom.scores import Labels, score_answers
 from training.evaluate import ViewedSplit, answers, answers_each, policy_probabilities
@@ -26,6 +30,8 @@ KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
 _AT_ONCE = 4
 """Numbers of patches that scenes are read for at once: the answers of all classes are held for each."""
+_RIDGE = 1e-3
+"""Holds the chance that the LR stream is wrong off 0 and 1 where all answers are right or wrong; per scene."""
 TEMPERATURES = (0.1, 10.0)
 """Temperatures are sought between these: answers that are all right would ask for one of 0."""
 
@@ -40,6 +46,10 @@ class Gains:
     """(N, P + 1) correct (1) or not (0), less the same of LR alone."""
     wanted: NDArray[np.int64]
     """(N,) patches with s above 0.5, which the policy would buy."""
+    wrong: NDArray[np.bool_]
+    """(N,) True where LR alone is wrong."""
+    known: NDArray[np.float64]
+    """(N, classes) logits of the LR stream."""
     temperatures: tuple[float, ...] = ()
     """(P + 1,) what makes the answers from 0, 1, … P patches as sure as they are right."""
 
@@ -64,6 +74,8 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
         bought=bought.cpu().numpy(),
         gain=(right - right[:, :1]).cpu().numpy(),
         wanted=(s > 0.5).sum(dim=1).cpu().numpy(),
+        wrong=(right[:, 0] == 0).cpu().numpy(),
+        known=known.double().cpu().numpy(),
         temperatures=tuple(temperatures),
     )
 
@@ -111,9 +123,30 @@ def calibration_error(model: PatchDrop, views: ViewedSplit) -> dict[str, float |
 
 def fit_benefit(gains: Gains) -> Benefit:
     """Fit a benefit to gains; where HR gains nothing it is 0 everywhere."""
+    return _fit_line(gains, np.ones(len(gains.gain)))
+
+
+def fit_doubt(gains: Gains) -> Doubt:
+    """Fit how often the LR stream is wrong, by how sure it is, and what patches gain where it is."""
+    sure, wrong = log_odds(gains.known), gains.wrong.astype(np.float64)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = weights[0] + weights[1] * sure
+        missed = expit(logits) - wrong
+        value = np.logaddexp(0, logits).mean() - (logits * wrong).mean() + _RIDGE * (weights**2).sum()
+        return float(value), np.array([missed.mean(), (missed * sure).mean()]) + 2 * _RIDGE * weights
+
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(None, None), (None, 0.0)])
+    intercept, slope = (round(float(weight), 6) for weight in found.x)
+    return Doubt(intercept=intercept, slope=slope, benefit=_fit_line(gains, expit(intercept + slope * sure)))
+
+
+def _fit_line(gains: Gains, scale: NDArray[np.float64]) -> Benefit:
+    """Fit a rising concave line which, times a factor (N,) of each scene, is its gain."""
     x, gain = gains.bought.ravel(), gains.gain.ravel()
     knots = np.unique(np.quantile(x[x > 0], np.arange(1, KNOTS + 1) / KNOTS).round(6))
-    weights, _ = nnls(np.minimum(x[:, None], knots), gain)
+    steps = np.minimum(x[:, None], knots) * np.repeat(scale, gains.bought.shape[1])[:, None]
+    weights, _ = nnls(steps, gain)
     used = weights > 0
     return Benefit(
         knots=tuple(knots[used].tolist()),
@@ -126,39 +159,56 @@ def fit_benefit(gains: Gains) -> Benefit:
 class Forecast:
     """Predicted beside realised benefit on scenes that the fit has not seen."""
 
+    scenes: str
+    """All of them, or a third by how sure the LR stream is."""
     patches: str
     """Which patches were bought of each scene."""
     S: float
     """Mean number of them."""
     predicted: float
     """Scenes gained, as the benefit says."""
+    predicted_by_doubt: float
+    """Scenes gained, as it says with the LR stream asked."""
     realised: float
     """Scenes gained, as counted."""
     error: float
     """Standard error of the count."""
 
 
-def forecast(benefit: Benefit, gains: Gains) -> list[dict[str, float | str]]:
-    """Compare the benefit with gains of other scenes: the policy's own patches, and the best 1, 2, 4, 8, all."""
+def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, float | str]]:
+    """Compare the benefit with gains of other scenes: the policy's own patches, and the best 1, 2, 4, 8, all.
+
+    Then the policy's own again for each third of the scenes, the one first of which the LR stream is least sure: what
+    the benefit without doubt cannot tell apart.
+    """
     scenes, counts = gains.gain.shape
-    rows = [("the policy's", gains.wanted)]
+    everything = np.arange(scenes)
+    rows = [("all", everything, "the policy's", gains.wanted)]
     rows += [
-        (f"best {count}", np.full(scenes, count, dtype=np.int64))
+        ("all", everything, f"best {count}", np.full(scenes, count, dtype=np.int64))
         for count in (1, 2, 4, 8, counts - 1)
         if count < counts
     ]
+    thirds = np.array_split(log_odds(gains.known).argsort(kind="stable"), 3)
+    names = ("least sure third", "middle third", "surest third")
+    rows += [(name, third, "the policy's", gains.wanted) for name, third in zip(names, thirds, strict=True)]
+    wrong = doubt.wrong(gains.known)
     found = []
-    for name, taken in rows:
-        at = (np.arange(scenes), taken)
+    for name, of, patches, taken in rows:
+        at = (of, taken[of])
         realised = gains.gain[at]
         found.append(
             asdict(
                 Forecast(
-                    patches=name,
-                    S=round(float(taken.mean()), 2),
+                    scenes=name,
+                    patches=patches,
+                    S=round(float(taken[of].mean()), 2),
                     predicted=round(float(benefit.gain(gains.bought[at]).sum()), 1),
+                    predicted_by_doubt=round(
+                        float((wrong[of] * doubt.benefit.gain(gains.bought[at])).sum()), 1
+                    ),
                     realised=float(realised.sum()),
-                    error=round(float(realised.std(ddof=1) * np.sqrt(scenes)), 1),
+                    error=round(float(realised.std(ddof=1) * np.sqrt(len(of))), 1),
                 )
             )
         )

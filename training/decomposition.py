@@ -2,8 +2,8 @@
 
 A policy gains by choosing scenes (when) and by choosing patches within a scene (where). Each is measured alone: the
 policy's number of patches of each scene, spent on central ones; and the policy's patches, as many of every scene.
-Beside them stands a spending that asks the LR stream, by a forecast fitted on the validation split
-(`training.spending`).
+Beside them stands a spending that asks the LR stream how sure it is, as `plan --when classifier` does, fitted on the
+validation split.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 from geozoom.files import write_text, written_aside
 from geozoom.model import PatchDrop
 from training.baselines.rules import gate, top
+from training.calibrate import fit_doubt, measure_gains
 from training.evaluate import (
     Row,
     Streams,
@@ -27,6 +28,7 @@ from training.evaluate import (
     answers,
     centre_masks,
     correct,
+    doubted_masks,
     policy_probabilities,
     random_masks,
     row,
@@ -35,7 +37,6 @@ from training.evaluate import (
 from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, Results
-from training.spending import forecast
 from training.tables import as_markdown, as_plain
 
 _STEPS = 16
@@ -44,7 +45,7 @@ LINES = {
     "policy": (BLUE, "o", "-"),
     "policy's patches, evenly": (PURPLE, "D", "--"),
     "fixed-centre": (GREEN, "s", "--"),
-    "LR forecast, policy's patches": (SKY, "P", "-"),
+    "LR doubt, policy's patches": (SKY, "P", "-"),
     "LR entropy": (GREY, "v", "-."),
     "random": (ORANGE, "^", ":"),
 }
@@ -56,7 +57,7 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
 
     Args:
         results: A run and the scenes that it is measured on.
-        val: The validation split, which forecasts are fitted on.
+        val: The validation split, on which it is fitted what the LR stream's doubt means.
         stage: One of `training.results.POLICIES`.
     """
     model, views, known, streams = _as_shipped(results, stage)
@@ -73,9 +74,12 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
     if known is not None:
         gated = gate(even, known, model.grid.patches)
         masks["when by LR entropy, whole scenes"] = centre_masks(gated.cpu(), model).to(s.device)
-        foreseen = forecast(model, val, streams).counts(known, round(both.sum().item())).to(s.device)
-        masks["when by LR forecast, central patches"] = centre_masks(foreseen.cpu(), model).to(s.device)
-        masks["when by LR forecast, where: its patches"] = top(s, foreseen)
+        doubt = fit_doubt(measure_gains(model, val))
+        doubted = doubted_masks(doubt, s, known, round(both.sum().item()))
+        masks["when by LR doubt, central patches"] = centre_masks(doubted.sum(dim=1).cpu(), model).to(
+            s.device
+        )
+        masks["when by LR doubt, where: its patches"] = doubted
     for name, bought in masks.items():
         yield row(name, correct(model, views, streams, bought, known), bought)
 
@@ -96,19 +100,20 @@ def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") ->
     s = policy_probabilities(model, views)
     patches, scenes = model.grid.patches, len(views)
     rng = np.random.default_rng(results.seed)
-    foreseen = None if known is None else forecast(model, val, streams)
+    doubt = None if known is None else fit_doubt(measure_gains(model, val))
     ranked = s.flatten().argsort(descending=True, stable=True).argsort().view_as(s)
 
     def spend(total: int) -> dict[str, Tensor]:
         """Return what each way buys (N, P)."""
         even = _evenly(results, total)
         gated = even if known is None else gate(even.to(s.device), known, patches).cpu()
-        asked = even if foreseen is None or known is None else foreseen.counts(known, total)
+        evenly = top(s, even.to(s.device))
+        asked = evenly if doubt is None or known is None else doubted_masks(doubt, s, known, total)
         return {
             "policy": (ranked < total).float(),
-            "policy's patches, evenly": top(s, even.to(s.device)),
+            "policy's patches, evenly": evenly,
             "fixed-centre": centre_masks(even, model),
-            "LR forecast, policy's patches": top(s, asked.to(s.device)),
+            "LR doubt, policy's patches": asked,
             "LR entropy": centre_masks(gated, model),
             "random": random_masks(even, model, rng),
         }

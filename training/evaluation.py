@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
+from geozoom.doubt import Doubt
 from geozoom.errors import ModelError, RunError
 from geozoom.files import write_text
-from geozoom.model import PatchDrop, load_model
+from geozoom.model import PatchDrop, load_card
 from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
@@ -138,6 +139,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         train=data.train.to(device),
         recipe=recipe,
         seed=seed,
+        doubt=_doubt(request.run),
     )
     return OpenedRun(
         name=request.run.resolve().name,
@@ -204,10 +206,18 @@ def _refuse_other_classes(run: Path, classes: list[str], data: SceneData) -> Non
     )
 
 
+def _doubt(run: Path) -> Doubt | None:
+    """Return what the LR stream's doubt means to a finished run."""
+    try:
+        return load_card(run / "model.safetensors").doubt
+    except ModelError:
+        return None
+
+
 def _moments(run: Path, data: SceneData) -> dict[str, Any]:
     """Return the colour statistics by which a run normalises: its checkpoint's, else those of its training scenes."""
     try:
-        card = load_model(run / "model.safetensors").card
+        card = load_card(run / "model.safetensors")
     except ModelError:
         return {"mean": data.mean, "std": data.std}
     return {"mean": card.mean, "std": card.std}

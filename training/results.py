@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geozoom.doubt import Doubt
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.datasets import Split
@@ -19,6 +20,7 @@ from training.evaluate import (
     answers,
     control_rows,
     correct,
+    doubted_masks,
     policy_probabilities,
     row,
     view_split,
@@ -51,6 +53,8 @@ class Results:
     """The training scenes, whose masks the side channel is learned from."""
     recipe: Recipe
     seed: int
+    doubt: Doubt | None = None
+    """What the LR stream's doubt means, of a finished run."""
     _known: Tensor | None = None
     _learnt_from: ViewedSplit | None = None
 
@@ -105,6 +109,10 @@ class Results:
             load_as_shipped(self.engine, self.model, stage, recalibrated=False)
             yield row(f"{name} · as trained", self._correct(streams, masks), masks)
             load_as_shipped(self.engine, self.model, stage)
+        if self.doubt is not None and streams == "both" and self._known is not None:
+            s = policy_probabilities(self.model, self.views)
+            asked = doubted_masks(self.doubt, s, self._known, round(masks.sum().item()))
+            yield row(f"{name} · classifier asked", self._correct(streams, asked), asked)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
             self.model.card = replace(own, fusion="mixture")

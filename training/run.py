@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,19 @@ from rich.console import Console
 
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
-from geozoom.files import write_text
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import STAGES
-from training.calibrate import calibration_error, fit_benefit, forecast, measure_gains
 from training.compiling import compile_networks
-from training.datasets import Reading, SceneData, Split, read_dataset
+from training.datasets import Reading, Split, read_dataset
 from training.engine import Engine, Stage, out_of_memory
-from training.evaluate import Row, ViewedSplit, correct, view_split
+from training.evaluate import Row, correct, view_split
+from training.finishing import finish
 from training.judges import Judges, assign_folds
 from training.parallel import join
 from training.plots import draw_log
 from training.policies import FrozenPolicy, load_policy
-from training.recalibrate import forget, settle
+from training.recalibrate import forget
 from training.recipe import Recipe
 from training.record import (
     RunRequest,
@@ -37,7 +35,6 @@ from training.record import (
     new_record,
     open_folder,
 )
-from training.results import POLICIES, Results
 from training.stages import (
     Bench,
     FineTuning,
@@ -46,7 +43,6 @@ from training.stages import (
     PreTraining,
     RobustStage,
 )
-from training.tables import write_table
 
 CLASSIFIER_STAGES = STAGES[:3]
 POLICY_STAGES = STAGES[3:]
@@ -135,14 +131,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     if not engine.is_done("ft2"):
         return []
     if team.size > 1:  # batch norms that wait for no one
-        model = _new_model(model.card, device)
-        bench = replace(bench, model=model)
-    test = view_split(data.test.to(device), request.recipe, seed=request.seed + 2)
-    with engine.autocast():
-        rows = _results(request, engine, bench, train_split, test)
-        _calibrate(request, bench, test)
-    _finish(request, data, model, rows)
-    return rows
+        bench = replace(bench, model=_new_model(model.card, device))
+    return finish(request, engine, bench, data, train_split)
 
 
 def _hard_positive_policy(
@@ -299,50 +289,3 @@ def _report_gap(bench: Bench, console: Console) -> None:
         console.print(
             f"warning: less than {SMALL_GAP:g} points: LR suffices here, and a policy has little to choose"
         )
-
-
-def _results(
-    request: RunRequest, engine: Engine, bench: Bench, train_split: Split, test: ViewedSplit
-) -> list[Row]:
-    """Recalibrate Ft-1 and Ft-2 and measure every stage on the test split; the model is left as it ships."""
-    for stage in ("ft1", "ft2"):
-        name, streams = POLICIES[stage]
-        before, after = settle(engine, bench.model, stage, train_split, bench.val, streams, bench.recipe)
-        engine.console.print(
-            f"{name}: validation {100 * before:.1f}% as trained, {100 * after:.1f}% with batch norm recalibrated"
-        )
-    results = Results(
-        engine=engine,
-        model=bench.model,
-        views=test,
-        train=train_split,
-        recipe=bench.recipe,
-        seed=request.seed,
-    )
-    return list(results.rows())
-
-
-def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> None:
-    """Fit what a patch is worth and how sure answers are on the validation split, for the card.
-
-    Both are held against the test split in benefit.json and calibration.json.
-    """
-    model = bench.model
-    gains = measure_gains(model, bench.val)
-    benefit = fit_benefit(gains)
-    content = {"benefit": asdict(benefit), "test": forecast(benefit, measure_gains(model, test))}
-    write_text(request.out / "benefit.json", json.dumps(content, indent=2) + "\n")
-    model.card = replace(model.card, benefit=benefit, answer_temperatures=gains.temperatures)
-    sure = {
-        "answer_temperatures": gains.temperatures,
-        "val": calibration_error(model, bench.val),
-        "test": calibration_error(model, test),
-    }
-    write_text(request.out / "calibration.json", json.dumps(sure, indent=2) + "\n")
-
-
-def _finish(request: RunRequest, data: SceneData, model: PatchDrop, rows: list[Row]) -> None:
-    write_table(request.out, rows)
-    table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
-    model.save(request.out / "model.safetensors", half=True)

@@ -278,14 +278,14 @@ def _show_scores(console: Console, labels: Labels, scores: Scores | None, curve:
 def _show_curve(console: Console, curve: MoneyCurve) -> None:
     from rich.table import Table
 
-    from geozoom.moneycurve import OWN, POLICY, WAYS
+    from geozoom.moneycurve import OWN, POLICY
 
     table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left")
-    for heading in (f"{curve.currency}", "S", *WAYS):
+    columns = {way: curve.of(way) for way in curve.ways}
+    for heading in (f"{curve.currency}", "S", *columns):
         table.add_column(heading, justify="right")
-    columns = {way: curve.of(way) for way in WAYS}
     for step, point in enumerate(columns[POLICY]):
-        accuracies = (f"{100 * columns[way][step].accuracy:.1f}" for way in WAYS)
+        accuracies = (f"{100 * points[step].accuracy:.1f}" for points in columns.values())
         table.add_row(f"{point.cost:,.2f}", f"{point.sampled:.2f}", *accuracies)
     console.print(table)
     (own,) = curve.of(OWN)

@@ -167,7 +167,8 @@ def _remarks(plan: Plan, today: date) -> list[str]:
     doubt = prices.doubt(today)
     if doubt is not None:
         lines.append(f"warning: price list {prices.name}: {doubt}")
-    lines.append(f"model: {plan.card.name}, {plan.card.data}")
+    asked = ", its LR classifier asked how sure it is of every scene" if plan.when == "classifier" else ""
+    lines.append(f"model: {plan.card.name}, {plan.card.data}{asked}")
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros

@@ -32,6 +32,14 @@ _OPTIONS = (
         show_default=True,
         help="Buy only patches with a probability above this.",
     ),
+    click.option(
+        "--when",
+        type=click.Choice(["policy", "classifier"]),
+        default="policy",
+        show_default=True,
+        help="What says when HR is worth buying: the policy alone, or the LR classifier too, which buys more of the "
+        "scenes that it is not sure of. A small budget is spent better, and a scene takes 16 times as long or more.",
+    ),
     options.scene_options,
     click.option(
         "--overlap",
@@ -109,6 +117,7 @@ def find_candidates(given: dict[str, Any], console: Console) -> Candidates:
             model=given["model"],
             prices=price_list,
             threshold=given["threshold"],
+            when=given["when"],
             limits=SceneLimits(max_nodata=given["max_nodata"], max_cloud=given["max_cloud"]),
             overlap=given["overlap"],
             area=given["aoi"],

@@ -28,7 +28,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from geozoom.card import ModelCard
-from geozoom.inference import PolicyRunner
+from geozoom.inference import policy_runner
 from geozoom.model import DEFAULT_MODEL, PatchDrop, load_model
 from geozoom.networks import NetworkSpec
 from geozoom.rasters import Display
@@ -89,14 +89,14 @@ def read_alone(granule: Path) -> float:
 
 def policy_alone(model: PatchDrop, scenes: int) -> float:
     """Return the seconds that the policy takes for as many scenes."""
-    runner = PolicyRunner(model)
+    runner = policy_runner(model)
     px = model.card.lr_px
     block = 64 * runner.batch  # enough for all threads
     images = np.random.default_rng(0).random((block, 3, px, px), dtype=np.float32)
-    runner.probabilities(images)
+    runner.answers(images)
     began = time.perf_counter()
     for start in range(0, scenes, block):
-        runner.probabilities(images[: min(block, scenes - start)])
+        runner.answers(images[: min(block, scenes - start)])
     return time.perf_counter() - began
 
 
@@ -146,7 +146,7 @@ def changed_actions(granule: Path, model: PatchDrop) -> float:
     cut = rgb.reshape(3, side // px, px, side // px, px).transpose(1, 3, 0, 2, 4).reshape(-1, 3, px, px)
     images = np.ascontiguousarray(cut, dtype=np.float32)[:20000]
     exact = torch.cat([model.probabilities(part) for part in torch.split(torch.from_numpy(images), 512)])
-    return float(np.mean((exact.numpy() > 0.5) != (PolicyRunner(model).probabilities(images) > 0.5)))
+    return float(np.mean((exact.numpy() > 0.5) != (policy_runner(model).answers(images) > 0.5)))
 
 
 def main() -> None:

@@ -1,0 +1,72 @@
+"""What asking the LR classifier costs, and what it is worth: `plan --when classifier` beside `--when policy`.
+
+Both plan the example tiles in one run. Time is that of finding the candidates (reading and all networks). Benefit is
+counted for both plans as the classifier values patches, which knows more of each scene than the policy alone.
+
+    python tests/benchmarks/when.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from geozoom.budget import Budget
+from geozoom.doubt import WHENS
+from geozoom.orders import Plan
+from geozoom.planner import Candidates, prepare
+
+TILES = Path(__file__).parents[2] / "examples" / "tiles"
+LISTS = ("skywatch-archive-50cm", "sentinel-hub-pleiades-archive")
+BUDGETS = (20, 50, 100)
+ROUNDS = 3
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tiles", nargs="*", default=[str(TILES)])
+    given = parser.parse_args()
+    prepare(given.tiles)  # what only the first plan of a process pays for
+    seconds: dict[str, list[float]] = {when: [] for when in WHENS}
+    for _ in range(ROUNDS):
+        for when in WHENS:
+            candidates = prepare(given.tiles, when=when)
+            seconds[when].append(candidates.seconds)
+    scenes = candidates.scored.scenes
+    by_policy, by_classifier = (1000 * statistics.median(seconds[when]) / scenes for when in WHENS)
+    print(
+        f"{scenes:,} scenes: {by_policy:.3f} ms a scene by the policy, {by_classifier:.3f} by the classifier too "
+        f"(× {by_classifier / by_policy:.0f})\n"
+    )
+    print("| price list | budget | benefit by the policy | by the classifier too | ratio |")
+    print("|---|---|---|---|---|")
+    for name in LISTS:
+        first, second = (prepare(given.tiles, prices=name, when=when) for when in WHENS)
+        for amount in BUDGETS:
+            budget = Budget.of(amount)
+            worth = worth_of(first.choose(budget), second)
+            plan = second.choose(budget)
+            print(
+                f"| {name} | {amount} | {worth:.1f} | {plan.value:.1f} | {plan.value / worth:.2f} |",
+                flush=True,
+            )
+
+
+def worth_of(plan: Plan, asked: Candidates) -> float:
+    """Return what a plan's patches are worth by the values of other candidates; what is none of them is worth 0."""
+
+    def places(patches: object) -> list[tuple[int, ...]]:
+        names = ("tile", "scene_row", "scene_col", "patch")
+        return list(zip(*(getattr(patches, name).tolist() for name in names), strict=True))
+
+    known = asked.scored.candidates
+    value = dict(zip(places(known), known.value.tolist(), strict=True))
+    return float(sum(value.get(place, 0.0) for place in places(plan.patches)))
+
+
+if __name__ == "__main__":
+    main()
