@@ -31,6 +31,12 @@ class Answers(TypedDict):
 
 
 @torch.inference_mode()
+def scouted(model: PatchDrop, lr: Tensor) -> Tensor | None:
+    """Return the scout's log-probabilities (B, N) of LR images (B, 3, h, w), RGB in 0..1; None without a scout."""
+    return None if model.scout is None else model.scout_logits(lr).log_softmax(dim=1)
+
+
+@torch.inference_mode()
 def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) -> tuple[Answers, Tensor]:
     """Classify a batch with both streams.
 

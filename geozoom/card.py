@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from geozoom.benefit import Benefit
-from geozoom.doubt import Doubt
+from geozoom.doubt import Doubt, When
 from geozoom.errors import ModelError
 from geozoom.fusion import FUSIONS
 from geozoom.grid import PatchGrid
@@ -63,6 +63,10 @@ class ModelCard:
     """What patches are worth, fitted on the validation split; None if nothing says so."""
     doubt: Doubt | None = None
     """What patches are worth where the LR stream was asked how sure it is; None if nothing says so."""
+    scout: NetworkSpec | None = None
+    """Architecture of the scout, which reads the LR image at its own size; None if there is none."""
+    scout_doubt: Doubt | None = None
+    """What patches are worth where the scout was asked."""
     answer_temperatures: tuple[float, ...] | None = None
     """(P + 1,) what the log-probabilities of an answer from S = 0, 1, … P patches are divided by, fitted on the
     validation split; None if nothing says how sure the answers are."""
@@ -99,6 +103,17 @@ class ModelCard:
         """Ground sample distance of the HR image in metres, or None without a ground scale."""
         return None if self.scene_m is None else self.scene_m / self.hr_px
 
+    @property
+    def asks(self) -> When:
+        """Who says when HR is worth buying, unless a user does: the best who costs no more than the policy."""
+        if self.scout_doubt is not None:
+            return "scout"
+        return "classifier" if self.doubt is not None and is_bagnet(self.classifier.name) else "policy"
+
+    def doubt_of(self, when: When) -> Doubt | None:
+        """Return what the answers of the network that `when` asks mean; None if it asks none, or nothing says so."""
+        return {"policy": None, "scout": self.scout_doubt, "classifier": self.doubt}[when]
+
     def to_json(self) -> str:
         """Return the card as JSON text."""
         return json.dumps({"format": CARD_FORMAT, **asdict(self)}, ensure_ascii=False)
@@ -114,21 +129,16 @@ class ModelCard:
             content = json.loads(text)
             if content.pop("format") != CARD_FORMAT:
                 raise ModelError(f"its model card is not of format {CARD_FORMAT}; update geozoom")
-            for stream in ("classifier", "policy"):
-                spec = content[stream]
-                widths = None if spec["widths"] is None else tuple(spec["widths"])
-                content[stream] = NetworkSpec(name=spec["name"], widths=widths)
+            for network in ("classifier", "policy"):
+                content[network] = _spec(content[network])
             for key in ("classes", "mean", "std"):
                 content[key] = tuple(content[key])
             if content.get("answer_temperatures") is not None:
                 content["answer_temperatures"] = tuple(content["answer_temperatures"])
-            if content.get("benefit") is not None:
-                content["benefit"] = _benefit(content["benefit"])
-            if content.get("doubt") is not None:
-                told = content["doubt"]
-                content["doubt"] = Doubt(
-                    intercept=told["intercept"], slope=told["slope"], benefit=_benefit(told["benefit"])
-                )
+            may_be = {"benefit": _benefit, "doubt": _doubt, "scout": _spec, "scout_doubt": _doubt}
+            for key, made in may_be.items():
+                if content.get(key) is not None:
+                    content[key] = made(content[key])
             card = cls(**content)
             sound = card._is_sound()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -150,6 +160,7 @@ class ModelCard:
             and min(self.reflectance_white, self.reflectance_gamma, self.lr_temperature) > 0
             and len(self.classes) > 1
             and self.fusion in FUSIONS
+            and (self.scout is not None or self.scout_doubt is None)
             and (self.answer_temperatures is None or self._has_sound_temperatures(self.answer_temperatures))
         )
 
@@ -157,6 +168,14 @@ class ModelCard:
         return len(temperatures) == self.grid.patches + 1 and all(
             0 < each < math.inf for each in temperatures
         )
+
+
+def _spec(told: dict[str, Any]) -> NetworkSpec:
+    return NetworkSpec(name=told["name"], widths=None if told["widths"] is None else tuple(told["widths"]))
+
+
+def _doubt(told: dict[str, Any]) -> Doubt:
+    return Doubt(intercept=told["intercept"], slope=told["slope"], benefit=_benefit(told["benefit"]))
 
 
 def _benefit(told: dict[str, Any]) -> Benefit:

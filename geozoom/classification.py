@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geozoom import __version__
 from geozoom.ahead import read_ahead
-from geozoom.answers import answer, answer_columns
+from geozoom.answers import answer, answer_columns, scouted
 from geozoom.bought import PlannedSites, check_place, read_orders
 from geozoom.card import ModelCard
 from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
@@ -79,6 +79,8 @@ class ClassifiedScenes(FeatureTable):
     """(N, P) the policy's probabilities, of labelled sites."""
     lr_log: NDArray[np.float32] | None = None
     """(N, K) log-probabilities of the LR stream alone, of labelled sites."""
+    scout_log: NDArray[np.float32] | None = None
+    """(N, K) the scout's, of labelled sites, if the model has one."""
 
     def __len__(self) -> int:
         return len(self.tile)
@@ -185,6 +187,7 @@ class ClassifiedScenes(FeatureTable):
             labels=self.labels.index[kept],
             s=self.s[kept],
             lr_log=torch.from_numpy(self.lr_log[kept]),
+            scout_log=None if self.scout_log is None else torch.from_numpy(self.scout_log[kept]),
             area_dm2=area,
             read=lambda chosen: torch.from_numpy(self._read_whole(kept[chosen])[0]),
         )
@@ -323,5 +326,9 @@ def _classify_batch(
         "corners": batch.places.corners,
     }
     # What the curve needs, which a whole granule's scenes would fill memory with.
-    known = {"s": model.probabilities(lr).numpy(), "lr_log": lr_log.numpy()} if labelled else {}
+    known: dict[str, Any] = {}
+    if labelled:
+        scout_log = scouted(model, lr)
+        known = {"s": model.probabilities(lr).numpy(), "lr_log": lr_log.numpy()}
+        known |= {} if scout_log is None else {"scout_log": scout_log.numpy()}
     return columns | {**answers, **known}

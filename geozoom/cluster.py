@@ -80,7 +80,7 @@ def score_on(
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
-        when: "classifier" asks the LR stream too, whose doubt the card must know.
+        when: What says when HR is worth buying; of what it asks the card must know what its doubt means.
         progress: Called after every tile.
 
     Raises:
@@ -89,7 +89,7 @@ def score_on(
     """
     card = model.card
     order = ranked(tiles, overlap)
-    gathered = Gathered(tiles, card)
+    gathered = Gathered(tiles, card, when)
     claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
     total = count_scenes(tiles, card)
     with _connected(address) as client:

@@ -1,6 +1,7 @@
 """When to zoom: what patches are worth by how likely the LR stream is wrong about their scene (METHOD §8). Pure NumPy.
 
-The LR stream costs no imagery, but a classifier's time where the policy alone takes a small network's.
+The LR stream costs no imagery, but a classifier's time where the policy alone takes a small network's; its scout takes
+no more than the policy.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from geozoom.benefit import Benefit
 
-When = Literal["policy", "classifier"]
-"""What says when HR is worth buying: the policy's probabilities alone, or the LR stream's doubt too."""
+When = Literal["policy", "scout", "classifier"]
+"""What says when HR is worth buying: the policy's probabilities alone, or also how sure the LR stream is of the scene,
+by itself or by its scout, a network of the policy's size that has learned to answer as it does."""
 WHENS: tuple[When, ...] = get_args(When)
 
 SUREST = 10.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geozoom import __version__
 from geozoom.ahead import read_ahead
-from geozoom.answers import Answers, answer, answer_columns
+from geozoom.answers import Answers, answer, answer_columns, scouted
 from geozoom.card import ModelCard
 from geozoom.errors import DatasetError
 from geozoom.features import Column
@@ -40,7 +40,7 @@ THRESHOLD = 0.5
 NAMED = 10
 """Unreadable images that a message names."""
 
-_Answered: TypeAlias = tuple[NDArray[np.float32], Answers, Tensor]
+_Answered: TypeAlias = tuple[NDArray[np.float32], Answers, Tensor, Tensor | None]
 """s (B, P), the answers, and the LR stream's log-probabilities (B, K)."""
 
 
@@ -60,6 +60,8 @@ class ClassifiedImages:
     answers: Answers
     lr_log: Tensor
     """(N, K) log-probabilities of the LR stream alone."""
+    scout_log: Tensor | None
+    """(N, K) the scout's, if the model has one."""
     unreadable: tuple[str, ...]
     """Images that were left out, and why."""
     held: Tensor | None
@@ -179,6 +181,7 @@ class ClassifiedImages:
             labels=self.labels.index[rows],
             s=self.s[rows],
             lr_log=self.lr_log[torch.from_numpy(rows)],
+            scout_log=None if self.scout_log is None else self.scout_log[torch.from_numpy(rows)],
             area_dm2=np.repeat(dm2[:, None], patches, axis=1),
             read=lambda chosen: self._read_hr(rows[chosen]),
         )
@@ -249,7 +252,7 @@ def classify_images(
         raise DatasetError(
             f"{scenes.root}: none of its {len(unreadable)} images can be read: {unreadable[0]}"
         )
-    s, answers, lr_log = _joined(parts)
+    s, answers, lr_log, scout_log = _joined(parts)
     return ClassifiedImages(
         card=card,
         scenes=scenes.only(np.concatenate(kept)),
@@ -258,6 +261,7 @@ def classify_images(
         s=s,
         answers=answers,
         lr_log=lr_log,
+        scout_log=scout_log,
         unreadable=tuple(unreadable),
         held=torch.cat(held) if hold else None,
     )
@@ -287,19 +291,21 @@ def _answer(model: PatchDrop, hr: Tensor, lr: Tensor, threshold: float) -> _Answ
         s = model.probabilities(lr[rows]).numpy()
         bought = s > threshold
         some = torch.from_numpy(bought.any(axis=1))
-        found.append((s, *answer(model, lr[rows], hr[rows][some], bought)))
+        found.append((s, *answer(model, lr[rows], hr[rows][some], bought), scouted(model, lr[rows])))
     return _joined(found)
 
 
 def _joined(parts: list[_Answered]) -> _Answered:
-    answers = [each for _, each, _ in parts]
+    answers = [each for _, each, _, _ in parts]
+    scout_log = [each for _, _, _, each in parts if each is not None]
     return (
-        np.concatenate([s for s, _, _ in parts]),
+        np.concatenate([s for s, _, _, _ in parts]),
         {
             "top": np.concatenate([each["top"] for each in answers]),
             "probability": np.concatenate([each["probability"] for each in answers]),
             "lr_class": np.concatenate([each["lr_class"] for each in answers]),
             "lr_probability": np.concatenate([each["lr_probability"] for each in answers]),
         },
-        torch.cat([lr_log for _, _, lr_log in parts]),
+        torch.cat([lr_log for _, _, lr_log, _ in parts]),
+        torch.cat(scout_log) if scout_log else None,
     )

@@ -116,14 +116,22 @@ def lr_runner(model: PatchDrop) -> Runner:
     return Runner(folded.lr_logits, len(model.card.classes), max(1, LR_BATCH_PX // side**2))
 
 
-def for_inference(model: PatchDrop, networks: Sequence[str] = ("policy", "hr", "lr")) -> PatchDrop:
+def scout_runner(model: PatchDrop) -> Runner:
+    """Return what maps scenes to the scout's logits (N, classes), batch norms folded."""
+    folded = for_inference(model, ["scout"])
+    return Runner(folded.scout_logits, len(model.card.classes), max(1, BATCH_PX // model.card.lr_px**2))
+
+
+def for_inference(model: PatchDrop, networks: Sequence[str] = ("policy", "hr", "lr", "scout")) -> PatchDrop:
     """Return a copy of a model, in evaluation mode, whose networks have their batch norms folded.
 
     Networks that are not among `networks` are the model's own, as they are.
     """
     made: dict[int, nn.Module] = {}
-    for name in ("policy", "hr", "lr"):
+    for name in ("policy", "hr", "lr", "scout"):
         own = getattr(model, name)
+        if own is None:
+            continue
         made[id(own)] = (
             fold_batch_norms(own).to(memory_format=torch.channels_last) if name in networks else own
         )

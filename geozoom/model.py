@@ -32,7 +32,8 @@ class PatchDrop(nn.Module):
     """Policy, HR stream and LR stream (paper §4.1). Images are RGB in 0..1, not yet normalised.
 
     The LR stream has the HR stream's architecture and reads the LR image upsampled to the HR size; beside a BagNet it
-    has the policy's, and reads the LR image as it is.
+    has the policy's, and reads the LR image as it is. Some models have a scout, which answers nearly as the LR stream
+    does, from the LR image as it is.
     """
 
     mean: Tensor
@@ -45,6 +46,7 @@ class PatchDrop(nn.Module):
         self.policy = build_resnet(card.policy, self.grid.patches)
         self.hr = build_network(card.classifier, len(card.classes), self.grid)
         self.lr = build_resnet(card.lr_classifier, len(card.classes))
+        self.scout = None if card.scout is None else build_resnet(card.scout, len(card.classes))
         self.register_buffer("mean", torch.tensor(card.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(card.std).view(1, 3, 1, 1))
 
@@ -105,6 +107,17 @@ class PatchDrop(nn.Module):
             size = (self.lr_side, self.lr_side)
             lr = F.interpolate(lr, size=size, mode="bilinear", align_corners=False)
         logits: Tensor = self.lr(self.normalise(lr))
+        return logits.float()
+
+    def scout_logits(self, lr: Tensor) -> Tensor:
+        """Map LR images (B, 3, h, w) to the scout's logits (B, N) float32.
+
+        Raises:
+            ModelError: The model has none.
+        """
+        if self.scout is None:
+            raise ModelError(f"{self.card.name}: the model has no scout; train it again")
+        logits: Tensor = self.scout(self.normalise(lr))
         return logits.float()
 
     def class_log_probabilities(self, hr: Tensor, lr: Tensor, bought: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ Every way of spending is a sequence of patches over all scenes; so much of it is
 
 - policy: by what the model card's benefit says that a patch adds to its scene, per area (its probability s_p where the
   card is silent), as `plan` values patches;
-- policy and classifier: the same with the LR classifier asked how sure it is, as `plan --when classifier` does; left
-  out where the card does not say what that means;
+- policy and scout, policy and classifier: the same with the LR classifier's scout or itself asked how sure it is, as
+  `plan --when` does; left out where the model has no scout, or the card does not say what that means;
 - LR entropy: whole scenes, those first of which the LR stream is least sure;
 - centre-first: the central patch of every scene, then the next one outwards of every scene;
 - random: as many patches of every scene, drawn uniformly.
@@ -30,7 +30,18 @@ from geozoom.figures import CENT
 from geozoom.grid import PatchGrid
 from geozoom.inference import fold_batch_norms, has_bfloat16
 from geozoom.model import PatchDrop, apply_mask
-from geozoom.moneycurve import CENTRE, DOUBT, DRAWS, ENTROPY, OWN, POLICY, RANDOM, MoneyCurve, MoneyPoint
+from geozoom.moneycurve import (
+    CENTRE,
+    DOUBT,
+    DRAWS,
+    ENTROPY,
+    OWN,
+    POLICY,
+    RANDOM,
+    SCOUT,
+    MoneyCurve,
+    MoneyPoint,
+)
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.scores import wilson_interval
 from geozoom.scoring import Progress
@@ -51,6 +62,8 @@ class Buyable:
     """(N, P) the policy's probabilities."""
     lr_log: Tensor
     """(N, K) log-probabilities of the LR stream alone."""
+    scout_log: Tensor | None
+    """(N, K) the scout's, if the model has one."""
     area_dm2: NDArray[np.int64]
     """(N, P) area of each patch in square decimetres."""
     read: Callable[[NDArray[np.int64]], Tensor]
@@ -128,15 +141,19 @@ def _ways(
 ) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yield ways of spending: all patches (N · P,), by scene · P + patch, in the order in which they are bought."""
     count, patches = scenes.s.shape
-    benefit, doubt = model.card.benefit, model.card.doubt
+    benefit = model.card.benefit
 
     def best_first(value: NDArray[np.float32]) -> NDArray[np.int64]:
         # Last key first: patches that add nothing more by the benefit still differ in probability.
         return np.lexsort((-scenes.s.ravel(), -(value / scenes.area_dm2).ravel()))
 
     yield POLICY, best_first(scenes.s if benefit is None else benefit.marginals(scenes.s))
-    if doubt is not None:
-        yield DOUBT, best_first(doubt.marginals(scenes.s, doubt.wrong(scenes.lr_log.numpy())))
+    for way, doubt, known in (
+        (SCOUT, model.card.scout_doubt, scenes.scout_log),
+        (DOUBT, model.card.doubt, scenes.lr_log),
+    ):
+        if doubt is not None and known is not None:
+            yield way, best_first(doubt.marginals(scenes.s, doubt.wrong(known.numpy())))
     centre = model.grid.centre_order()
     entropy = -(scenes.lr_log.exp() * scenes.lr_log).sum(dim=1).numpy()
     unsure = np.argsort(-entropy, kind="stable")

@@ -12,20 +12,28 @@ from geozoom.pointfiles import write_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POLICY, DOUBT, ENTROPY, CENTRE, RANDOM = (
+POLICY, SCOUT, DOUBT, ENTROPY, CENTRE, RANDOM = (
     "policy",
+    "policy and scout",
     "policy and classifier",
     "LR entropy",
     "centre-first",
     "random",
 )
-WAYS = (DOUBT, POLICY, CENTRE, RANDOM, ENTROPY)
+WAYS = (SCOUT, DOUBT, POLICY, CENTRE, RANDOM, ENTROPY)
 """How money is spent."""
 OWN = "policy, s above its threshold"
 RULE = "rate of the price list on the area of the patches together, without minimums"
 DRAWS = 3
 """Random is the mean over so many draws."""
-_COLOURS = {DOUBT: "#7b3fa0", POLICY: "#1f5fa8", ENTROPY: "#d9730d", CENTRE: "#2e8b57", RANDOM: "#888888"}
+_COLOURS = {
+    SCOUT: "#b02a55",
+    DOUBT: "#7b3fa0",
+    POLICY: "#1f5fa8",
+    ENTROPY: "#d9730d",
+    CENTRE: "#2e8b57",
+    RANDOM: "#888888",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,7 @@ class Plan(FeatureTable):
 
     def summary(self) -> dict[str, Any]:
         """Return the totals and everything needed to make the plan again, as plain values."""
+        doubt = self.card.doubt_of(self.when)
         return {
             "format": ORDERS_FORMAT,
             "geozoom": __version__,
@@ -178,7 +179,7 @@ class Plan(FeatureTable):
                 "hr_gsd_m": self.card.hr_gsd_m,
                 "scene_m": self.card.scene_m,
                 "benefit": None if self.card.benefit is None else asdict(self.card.benefit),
-                "doubt": None if self.card.doubt is None else asdict(self.card.doubt),
+                "doubt": None if doubt is None else asdict(doubt),
                 "code_version": self.card.code_version,
             },
             "tiles": [

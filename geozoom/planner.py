@@ -43,9 +43,10 @@ class Planning(TypedDict, total=False):
     """A price list, the name of one that ships with geozoom or the path of one; None takes the default."""
     threshold: float
     """Only patches with a probability above it are candidates (0.5 in the paper)."""
-    when: When
+    when: When | None
     """"policy" values a patch by the policy alone; "classifier" asks the LR classifier too, and buys more of the scenes
-    that it is not sure of."""
+    that it is not sure of; "scout" asks a small network that has learned to answer as the classifier does. None: the
+    scout of a model that has one, the classifier beside a BagNet, where it is as small, else the policy."""
     limits: SceneLimits | None
     """Which scenes are skipped and counted, for missing data or clouds."""
     overlap: OverlapRule
@@ -117,11 +118,12 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     named_model = how.get("model")
     policy = named_model if isinstance(named_model, PatchDrop) else load_model(named_model)
     card = policy.card
-    when: When = how.get("when", "policy")
-    if when == "classifier" and card.doubt is None:
+    when: When = how.get("when") or card.asks
+    if when != "policy" and card.doubt_of(when) is None:
+        lacks = "the model has no scout" if when == "scout" else "its card does not say how often it is wrong"
         raise ModelError(
-            f"{card.name}: the model's card does not say how often its LR classifier is wrong; train it again, or plan "
-            "by the policy alone (--when policy)"
+            f"{card.name}: its LR classifier cannot be asked ({lacks}); train it again, or plan by the policy alone "
+            "(--when policy)"
         )
     wanted = None if area is None else read_area(area)
     owned = how.get("owned", ())

@@ -17,7 +17,7 @@ from geozoom.area import Area
 from geozoom.card import ModelCard
 from geozoom.doubt import When
 from geozoom.errors import TileError
-from geozoom.inference import lr_runner, policy_runner
+from geozoom.inference import lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.rasters import Display
@@ -99,7 +99,7 @@ def score(
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
         sites: The scenes, in place of a lattice; None lays one.
-        when: "classifier" asks the LR stream too, whose doubt the card must know.
+        when: What says when HR is worth buying; of what it asks the card must know what its doubt means.
         progress: Called after every batch.
 
     Raises:
@@ -108,7 +108,7 @@ def score(
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
-    gathered = Gathered(tiles, card)
+    gathered = Gathered(tiles, card, when)
     claims = None if overlap == "all" or sites is not None else Claims(tiles, card.grid, card.lr_px)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
@@ -152,14 +152,15 @@ Block: TypeAlias = tuple[int, SceneBlock]
 def ask(
     model: PatchDrop, when: When, blocks: Iterator[tuple[Block, NDArray[np.float32]]]
 ) -> Iterator[tuple[Block, NDArray[np.float32], NDArray[np.float32] | None]]:
-    """Yield blocks with s (N, P) of their scenes, and the chance that the LR stream is wrong (N,) if it was asked."""
+    """Yield blocks with s (N, P) of their scenes, and the chance that the LR stream is wrong (N,) if that was asked."""
     chosen = policy_runner(model).stream(blocks)
-    doubt = model.card.doubt
-    if when == "policy" or doubt is None:
+    doubt = model.card.doubt_of(when)
+    if doubt is None:
         yield from ((block, s, None) for block, s in chosen)
         return
     again = (((block, s), block[1].images) for block, s in chosen)
-    for (block, s), known in lr_runner(model).stream(again):
+    runner = scout_runner(model) if when == "scout" else lr_runner(model)
+    for (block, s), known in runner.stream(again):
         yield block, s, doubt.wrong(known)
 
 
@@ -177,8 +178,9 @@ def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
 class Gathered:
     """What scoring has found so far."""
 
-    def __init__(self, tiles: Sequence[Tile], card: ModelCard) -> None:
+    def __init__(self, tiles: Sequence[Tile], card: ModelCard, when: When) -> None:
         self._tiles = tiles
+        self._doubt = card.doubt_of(when)
         self._card = card
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._with_zeros: dict[str, None] = {}
@@ -216,7 +218,7 @@ class Gathered:
             wrong: (N,) the chance that the LR stream is wrong about each scene, if it was asked.
         """
         value = probability
-        benefit, doubt = self._card.benefit, self._card.doubt
+        benefit, doubt = self._card.benefit, self._doubt
         if benefit is not None:
             scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
             scores[scene, patch] = probability

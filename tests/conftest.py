@@ -49,6 +49,15 @@ BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
 DOUBT = Doubt(intercept=0.5, slope=-1.2, benefit=Benefit(knots=(1.0, 4.0), weights=(0.1, 0.1), scenes=100))
 
 
+DOUBTFUL: dict[str, Any] = {
+    "benefit": BENEFIT,
+    "doubt": DOUBT,
+    "scout": NetworkSpec(name="resnet8", widths=(4, 8, 8)),
+    "scout_doubt": Doubt(intercept=0.2, slope=-0.7, benefit=DOUBT.benefit),
+}
+"""What a card says of a model that can be asked when HR is worth buying."""
+
+
 def small_card(**changes: Any) -> ModelCard:
     """A card of a model that is small enough for tests: 80 m scenes of 8 LR and 32 HR pixels."""
     values: dict[str, Any] = {

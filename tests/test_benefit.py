@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_a_forecast_of_the_fitted_scenes_is_what_was_counted() -> None:
     rows = rows[:6]
     for row in rows:
         assert row["predicted"] == pytest.approx(row["realised"], abs=4)
+
+
+@pytest.mark.parametrize(("scenes", "told"), [(1, 0), (3, 6), (5, 8), (6, 9)])
+def test_of_a_single_scene_there_is_no_error_to_tell(scenes: int, told: int) -> None:
+    bought = np.cumsum(np.full((scenes, 17), 0.9), axis=1) - 0.9
+    gains = gains_of(bought, np.full((scenes, 17), 0.5))
+    rows = forecast(fit_benefit(gains), fit_doubt(gains), gains)
+    assert len(rows) == told
+    assert all(math.isfinite(row["error"]) for row in rows)  # type: ignore[arg-type]
 
 
 def test_where_hr_gains_nothing_the_benefit_is_nothing() -> None:

@@ -26,10 +26,11 @@ from geozoom.model import PatchDrop, load_model
 from geozoom.money import patches_cost, trace_money
 from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, WAYS
 from geozoom.moneycurve import DOUBT as BY_DOUBT
+from geozoom.moneycurve import SCOUT as BY_SCOUT
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.sensor import Sensor, simulate_lr
-from tests.conftest import BY_AREA, DOUBT, small_model
+from tests.conftest import BY_AREA, DOUBT, DOUBTFUL, small_model
 from tests.datasets import box_json, picture, read_scenes, write_fmow, write_fmow_image
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe_files import load_recipe
@@ -222,7 +223,7 @@ def test_every_way_spends_the_same_money_and_ends_where_all_is_bought(
     with torch.inference_mode():
         whole = (model.hr_logits(hr).argmax(1).numpy() == buyable.labels).mean()
     assert found.scores is not None
-    assert curve.ways == [way for way in WAYS if way != BY_DOUBT]
+    assert curve.ways == [way for way in WAYS if way not in (BY_DOUBT, BY_SCOUT)]
     for way in curve.ways:
         points = curve.of(way)
         assert points[0].accuracy == pytest.approx(found.scores.lr_accuracy)
@@ -266,12 +267,36 @@ def test_what_each_way_buys_is_classified_by_eq_7(
     assert [p.accuracy for p in curve.of(POLICY) if p.sampled == 4] == [pytest.approx(accuracy(best))]
     model.card = replace(model.card, doubt=DOUBT)
     asked = trace_money(model, buyable, BY_AREA, threshold=0.5)
-    assert asked.ways == list(WAYS)
+    assert asked.ways == [way for way in WAYS if way != BY_SCOUT]
     assert asked.of(POLICY) == curve.of(POLICY)
     value = DOUBT.marginals(buyable.s, DOUBT.wrong(lr_log.numpy()))
     worth = value >= np.sort(value.ravel())[-96]
     assert worth.sum() == 96
     assert [p.accuracy for p in asked.of(BY_DOUBT) if p.sampled == 4] == [pytest.approx(accuracy(worth))]
+
+
+def test_the_scout_is_asked_about_every_scene(scene_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geozoom.money.has_bfloat16", lambda: False)
+    monkeypatch.setattr("geozoom.imageclassification.FORWARD_PX", 10 * 32**2)  # several batches
+    model = small_model(**DOUBTFUL, recipe={"sensor": SENSOR}, seed=3)
+    found = classify_images(list_folder(scene_tree), model=model)
+    buyable = found.buyable()
+    hr = buyable.read(np.arange(24))
+    lr = simulate_lr(hr, 8, Sensor(**SENSOR), torch.Generator().manual_seed(model.card.seed + 2))
+    with torch.inference_mode():
+        known = model.scout_logits(lr).log_softmax(1)
+    assert buyable.scout_log is not None
+    torch.testing.assert_close(buyable.scout_log, known, atol=1e-5, rtol=1e-4)
+    curve = trace_money(model, buyable, BY_AREA, threshold=0.5)
+    assert curve.ways == list(WAYS)
+    doubt = model.card.scout_doubt
+    assert doubt is not None
+    value = doubt.marginals(buyable.s, doubt.wrong(known.numpy()))
+    bought = torch.from_numpy(value >= np.sort(value.ravel())[-96]).float()
+    with torch.inference_mode():
+        log = model.fuse(model.hr_logits(hr, bought), buyable.lr_log, bought)
+    right = float((log.argmax(1).numpy() == buyable.labels).mean())
+    assert [p.accuracy for p in curve.of(BY_SCOUT) if p.sampled == 4] == [pytest.approx(right)]
 
 
 def test_images_that_do_not_fit_in_memory_are_read_again(

@@ -17,7 +17,7 @@ from geozoom.doubt import When
 from geozoom.errors import ClusterError, TileError
 from geozoom.orders import Plan
 from geozoom.scenes import SceneLimits
-from tests.conftest import BENEFIT, DOUBT, ORIGIN, WriteRaster, small_model
+from tests.conftest import DOUBTFUL, ORIGIN, WriteRaster, small_model
 
 distributed = pytest.importorskip("distributed")
 
@@ -52,12 +52,12 @@ def same(one: Plan, other: Plan) -> bool:
 
 @pytest.mark.parametrize(
     ("overlap", "budget", "when"),
-    [("latest", 40, "policy"), ("all", None, "policy"), ("latest", 40, "classifier")],
+    [("latest", 40, "policy"), ("all", None, "policy"), ("latest", 40, "scout")],
 )
 def test_a_cluster_makes_the_same_plan(
     cluster: Any, tiles: list[Path], overlap: Any, budget: int | None, when: When
 ) -> None:
-    model = small_model() if when == "policy" else small_model(benefit=BENEFIT, doubt=DOUBT)
+    model = small_model() if when == "policy" else small_model(**DOUBTFUL)
     seen: list[tuple[int, int]] = []
     alone = geozoom.plan(tiles, model=model, budget=budget, overlap=overlap, when=when)
     spread = geozoom.plan(

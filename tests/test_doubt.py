@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +16,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasterio.warp import transform
+from rich.console import Console
 from scipy.special import expit, softmax
+from torch.nn import functional as F
 
 import geozoom
 from geozoom.card import ModelCard
 from geozoom.cli import main
-from geozoom.doubt import SUREST, Doubt, log_odds
+from geozoom.doubt import SUREST, WHENS, Doubt, When, log_odds
 from geozoom.errors import ModelError
-from geozoom.model import PatchDrop
-from tests.conftest import BENEFIT, BY_AREA, DOUBT, WriteRaster, small_card, small_model
+from geozoom.model import PatchDrop, load_model
+from geozoom.networks import NetworkSpec
+from tests.conftest import BENEFIT, BY_AREA, DOUBT, DOUBTFUL, WriteRaster, small_card, small_model
+from tests.datasets import read_scenes
+from tests.test_train import small_recipe
 from training.calibrate import Gains, fit_doubt
+from training.engine import Engine
+from training.evaluate import view_split
+from training.scout import train_scout
+from training.stages import Bench
 
 logits = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 9)), elements=st.floats(-30, 30))
 
@@ -113,14 +124,28 @@ def test_impossible_figures_are_refused(intercept: float, slope: float) -> None:
         Doubt(intercept=intercept, slope=slope, benefit=BENEFIT)
 
 
-def test_a_card_keeps_its_doubt_and_an_impossible_one_is_refused() -> None:
-    card = small_card(benefit=BENEFIT, doubt=DOUBT)
+def test_a_card_keeps_its_doubts_and_impossible_ones_are_refused() -> None:
+    card = small_card(**DOUBTFUL)
     assert ModelCard.from_json(card.to_json()) == card
-    with pytest.raises(ModelError, match="impossible doubt"):
-        ModelCard.from_json(card.to_json().replace("-1.2", "1.2"))
+    for said in ("-1.2", "-0.7"):
+        with pytest.raises(ModelError, match="impossible doubt"):
+            ModelCard.from_json(card.to_json().replace(said, "1.2"))
+    with pytest.raises(ModelError, match="impossible"):
+        ModelCard.from_json(replace(card, scout=None).to_json())
 
 
-def values_by_hand(model: PatchDrop, path: Path, threshold: float) -> np.ndarray:
+def test_a_checkpoint_keeps_its_scout(tmp_path: Path) -> None:
+    model = small_model(**DOUBTFUL)
+    model.save(tmp_path / "model.safetensors")
+    again = load_model(tmp_path / "model.safetensors")
+    images = torch.rand(3, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(again.scout_logits(images), model.scout_logits(images))
+    with pytest.raises(ModelError, match="no scout"):
+        small_model().scout_logits(images)
+
+
+def values_by_hand(model: PatchDrop, path: Path, when: When) -> np.ndarray:
     """What each patch of each scene of a tile of whole scenes is worth, (rows, cols, P)."""
     with rasterio.open(path) as dataset:
         pixels = torch.from_numpy(dataset.read()).float() / 255
@@ -129,45 +154,70 @@ def values_by_hand(model: PatchDrop, path: Path, threshold: float) -> np.ndarray
         [pixels[:, 8 * r : 8 * r + 8, 8 * c : 8 * c + 8] for r in range(rows) for c in range(cols)]
     )
     with torch.inference_mode():
-        s, known = model.probabilities(scenes).numpy(), model.lr_logits(scenes).numpy()
-    assert model.card.doubt is not None
-    worth = model.card.doubt.marginals(np.where(s > threshold, s, 0), model.card.doubt.wrong(known))
-    return np.where(s > threshold, worth, 0).reshape(rows, cols, -1)
+        s = model.probabilities(scenes).numpy()
+        known = (model.scout_logits if when == "scout" else model.lr_logits)(scenes).numpy()
+    doubt = model.card.doubt_of(when)
+    assert doubt is not None
+    worth = doubt.marginals(np.where(s > 0.5, s, 0), doubt.wrong(known))
+    return np.where(s > 0.5, worth, 0).reshape(rows, cols, -1)
 
 
-def test_a_plan_by_the_classifier_counts_what_its_doubt_leaves_of_each_patch(
-    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["scout", "classifier"])
+def test_a_plan_counts_what_the_doubt_of_whom_it_asks_leaves_of_each_patch(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, when: When
 ) -> None:
     monkeypatch.setattr("geozoom.inference.has_bfloat16", lambda: False)  # digits count here
-    model = small_model(benefit=BENEFIT, doubt=DOUBT)
+    model = small_model(**DOUBTFUL)
     path = write_raster(height=32, width=48)
-    plan = geozoom.plan([path], model=model, prices=BY_AREA, when="classifier")
-    expected = values_by_hand(model, path, 0.5)
+    plan = geozoom.plan([path], model=model, prices=BY_AREA, when=when)
+    expected = values_by_hand(model, path, when)
     found = np.zeros_like(expected)
     patches = plan.patches
     found[patches.scene_row, patches.scene_col, patches.patch] = patches.value
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert plan.value == pytest.approx(expected.sum(), abs=1e-4)
-    assert plan.summary()["when"] == "classifier"
-    alone = geozoom.plan([path], model=model, prices=BY_AREA)
+    assert plan.summary()["when"] == when
+    assert plan.summary()["model"]["doubt"]["slope"] == (-0.7 if when == "scout" else -1.2)
+    alone = geozoom.plan([path], model=model, prices=BY_AREA, when="policy")
     assert alone.summary()["when"] == "policy"
+    assert alone.summary()["model"]["doubt"] is None
     assert len(alone) == len(plan)
     assert not np.allclose(alone.patches.value, plan.patches.value)
 
 
-def test_under_a_budget_it_buys_where_the_classifier_is_in_doubt(write_raster: WriteRaster) -> None:
-    model = small_model(benefit=BENEFIT, doubt=DOUBT)
+BY_PATCHES = {"classifier": NetworkSpec(name="bagnet-resnet8", widths=(4, 8, 8))}
+
+
+@pytest.mark.parametrize(
+    ("extra", "asked"),
+    [
+        (DOUBTFUL, "scout"),
+        ({"benefit": BENEFIT, "doubt": DOUBT}, "policy"),
+        ({"benefit": BENEFIT, "doubt": DOUBT, **BY_PATCHES}, "classifier"),
+        (BY_PATCHES, "policy"),
+    ],
+)
+def test_who_is_asked_by_default_costs_no_more_than_the_policy(
+    write_raster: WriteRaster, extra: dict[str, Any], asked: When
+) -> None:
+    plan = geozoom.plan([write_raster(height=32, width=48)], model=small_model(**extra), prices=BY_AREA)
+    assert plan.summary()["when"] == asked
+
+
+@pytest.mark.parametrize("when", ["scout", "classifier"])
+def test_under_a_budget_it_buys_where_there_is_doubt(write_raster: WriteRaster, when: When) -> None:
+    model = small_model(**DOUBTFUL)
     path = write_raster(height=80, width=80)
-    candidates = geozoom.prepare([path], model=model, prices=BY_AREA, when="classifier")
+    candidates = geozoom.prepare([path], model=model, prices=BY_AREA, when=when)
     plan = candidates.choose(geozoom.Budget.of(5))
-    expected = values_by_hand(model, path, 0.5)
+    expected = values_by_hand(model, path, when)
     assert 0 < len(plan) < plan.candidates
     best = np.sort(expected.ravel())[::-1][: len(plan)].sum()  # patches cost the same but for their latitude
     assert plan.value > 0.97 * best
 
 
 def test_sites_are_asked_too(write_raster: WriteRaster, tmp_path: Path) -> None:
-    model = small_model(benefit=BENEFIT, doubt=DOUBT)
+    model = small_model(**DOUBTFUL)
     path = write_raster(height=40, width=40)
     sites = tmp_path / "sites.geojson"
     with rasterio.open(path) as dataset:
@@ -176,20 +226,43 @@ def test_sites_are_asked_too(write_raster: WriteRaster, tmp_path: Path) -> None:
     point = {"type": "Point", "coordinates": [longitude, latitude]}
     feature = {"type": "Feature", "properties": {}, "geometry": point}
     sites.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    plans = [
-        geozoom.plan([path], model=model, prices=BY_AREA, sites=sites, when=when)
-        for when in ("policy", "classifier")
-    ]
-    assert len(plans[0]) == len(plans[1]) > 0
-    assert plans[0].value != pytest.approx(plans[1].value)
+    plans = [geozoom.plan([path], model=model, prices=BY_AREA, sites=sites, when=when) for when in WHENS]
+    assert {len(plan) for plan in plans} == {len(plans[0])} != {0}
+    assert len({round(plan.value, 4) for plan in plans}) == 3
 
 
-def test_a_model_that_says_nothing_of_doubt_is_refused(
-    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("when", "why"),
+    [("scout", "the model has no scout"), ("classifier", "its card does not say how often it is wrong")],
+)
+def test_a_model_that_cannot_be_asked_is_refused(
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path, when: str, why: str
 ) -> None:
     path, out = write_raster(), tmp_path / "orders.geojson"
-    told = ["plan", str(path), "--model", str(model_file), "--when", "classifier", "-o", str(out)]
+    told = ["plan", str(path), "--model", str(model_file), "--when", when, "-o", str(out)]
     result = CliRunner().invoke(main, told)
     assert result.exit_code == 1
-    assert "does not say how often its LR classifier is wrong" in result.output
+    assert f"its LR classifier cannot be asked ({why})" in result.output
     assert not out.exists()
+
+
+def test_the_scout_learns_to_answer_as_the_lr_stream_does(scene_tree: Path, tmp_path: Path) -> None:
+    taught_by = small_model()
+    with torch.no_grad():
+        taught_by.lr.fc.weight *= 40  # sure of what it says, which fresh weights are not
+    extra = ("scout.batch_size=27", "scout.learning_rate=1e-2")
+    recipe = small_recipe("default", 40, *extra)
+    data = read_scenes(scene_tree)
+    bench = Bench(model=taught_by, recipe=recipe, val=view_split(data.val, recipe, seed=1))
+    engine = Engine(
+        folder=tmp_path, device=torch.device("cpu"), precision="fp32", seed=0, console=Console(quiet=True)
+    )
+    scout = train_scout(engine, bench, data.train)
+    test = view_split(data.test, recipe, seed=2)
+    with torch.inference_mode():
+        ours, theirs = (net.lr_logits(test.lr).log_softmax(dim=1) for net in (scout, taught_by))
+    apart = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    constant = F.kl_div(
+        theirs.exp().mean(dim=0).log().expand_as(theirs), theirs, reduction="batchmean", log_target=True
+    )
+    assert apart < 0.6 * constant  # of what there is to tell

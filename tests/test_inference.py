@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from geozoom.inference import Runner, fold_batch_norms, lr_runner, policy_runner
+from geozoom.inference import Runner, fold_batch_norms, lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop, load_model
 from geozoom.networks import NETWORK_NAMES, NetworkSpec, build_network
-from tests.conftest import small_model
+from tests.conftest import DOUBTFUL, small_model
 
 RunnerOf: TypeAlias = Callable[[PatchDrop], Runner]
 
@@ -56,11 +56,11 @@ def test_the_lr_stream_answers_as_the_trained_one(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(lr_runner(model).answers(images), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("runner_of", [policy_runner, lr_runner])
+@pytest.mark.parametrize("runner_of", [policy_runner, scout_runner, lr_runner])
 def test_a_scene_is_decided_alone(monkeypatch: pytest.MonkeyPatch, runner_of: RunnerOf) -> None:
     monkeypatch.setattr("geozoom.inference.BATCH_PX", 16 * 64)
     monkeypatch.setattr("geozoom.inference.LR_BATCH_PX", 16 * 32**2)
-    runner = runner_of(small_model())
+    runner = runner_of(small_model(**DOUBTFUL))
     assert runner.batch == 16
     images = np.random.default_rng(0).random((40, 3, 8, 8), dtype=np.float32)
     together = runner.answers(images)

@@ -89,14 +89,14 @@ def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
         *("Pt", "Pt · random", "Pt · fixed-centre"),
         *("Ft-1", "Ft-1 · random", "Ft-1 · fixed-centre", *(f"Ft-1 · {row}" for row in beside)),
         *("Ft-2", "Ft-2 · random", "Ft-2 · fixed-centre"),
-        *("Ft-2 · classifier asked", "Ft-2 · streams mixed by Eq. 7"),
+        *("Ft-2 · classifier asked", "Ft-2 · scout asked", "Ft-2 · streams mixed by Eq. 7"),
         *(f"Ft-2 · {row}" for row in beside),
         *("mask-robust + LR · random", "mask-robust + LR · fixed-centre"),
     ]
     assert "| HR-CNN |" in (out / "table.md").read_text()
     rows = log(out)
-    assert [row["stage"] for row in rows] == list(STAGES)
-    for row in rows[3:]:
+    assert [row["stage"] for row in rows] == [*STAGES, "scout"]
+    for row in rows[3:6]:
         assert {"loss", "reward", "accuracy", "sampled", "entropy", "val_accuracy", "val_sampled"} <= set(row)
     record = json.loads((out / "config.json").read_text())
     assert record["seed"] == 3
@@ -110,7 +110,7 @@ def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
 
 def copied_before(run: Path, stage: str, to: Path, *, judges: bool = True) -> Path:
     """Copy a finished run as it was before it began a stage, but for its judges, who depend on none."""
-    kept = STAGES[: STAGES.index(stage)]
+    kept = STAGES[: STAGES.index(stage)] if stage in STAGES else STAGES
     (to / "checkpoints").mkdir(parents=True)
     if judges:
         shutil.copytree(run / "judges", to / "judges")
@@ -177,6 +177,7 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
         ("hr", 0.0, (1, 2)),  # in the middle of an epoch
         ("pt", 0.0, (2, 1)),
         ("lr", 1e9, (3, 0)),
+        ("scout", 0.0, (3, 0)),
     ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
@@ -324,7 +325,7 @@ def test_a_run_goes_on_by_its_own_record_and_epochs_are_for_the_stages_begun(
     assert "begun with another recipe table 'hr'" in stage("--resume", "--set", "hr.epochs=3", code=1)
     assert "begun with another seed 5" in stage("--resume", "--seed", "6", code=1)
     stage("--resume", "--epochs", "1")
-    assert [row["stage"] for row in log(out)] == ["hr", "hr", "lr", "robust", "pt", "ft1", "ft2"]
+    assert [row["stage"] for row in log(out)] == ["hr", "hr", "lr", "robust", "pt", "ft1", "ft2", "scout"]
     assert (out / "table.md").is_file()
 
 

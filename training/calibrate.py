@@ -179,7 +179,7 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
     """Compare the benefit with gains of other scenes: the policy's own patches, and the best 1, 2, 4, 8, all.
 
     Then the policy's own again for each third of the scenes, the one first of which the LR stream is least sure: what
-    the benefit without doubt cannot tell apart.
+    the benefit without doubt cannot tell apart. Of a single scene no error can be told, and no row is made.
     """
     scenes, counts = gains.gain.shape
     everything = np.arange(scenes)
@@ -195,6 +195,8 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
     wrong = doubt.wrong(gains.known)
     found = []
     for name, of, patches, taken in rows:
+        if len(of) < 2:
+            continue
         at = (of, taken[of])
         realised = gains.gain[at]
         found.append(

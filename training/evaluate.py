@@ -73,6 +73,13 @@ def policy_probabilities(model: PatchDrop, views: ViewedSplit) -> Tensor:
     return torch.cat(list(sweep(model, "policy", pixels, parts, PatchDrop.probabilities)))
 
 
+def scout_answers(model: PatchDrop, views: ViewedSplit) -> Tensor:
+    """Return the scout's logits (N, classes) of every scene, in evaluation mode."""
+    parts = torch.split(views.lr, EVALUATION_BATCH)
+    pixels = len(views) * model.card.lr_px**2
+    return torch.cat(list(sweep(model, "scout", pixels, parts, PatchDrop.scout_logits)))
+
+
 def correct(
     model: PatchDrop,
     views: ViewedSplit,

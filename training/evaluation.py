@@ -10,10 +10,9 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from geozoom.doubt import Doubt
 from geozoom.errors import ModelError, RunError
 from geozoom.files import write_text
-from geozoom.model import PatchDrop, load_card
+from geozoom.model import PatchDrop, load_card, load_model
 from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
@@ -139,7 +138,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         train=data.train.to(device),
         recipe=recipe,
         seed=seed,
-        doubt=_doubt(request.run),
+        finished=_finished(request.run, device),
     )
     return OpenedRun(
         name=request.run.resolve().name,
@@ -206,10 +205,10 @@ def _refuse_other_classes(run: Path, classes: list[str], data: SceneData) -> Non
     )
 
 
-def _doubt(run: Path) -> Doubt | None:
-    """Return what the LR stream's doubt means to a finished run."""
+def _finished(run: Path, device: torch.device) -> PatchDrop | None:
+    """Return the model of a finished run."""
     try:
-        return load_card(run / "model.safetensors").doubt
+        return load_model(run / "model.safetensors").to(device)
     except ModelError:
         return None
 

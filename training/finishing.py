@@ -1,18 +1,22 @@
-"""The end of a run: batch norms recalibrated, benefit and sureness fitted for the card, the table, the checkpoint."""
+"""The end of a run: batch norms recalibrated, a scout, benefit and sureness fitted for the card, table, checkpoint."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
 
+import torch
+
 from geozoom.files import write_text
+from geozoom.model import PatchDrop
 from training.calibrate import calibration_error, fit_benefit, fit_doubt, forecast, measure_gains
 from training.datasets import SceneData, Split
 from training.engine import Engine
-from training.evaluate import Row, ViewedSplit, view_split
+from training.evaluate import Row, ViewedSplit, scout_answers, view_split
 from training.recalibrate import load_as_shipped, settle
 from training.record import RunRequest
 from training.results import POLICIES, Results
+from training.scout import train_scout, wants_scout
 from training.stages import Bench
 from training.tables import write_table
 
@@ -35,26 +39,40 @@ def finish(
     Raises:
         OutputError: Something cannot be written.
     """
-    model = bench.model
     test = view_split(data.test.to(engine.device), request.recipe, seed=request.seed + 2)
     with engine.autocast():
         _settle(engine, bench, train_split)
-        _calibrate(request, bench, test)
+    finished = _with_scout(engine, bench, train_split)
+    with engine.autocast():
+        _calibrate(request, finished, bench.val, test)
         results = Results(
             engine=engine,
-            model=model,
+            model=bench.model,
             views=test,
             train=train_split,
             recipe=bench.recipe,
             seed=request.seed,
-            doubt=model.card.doubt,
+            finished=finished,
         )
         rows = list(results.rows())
     write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
-    model.card = replace(model.card, metrics={"test_scenes": len(data.test), "table": table})
-    model.save(request.out / "model.safetensors", half=True)
+    finished.card = replace(finished.card, metrics={"test_scenes": len(data.test), "table": table})
+    finished.save(request.out / "model.safetensors", half=True)
     return rows
+
+
+def _with_scout(engine: Engine, bench: Bench, train_split: Split) -> PatchDrop:
+    """Return a model of its own, as it ships, with the scout that the recipe asks for."""
+    card, weights = bench.model.card, dict(bench.model.state_dict())
+    if wants_scout(bench.recipe):
+        card = replace(card, scout=card.policy)
+        scout = train_scout(engine, bench, train_split)
+        weights |= {f"scout.{name}": tensor for name, tensor in scout.network.state_dict().items()}
+    finished: PatchDrop = PatchDrop(card).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    finished.load_state_dict(weights)
+    finished.load_state_dict(finished.half_weights())
+    return finished.eval()
 
 
 def _settle(engine: Engine, bench: Bench, train_split: Split) -> None:
@@ -68,24 +86,34 @@ def _settle(engine: Engine, bench: Bench, train_split: Split) -> None:
     load_as_shipped(engine, bench.model, "ft2")
 
 
-def _calibrate(request: RunRequest, bench: Bench, test: ViewedSplit) -> None:
+def _calibrate(request: RunRequest, model: PatchDrop, val: ViewedSplit, test: ViewedSplit) -> None:
     """Fit what a patch is worth and how sure answers are on the validation split, for the card.
 
     Both are held against the test split in benefit.json and calibration.json.
     """
-    model = bench.model
-    gains = measure_gains(model, bench.val)
+    gains, held = measure_gains(model, val), measure_gains(model, test)
     benefit, doubt = fit_benefit(gains), fit_doubt(gains)
-    content = {
+    content: dict[str, object] = {
         "benefit": asdict(benefit),
         "doubt": asdict(doubt),
-        "test": forecast(benefit, doubt, measure_gains(model, test)),
+        "test": forecast(benefit, doubt, held),
     }
-    write_text(request.out / "benefit.json", json.dumps(content, indent=2) + "\n")
     model.card = replace(model.card, benefit=benefit, doubt=doubt, answer_temperatures=gains.temperatures)
+    if model.scout is not None:
+        by_scout, by_scout_held = (
+            replace(each, known=scout_answers(model, views).double().cpu().numpy())
+            for each, views in ((gains, val), (held, test))
+        )
+        scout_doubt = fit_doubt(by_scout)
+        model.card = replace(model.card, scout_doubt=scout_doubt)
+        content |= {
+            "scout_doubt": asdict(scout_doubt),
+            "test_by_scout": forecast(benefit, scout_doubt, by_scout_held),
+        }
+    write_text(request.out / "benefit.json", json.dumps(content, indent=2) + "\n")
     sure = {
         "answer_temperatures": gains.temperatures,
-        "val": calibration_error(model, bench.val),
+        "val": calibration_error(model, val),
         "test": calibration_error(model, test),
     }
     write_text(request.out / "calibration.json", json.dumps(sure, indent=2) + "\n")

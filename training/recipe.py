@@ -164,6 +164,22 @@ class JudgesRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoutRecipe:
+    """The network of the policy's size that learns to answer as the LR stream does, after the last stage (AdamW)."""
+
+    epochs: int = 0
+    """Passes over the training split; 0 makes none."""
+    batch_size: int = 64
+    """Scenes a step; each is shown turned every way."""
+    learning_rate: float = 2e-3
+    """Peak learning rate, of a cosine with a warm-up over the first 5%."""
+    weight_decay: float = 0.02
+    """Weight decay."""
+    min_area: float | None = 0.5
+    """Smallest share of a scene that a view shows, in place of the augmentation's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run."""
 
@@ -177,6 +193,7 @@ class Recipe:
     card: CardRecipe = field(default_factory=CardRecipe)
     networks: NetworkRecipe = field(default_factory=NetworkRecipe)
     judges: JudgesRecipe = field(default_factory=JudgesRecipe)
+    scout: ScoutRecipe = field(default_factory=ScoutRecipe)
     hard_positives: HardPositivesRecipe = field(default_factory=HardPositivesRecipe)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sensor: Sensor = field(default_factory=Sensor)

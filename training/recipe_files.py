@@ -39,8 +39,8 @@ def load_recipe(
     Args:
         name: A recipe that ships with geozoom ("default", "paper", …) or the path of a TOML file.
         overrides: "table.key=value" with a TOML value; a bare word is taken as a string.
-        epochs: If given, the epochs of `stages`, and with `lr` those of baselines, as far as the recipe does not
-            leave them out.
+        epochs: If given, the epochs of `stages`, with `ft2` those of the scout and with `lr` those of baselines, as far
+            as the recipe does not leave them out.
         stages: What `epochs` is for.
         bagnet: Run the recipe's classifier on each patch; see `with_bagnet`.
         held: The recipe of a run's record, which is then taken instead of the one called `name`.
@@ -54,6 +54,8 @@ def load_recipe(
     if epochs is not None:
         for stage in stages:
             _shorten(content.get(stage), epochs)
+        if STAGES[-1] in stages:  # the scout follows the last one
+            _shorten(content.get("scout"), epochs)
         if "lr" in stages:  # baselines learn as `lr` does, but for what they say themselves
             _shorten(content.get("baselines"), epochs)
     recipe = _build(Recipe, content, f"recipe {name}")

@@ -54,6 +54,12 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
+    scout = recipe.scout
+    yield "scout.epochs", scout.epochs >= 0, "be at least 0"
+    yield "scout.batch_size", scout.batch_size >= 2, "be at least 2"
+    yield "scout.learning_rate", 0 < scout.learning_rate < math.inf, "be positive"
+    yield "scout.weight_decay", 0 <= scout.weight_decay < math.inf, "be zero or positive"
+    yield "scout.min_area", scout.min_area is None or 0 < scout.min_area <= 1, "lie in (0, 1]"
     yield from baseline_rules(recipe.baselines)
     yield from _hard_positive_rules(recipe)
     for name in STAGES:

@@ -98,6 +98,8 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     recorded = recipe_from(held["recipe"]).to_dict()
     changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
     free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
+    if not engine.checkpoint("scout").is_file():
+        free.add("scout")
     if not (request.out / "baselines").is_dir():
         free.add("baselines")
     begun = [table for table in changed if table not in free]

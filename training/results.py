@@ -23,6 +23,7 @@ from training.evaluate import (
     doubted_masks,
     policy_probabilities,
     row,
+    scout_answers,
     view_split,
 )
 from training.recalibrate import load_as_shipped
@@ -53,8 +54,8 @@ class Results:
     """The training scenes, whose masks the side channel is learned from."""
     recipe: Recipe
     seed: int
-    doubt: Doubt | None = None
-    """What the LR stream's doubt means, of a finished run."""
+    finished: PatchDrop | None = None
+    """The finished run's model: what its LR stream's doubt means, and its scout."""
     _known: Tensor | None = None
     _learnt_from: ViewedSplit | None = None
 
@@ -109,10 +110,11 @@ class Results:
             load_as_shipped(self.engine, self.model, stage, recalibrated=False)
             yield row(f"{name} · as trained", self._correct(streams, masks), masks)
             load_as_shipped(self.engine, self.model, stage)
-        if self.doubt is not None and streams == "both" and self._known is not None:
+        if streams == "both":
             s = policy_probabilities(self.model, self.views)
-            asked = doubted_masks(self.doubt, s, self._known, round(masks.sum().item()))
-            yield row(f"{name} · classifier asked", self._correct(streams, asked), asked)
+            for what, doubt, said in self._asked():
+                spent = doubted_masks(doubt, s, said, round(masks.sum().item()))
+                yield row(f"{name} · {what} asked", self._correct(streams, spent), spent)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
             self.model.card = replace(own, fusion="mixture")
@@ -131,6 +133,16 @@ class Results:
             if before in self.begun():
                 self.engine.load(self.model, before)
                 yield row(f"{name} · its masks on {what}", self._correct(streams, masks), masks)
+
+    def _asked(self) -> Iterator[tuple[str, Doubt, Tensor]]:
+        """Yield what may be asked when to zoom, what its doubt means, and its logits (N, classes)."""
+        if self.finished is None:
+            return
+        card = self.finished.card
+        if card.doubt is not None and self._known is not None:
+            yield "classifier", card.doubt, self._known
+        if card.scout_doubt is not None:
+            yield "scout", card.scout_doubt, scout_answers(self.finished, self.views)
 
     def _correct(self, streams: Streams, masks: Tensor) -> Tensor:
         return correct(self.model, self.views, streams, masks, self._known)

@@ -26,7 +26,7 @@ def scenes_of_a_part(model: PatchDrop, side: int) -> int:
 
 def sweep(
     model: PatchDrop,
-    network: Literal["policy", "hr", "lr"],
+    network: Literal["policy", "hr", "lr", "scout"],
     pixels: int,
     parts: Iterable[_Part],
     ask: Callable[[PatchDrop, _Part], _Found],

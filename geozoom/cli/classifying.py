@@ -283,7 +283,7 @@ def _show_curve(console: Console, curve: MoneyCurve) -> None:
     table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left")
     columns = {way: curve.of(way) for way in curve.ways}
     for heading in (f"{curve.currency}", "S", *columns):
-        table.add_column(heading, justify="right")
+        table.add_column(heading.replace("-", " "), justify="right")  # rich breaks headings at spaces only
     for step, point in enumerate(columns[POLICY]):
         accuracies = (f"{100 * points[step].accuracy:.1f}" for points in columns.values())
         table.add_row(f"{point.cost:,.2f}", f"{point.sampled:.2f}", *accuracies)

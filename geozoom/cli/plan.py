@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 REPORTED_BUDGETS = 7
 """Points of the curve on a page, each a plan of its own."""
+ASKED = {"scout": "scout", "classifier": "LR classifier"}
 SHOWN_ORDERS = 20
 """Orders listed on the terminal; the file holds them all."""
 
@@ -167,7 +168,9 @@ def _remarks(plan: Plan, today: date) -> list[str]:
     doubt = prices.doubt(today)
     if doubt is not None:
         lines.append(f"warning: price list {prices.name}: {doubt}")
-    asked = ", its LR classifier asked how sure it is of every scene" if plan.when == "classifier" else ""
+    asked = (
+        "" if plan.when == "policy" else f"; its {ASKED[plan.when]} was asked how sure it is of every scene"
+    )
     lines.append(f"model: {plan.card.name}, {plan.card.data}{asked}")
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"

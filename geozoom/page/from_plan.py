@@ -104,6 +104,11 @@ def _facts(plan: Plan) -> dict[str, str]:
         "Area billed": f"{plan.billed_km2:,.4f} km²",
         "Patches bought": f"{len(plan):,} of {plan.candidates:,} that the policy would buy",
         "Scenes seen": f"{plan.scenes:,}, {plan.scenes_skipped}",
+        "Patches valued by": {
+            "policy": "the policy",
+            "scout": "the policy, and how unsure the scout is of their scene",
+            "classifier": "the policy, and how unsure the LR classifier is of their scene",
+        }[plan.when],
     }
     if plan.next_cost is not None:
         facts["Next that did not fit"] = (

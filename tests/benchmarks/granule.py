@@ -1,6 +1,6 @@
 """A whole Sentinel-2 granule: `geozoom plan` beside reading alone, the policy alone, and a plain loop.
 
-    python tests/benchmarks/granule.py [--scene 8|56] [--granules 4] [--side 10980]
+    python tests/benchmarks/granule.py [--scene 8|56] [--when policy] [--granules 4] [--side 10980]
 
 Makes a granule (3 bands of uint16, 10 m, a deflated COG) and prints, from one run: the seconds of (a) reading
 all its pixels with rasterio, (b) the policy on as many scenes, (c) `geozoom plan` as a process without the
@@ -100,9 +100,9 @@ def policy_alone(model: PatchDrop, scenes: int) -> float:
     return time.perf_counter() - began
 
 
-def plan(granules: list[Path], model: Path, folder: Path) -> tuple[float, float]:
+def plan(granules: list[Path], model: Path, folder: Path, *how: str) -> tuple[float, float]:
     """Return wall seconds without the final choice, and the peak memory so far of any child in GiB."""
-    command = [sys.executable, "-m", "geozoom", "plan", *map(str, granules), "--model", str(model)]
+    command = [sys.executable, "-m", "geozoom", "plan", *map(str, granules), "--model", str(model), *how]
     out = folder / "orders.geojson"
     began = time.perf_counter()
     done = subprocess.run(
@@ -153,6 +153,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--scene", type=int, choices=(8, 56), default=8)
+    parser.add_argument("--when", help="as `geozoom plan --when`; without it, what that does without it")
     parser.add_argument("--granules", type=int, default=0, help="also plan this many at once")
     parser.add_argument("--side", type=int, default=10980)
     arguments = parser.parse_args()
@@ -167,7 +168,8 @@ def main() -> None:
         print(f"(a) rasterio reads all pixels   {reading:8.1f} s", flush=True)
         policy = policy_alone(model, scenes)
         print(f"(b) the policy alone            {policy:8.1f} s  {scenes / policy:,.0f} scenes/s", flush=True)
-        planned, memory = plan([granule], path, folder)
+        how = ["--when", arguments.when] if arguments.when else []
+        planned, memory = plan([granule], path, folder, *how)
         limit = 1.25 * max(reading, policy) + 3
         print(f"(c) geozoom plan without choice {planned:8.1f} s  (1.25 · max(a, b) + 3 s = {limit:.1f} s)")
         print(f"    peak memory                 {memory:8.2f} GiB")
@@ -181,7 +183,7 @@ def main() -> None:
             for index in range(1, arguments.granules):
                 east = 399960 + index * arguments.side * 10
                 more.append(make_granule(folder / f"granule{index}.tif", arguments.side, east))
-            several, memory = plan(more, path, folder)
+            several, memory = plan(more, path, folder, *how)
             print(
                 f"    {len(more)} granules {several:.1f} s: {several / planned:.2f} times one; peak {memory:.2f} GiB"
             )

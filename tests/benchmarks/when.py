@@ -1,7 +1,7 @@
-"""What asking the LR classifier costs, and what it is worth: `plan --when classifier` beside `--when policy`.
+"""What asking the LR classifier or its scout costs, and what it is worth: `plan --when` beside the policy alone.
 
-Both plan the example tiles in one run. Time is that of finding the candidates (reading and all networks). Benefit is
-counted for both plans as the classifier values patches, which knows more of each scene than the policy alone.
+All plan the example tiles in one run. Time is that of finding the candidates (reading and all networks). Benefit is
+counted for all plans as the classifier values patches, which knows more of each scene than the others.
 
     python tests/benchmarks/when.py
 """
@@ -37,23 +37,19 @@ def main() -> None:
             candidates = prepare(given.tiles, when=when)
             seconds[when].append(candidates.seconds)
     scenes = candidates.scored.scenes
-    by_policy, by_classifier = (1000 * statistics.median(seconds[when]) / scenes for when in WHENS)
-    print(
-        f"{scenes:,} scenes: {by_policy:.3f} ms a scene by the policy, {by_classifier:.3f} by the classifier too "
-        f"(× {by_classifier / by_policy:.0f})\n"
-    )
-    print("| price list | budget | benefit by the policy | by the classifier too | ratio |")
-    print("|---|---|---|---|---|")
+    each = {when: 1000 * statistics.median(seconds[when]) / scenes for when in WHENS}
+    told = ", ".join(f"{when} {ms:.3f} (× {ms / each['policy']:.1f})" for when, ms in each.items())
+    print(f"{scenes:,} scenes, ms a scene: {told}\n")
+    print(f"| price list | budget | {' | '.join(WHENS)} | ratios |")
+    print("|---|---|---|---|---|---|")
     for name in LISTS:
-        first, second = (prepare(given.tiles, prices=name, when=when) for when in WHENS)
+        known = {when: prepare(given.tiles, prices=name, when=when) for when in WHENS}
         for amount in BUDGETS:
             budget = Budget.of(amount)
-            worth = worth_of(first.choose(budget), second)
-            plan = second.choose(budget)
-            print(
-                f"| {name} | {amount} | {worth:.1f} | {plan.value:.1f} | {plan.value / worth:.2f} |",
-                flush=True,
-            )
+            worth = [worth_of(known[when].choose(budget), known["classifier"]) for when in WHENS]
+            values = " | ".join(f"{value:.1f}" for value in worth)
+            ratios = ", ".join(f"{value / worth[0]:.2f}" for value in worth[1:])
+            print(f"| {name} | {amount} | {values} | {ratios} |", flush=True)
 
 
 def worth_of(plan: Plan, asked: Candidates) -> float:
