@@ -133,7 +133,7 @@ def test_a_cluster_leaves_out_the_same(write_raster: WriteRaster, tmp_path: Path
     model, owned = small_model(benefit=BENEFIT), square(tmp_path / "o.gpkg", 3, 5, 20)
     alone = geozoom.plan(files, model=model, prices=BY_AREA, owned=[owned])
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
     ) as cluster:
         spread = geozoom.plan(
             files, model=model, prices=BY_AREA, owned=[owned], dask=cluster.scheduler_address
