@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 from xml.etree import ElementTree
 
@@ -264,7 +264,7 @@ def read_rgb(
         out_shape=out_shape,
     )
     zeros = 0 if numbers[0].all() else int(np.count_nonzero(valid & (numbers == 0).all(axis=0)))
-    return Pixels(rgb=_to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
+    return Pixels(rgb=to_rgb(numbers, calibration, display), valid=valid, zeros=zeros)
 
 
 def read_numbers(
@@ -285,7 +285,7 @@ def read_numbers(
     """
     try:
         stack = None if out_shape is None else (len(bands), *out_shape)
-        flags, alpha = _marks(dataset, bands)
+        flags, alpha = _marks(dataset, tuple(bands))
         if alpha is not None and out_shape is None:
             # One call instead of two: of a patch, a call costs as much as its pixels.
             with_alpha = dataset.read([*bands, alpha], window=window)
@@ -325,28 +325,28 @@ def _valid(
     return np.asarray((masks > 0).all(axis=0))
 
 
-_MARKS: WeakKeyDictionary[Any, tuple[tuple[Any, ...], int | None]] = WeakKeyDictionary()
+_Marks: TypeAlias = tuple[list[Any], int | None]
+_MARKS: WeakKeyDictionary[Any, dict[tuple[int, ...], _Marks]] = WeakKeyDictionary()
 
 
-def _marks(dataset: Any, bands: Sequence[int]) -> tuple[list[Any], int | None]:
+def _marks(dataset: Any, bands: tuple[int, ...]) -> _Marks:
     """Return how the bands' missing pixels are marked, and the band of bytes that marks them for all, if one does.
 
     Each open raster is asked once, as asking is slow.
     """
-    known = _MARKS.get(dataset)
-    if known is None:
+    known = _MARKS.setdefault(dataset, {})
+    if bands not in known:
         alphas = [at for at, each in enumerate(dataset.colorinterp, 1) if each == ColorInterp.alpha]
         # Of wider numbers GDAL scales alpha to a byte, so that its least values are missing too.
         alpha = alphas[0] if len(alphas) == 1 and set(dataset.dtypes) == {"uint8"} else None
-        known = _MARKS[dataset] = tuple(dataset.mask_flag_enums), alpha
-    every, alpha = known
-    flags = [every[band - 1] for band in bands]
-    marked = all({MaskFlags.per_dataset, MaskFlags.alpha} <= set(flag) for flag in flags)
-    return flags, alpha if marked else None
+        flags = [dataset.mask_flag_enums[band - 1] for band in bands]
+        marked = all({MaskFlags.per_dataset, MaskFlags.alpha} <= set(flag) for flag in flags)
+        known[bands] = flags, alpha if marked else None
+    return known[bands]
 
 
-def _to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
-    """Return RGB in 0..1 (3, H, W) of digital numbers (3, H, W)."""
+def to_rgb(numbers: NDArray[Any], calibration: Calibration, display: Display) -> NDArray[np.float32]:
+    """Map digital numbers (3, H, W) to RGB in 0..1 (3, H, W) float32."""
     if numbers.dtype in _TABULATED:
         rgb = np.empty(numbers.shape, dtype=np.float32)
         for values, band, out in zip(

@@ -15,12 +15,20 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rasterio.enums import Resampling
+from rasterio.shutil import copy
+from rasterio.vrt import WarpedVRT
 
 import geozoom
 from geozoom.cli import main
+from geozoom.deliveries import open_deliveries
 from geozoom.errors import CatalogError, DeliveryError
+from geozoom.footprints import window_corners
+from geozoom.grid import lattice_windows
 from geozoom.model import PatchDrop
-from geozoom.mosaic import rectangles
+from geozoom.mosaic import DeliveryIndex, lattice_frame, rectangles
+from geozoom.rasters import Display, ReadOptions
+from geozoom.tiles import open_tiles
 from tests.conftest import ORIGIN, WriteRaster, smooth_noise
 
 ROWS, COLS = 3, 4
@@ -213,6 +221,52 @@ def test_only_what_was_bought_is_read(world: World) -> None:
     np.testing.assert_array_equal(found.probability, whole.probability)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3857"])
+def test_patches_read_together_are_those_of_whole_scenes(
+    world: World, crs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geozoom.mosaic.LARGEST_OPEN", 1)  # rasters are closed and opened again
+    path = world.deliver("all.tif", world.truth)
+    if crs != "EPSG:32633":
+        with (
+            rasterio.open(path) as dataset,
+            WarpedVRT(dataset, crs=crs, resampling=Resampling.cubic) as other,
+        ):
+            copy(other, world.sent / "other.tif", driver="GTiff")
+        path.unlink()
+    (tile,), _ = open_tiles([str(world.tile)], ReadOptions(), 10.0, 8)
+    deliveries = open_deliveries([str(world.sent)], ReadOptions()).deliveries
+    frame = lattice_frame(tile, 8, 32)
+    rng = np.random.default_rng(0)
+
+    def read(index: DeliveryIndex, row: int, col: int, wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        ring = window_corners(tile, lattice_windows(np.array([row]), np.array([col]), 8))[0]
+        rgb, there, _ = index.read(
+            frame,
+            32 * row,
+            32 * col,
+            hr_px=32,
+            wanted=wanted,
+            ring=ring,
+            display=Display(white=0.3, gamma=2.2),
+        )
+        assert np.array_equal(there, wanted.repeat(8, 0).repeat(8, 1))
+        return rgb
+
+    with DeliveryIndex(deliveries=deliveries) as index:
+        for row, col in itertools.product(range(ROWS), range(COLS)):
+            whole = read(index, row, col, np.ones((4, 4), dtype=bool))
+            for share in (0.3, 0.6, 0.9):
+                wanted = rng.random((4, 4)) < share
+                found = read(index, row, col, wanted)
+                expected = whole * wanted.repeat(8, 0).repeat(8, 1)
+                # GDAL's warper places a pixel to an eighth of one, which depends on the block around it.
+                off = np.abs(found - expected)
+                assert off.max() <= (0.1 if crs == "EPSG:3857" else 1e-6)
+                assert off.mean() < 0.01
+        assert len(index._open) == 1
+
+
 @given(arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))
 def test_rectangles_cover_each_wanted_cell_once_and_no_other(wanted: np.ndarray[Any, Any]) -> None:
     counted = np.zeros(wanted.shape, dtype=int)
@@ -221,5 +275,15 @@ def test_rectangles_cover_each_wanted_cell_once_and_no_other(wanted: np.ndarray[
     assert np.array_equal(counted, wanted.astype(int))
 
 
-def test_a_whole_scene_is_one_rectangle() -> None:
-    assert rectangles(np.ones((4, 4), dtype=bool)) == ((0, 4, 0, 4),)
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (["####"] * 4, ((0, 4, 0, 4),)),
+        (["....", ".##.", ".##.", "...."], ((1, 3, 1, 3),)),
+        (["##..", "##..", "##..", ".#.."], ((0, 3, 0, 2), (3, 4, 1, 2))),
+    ],
+)
+def test_a_scene_is_read_in_few_rectangles(
+    rows: list[str], found: tuple[tuple[int, int, int, int], ...]
+) -> None:
+    assert rectangles(np.array([[cell == "#" for cell in row] for row in rows])) == found

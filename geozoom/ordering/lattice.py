@@ -9,6 +9,7 @@ whole, which its eight neighbours decide; `SIMPLE` tells. Pure NumPy, no I/O.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,11 @@ class Lattice:
         """Rows and columns."""
         rows, cols = self.value.shape
         return rows, cols
+
+    @cached_property
+    def padded(self) -> NDArray[np.float32]:
+        """The values with a border of worthless cells, flat: made once, for all plans that are tried."""
+        return np.pad(self.value, 1).reshape(-1)
 
     @property
     def areas(self) -> NDArray[np.int64]:

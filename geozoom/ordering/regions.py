@@ -43,7 +43,6 @@ class Regions:
     """(K + 1, 2) first and last row and column that an order may reach."""
 
     def __post_init__(self) -> None:
-        self._padded = np.pad(self.lattice.value, 1).reshape(-1)
         closed = self.lattice.closed
         self._open = None if closed is None else np.pad(~closed, 1)
         self.recount()
@@ -266,7 +265,7 @@ class Regions:
 
     def _values(self, cells: Integers) -> Floats:
         """Return the values of cells of the padded lattice; the border is worth nothing."""
-        return self._padded[cells].astype(np.float64)
+        return self.lattice.padded[cells].astype(np.float64)
 
     def _reachable(self, cells: Integers, own: NDArray[np.int32]) -> NDArray[np.bool_]:
         at = np.stack(np.divmod(cells, self.labels.shape[1]), axis=-1) - 1
