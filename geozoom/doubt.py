@@ -17,7 +17,7 @@ from geozoom.benefit import Benefit
 
 When = Literal["policy", "scout", "classifier"]
 """What says when HR is worth buying: the policy's probabilities alone, or also how sure the LR stream is of the scene,
-by itself or by its scout, a network of the policy's size that has learned to answer as it does."""
+by itself or by its scout, a small network that has learned to answer as it does."""
 WHENS: tuple[When, ...] = get_args(When)
 
 SUREST = 10.0

@@ -233,6 +233,12 @@ def build_network(spec: NetworkSpec, num_outputs: int, grid: PatchGrid | None = 
     return build_resnet(spec, num_outputs)
 
 
+def narrowed(spec: NetworkSpec, by: int) -> NetworkSpec:
+    """Return an architecture with its channels divided by a number, rounded down, one channel at least."""
+    widths = spec.widths or _ARCHITECTURES[spec.name].widths
+    return replace(spec, widths=tuple(max(1, width // by) for width in widths))
+
+
 def build_resnet(spec: NetworkSpec, num_outputs: int) -> ResNet:
     """Build the network that `spec` names, which is no BagNet, as `build_network` does.
 

@@ -33,7 +33,7 @@ from tests.test_train import small_recipe
 from training.calibrate import Gains, fit_doubt
 from training.engine import Engine
 from training.evaluate import view_split
-from training.scout import train_scout
+from training.scout import scout_spec, train_scout
 from training.stages import Bench
 
 logits = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(2, 9)), elements=st.floats(-30, 30))
@@ -250,7 +250,7 @@ def test_the_scout_learns_to_answer_as_the_lr_stream_does(scene_tree: Path, tmp_
     taught_by = small_model()
     with torch.no_grad():
         taught_by.lr.fc.weight *= 40  # sure of what it says, which fresh weights are not
-    extra = ("scout.batch_size=27", "scout.learning_rate=1e-2")
+    extra = ("scout.batch_size=27", "scout.learning_rate=1e-2", "scout.narrowing=2")
     recipe = small_recipe("default", 40, *extra)
     data = read_scenes(scene_tree)
     bench = Bench(model=taught_by, recipe=recipe, val=view_split(data.val, recipe, seed=1))
@@ -258,6 +258,8 @@ def test_the_scout_learns_to_answer_as_the_lr_stream_does(scene_tree: Path, tmp_
         folder=tmp_path, device=torch.device("cpu"), precision="fp32", seed=0, console=Console(quiet=True)
     )
     scout = train_scout(engine, bench, data.train)
+    assert scout_spec(recipe, taught_by.card).widths == (2, 4, 4)
+    assert scout.network.fc.in_features == 4
     test = view_split(data.test, recipe, seed=2)
     with torch.inference_mode():
         ours, theirs = (net.lr_logits(test.lr).log_softmax(dim=1) for net in (scout, taught_by))

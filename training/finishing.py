@@ -16,7 +16,7 @@ from training.evaluate import Row, ViewedSplit, scout_answers, view_split
 from training.recalibrate import load_as_shipped, settle
 from training.record import RunRequest
 from training.results import POLICIES, Results
-from training.scout import train_scout, wants_scout
+from training.scout import scout_spec, train_scout, wants_scout
 from training.stages import Bench
 from training.tables import write_table
 
@@ -66,7 +66,7 @@ def _with_scout(engine: Engine, bench: Bench, train_split: Split) -> PatchDrop:
     """Return a model of its own, as it ships, with the scout that the recipe asks for."""
     card, weights = bench.model.card, dict(bench.model.state_dict())
     if wants_scout(bench.recipe):
-        card = replace(card, scout=card.policy)
+        card = replace(card, scout=scout_spec(bench.recipe, card))
         scout = train_scout(engine, bench, train_split)
         weights |= {f"scout.{name}": tensor for name, tensor in scout.network.state_dict().items()}
     finished: PatchDrop = PatchDrop(card).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

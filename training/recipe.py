@@ -165,10 +165,12 @@ class JudgesRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoutRecipe:
-    """The network of the policy's size that learns to answer as the LR stream does, after the last stage (AdamW)."""
+    """The small network that learns to answer as the LR stream does, after the last stage (AdamW)."""
 
     epochs: int = 0
     """Passes over the training split; 0 makes none."""
+    narrowing: int = 1
+    """It has the policy's architecture, its channels divided by this."""
     batch_size: int = 64
     """Scenes a step; each is shown turned every way."""
     learning_rate: float = 2e-3

@@ -54,12 +54,7 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     yield "augmentation.jitter", 0 <= augmentation.jitter < 1, "lie in [0, 1)"
     for key in ("psf_fwhm", "gain", "offset", "noise"):
         yield f"sensor.{key}", 0 <= getattr(sensor, key) < math.inf, "be zero or positive"
-    scout = recipe.scout
-    yield "scout.epochs", scout.epochs >= 0, "be at least 0"
-    yield "scout.batch_size", scout.batch_size >= 2, "be at least 2"
-    yield "scout.learning_rate", 0 < scout.learning_rate < math.inf, "be positive"
-    yield "scout.weight_decay", 0 <= scout.weight_decay < math.inf, "be zero or positive"
-    yield "scout.min_area", scout.min_area is None or 0 < scout.min_area <= 1, "lie in (0, 1]"
+    yield from _scout_rules(recipe)
     yield from baseline_rules(recipe.baselines)
     yield from _hard_positive_rules(recipe)
     for name in STAGES:
@@ -89,6 +84,16 @@ def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     if is_bagnet(recipe.networks.classifier):
         divides = small % data.grid_rows == small % data.grid_cols == 0
         yield "hr.small_px", divides, f"be a multiple of the {data.grid_rows} × {data.grid_cols} patches"
+
+
+def _scout_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
+    scout = recipe.scout
+    yield "scout.epochs", scout.epochs >= 0, "be at least 0"
+    yield "scout.narrowing", scout.narrowing >= 1, "be at least 1"
+    yield "scout.batch_size", scout.batch_size >= 2, "be at least 2"
+    yield "scout.learning_rate", 0 < scout.learning_rate < math.inf, "be positive"
+    yield "scout.weight_decay", 0 <= scout.weight_decay < math.inf, "be zero or positive"
+    yield "scout.min_area", scout.min_area is None or 0 < scout.min_area <= 1, "lie in (0, 1]"
 
 
 def _price_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:

@@ -1,4 +1,4 @@
-"""The scout: a network of the policy's size that learns to answer as the LR stream does, for `plan --when scout`.
+"""The scout: a network no larger than the policy that learns to answer as the LR stream does, for `plan --when scout`.
 
 The LR stream reads the LR image upsampled to the HR size, at a classifier's cost. How sure it is of a scene can be had
 for a policy's: the scout reads the LR image as it is and learns the LR stream's answers to views that no one has to
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geozoom.card import ModelCard
-from geozoom.networks import build_resnet, is_bagnet
+from geozoom.networks import NetworkSpec, build_resnet, is_bagnet, narrowed
 from training.baselines.reading import Reader, fit_in_turn, lr_correct, placed, seeded
 from training.datasets import Batch, Split
 from training.engine import Engine, build_optimizer
@@ -28,11 +28,16 @@ NAME = "scout"
 
 
 class Scout(Reader):
-    """A classifier of the policy's architecture that reads LR images as they are."""
+    """A classifier that reads LR images as they are.
 
-    def __init__(self, card: ModelCard) -> None:
+    Args:
+        card: Of the model whose scout it is.
+        spec: Its architecture.
+    """
+
+    def __init__(self, card: ModelCard, spec: NetworkSpec) -> None:
         super().__init__(card)
-        self.network = build_resnet(card.policy, len(card.classes))
+        self.network = build_resnet(spec, len(card.classes))
 
     def lr_logits(self, lr: Tensor) -> Tensor:
         """Map LR images (B, 3, h, w), RGB in 0..1, to logits (B, N) float32."""
@@ -89,6 +94,11 @@ def wants_scout(recipe: Recipe) -> bool:
     return recipe.scout.epochs > 0 and not is_bagnet(recipe.networks.classifier)
 
 
+def scout_spec(recipe: Recipe, card: ModelCard) -> NetworkSpec:
+    """Return the architecture of the scout: the policy's, as narrow as the recipe says."""
+    return narrowed(card.policy, recipe.scout.narrowing)
+
+
 def train_scout(engine: Engine, bench: Bench, split: Split) -> Scout:
     """Train what is missing of the scout, by this process alone, and return it in evaluation mode.
 
@@ -102,7 +112,7 @@ def train_scout(engine: Engine, bench: Bench, split: Split) -> Scout:
     """
     engine, bench = replace(engine, team=ALONE), replace(bench, team=ALONE)
     with seeded(engine, NAME):
-        scout = placed(engine, Scout(bench.model.card))
+        scout = placed(engine, Scout(bench.model.card, scout_spec(bench.recipe, bench.model.card)))
     bench.model.eval()
     fit_in_turn(engine, [(ScoutStage(bench, scout), scout)], split)
     return scout.eval().requires_grad_(False)

@@ -37,8 +37,8 @@ _OPTIONS = (
         type=click.Choice(["policy", "scout", "classifier"]),
         show_default="scout if the model has one, classifier beside a BagNet, else policy",
         help="What says when HR is worth buying: the policy alone, or also how sure the LR classifier is of the scene, "
-        "which spends a small budget better. Its scout, a small network that answers nearly as it does, takes half as "
-        "long again as the policy alone, the classifier itself 15 times as long or more.",
+        "which spends a small budget better. Its scout, a small network that answers nearly as it does, takes as long "
+        "again as the policy, the classifier itself 15 times as long or more.",
     ),
     options.scene_options,
     click.option(

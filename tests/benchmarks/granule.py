@@ -3,7 +3,7 @@
     python tests/benchmarks/granule.py [--scene 8|56] [--when policy] [--granules 4] [--side 10980]
 
 Makes a granule (3 bands of uint16, 10 m, a deflated COG) and prints, from one run: the seconds of (a) reading
-all its pixels with rasterio, (b) the policy on as many scenes, (c) `geozoom plan` as a process without the
+all its pixels with rasterio, (b) the networks on as many scenes, (c) `geozoom plan` as a process without the
 final choice; its peak memory; the ratio of several granules to one; the share of actions that differ from
 the trained network's in float32; and scenes per second of a plain loop that reads a window, runs the policy
 and appends.
@@ -28,7 +28,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from geozoom.card import ModelCard
-from geozoom.inference import policy_runner
+from geozoom.inference import Runner, lr_runner, policy_runner, scout_runner
 from geozoom.model import DEFAULT_MODEL, PatchDrop, load_model
 from geozoom.networks import NetworkSpec
 from geozoom.rasters import Display
@@ -87,10 +87,8 @@ def read_alone(granule: Path) -> float:
     return time.perf_counter() - began
 
 
-def policy_alone(model: PatchDrop, scenes: int) -> float:
-    """Return the seconds that the policy takes for as many scenes."""
-    runner = policy_runner(model)
-    px = model.card.lr_px
+def network_alone(runner: Runner, px: int, scenes: int) -> float:
+    """Return the seconds that a network takes for as many scenes of px × px pixels."""
     block = 64 * runner.batch  # enough for all threads
     images = np.random.default_rng(0).random((block, 3, px, px), dtype=np.float32)
     runner.answers(images)
@@ -166,11 +164,19 @@ def main() -> None:
         print(f"{scenes:,} scenes of {model.card.lr_px} px, {scenes * 16:,} patches", flush=True)
         reading = read_alone(granule)
         print(f"(a) rasterio reads all pixels   {reading:8.1f} s", flush=True)
-        policy = policy_alone(model, scenes)
-        print(f"(b) the policy alone            {policy:8.1f} s  {scenes / policy:,.0f} scenes/s", flush=True)
-        how = ["--when", arguments.when] if arguments.when else []
+        networks = network_alone(policy_runner(model), model.card.lr_px, scenes)
+        print(
+            f"(b) the policy alone            {networks:8.1f} s  {scenes / networks:,.0f} scenes/s",
+            flush=True,
+        )
+        when = arguments.when or model.card.asks
+        if when != "policy":
+            asked = scout_runner(model) if when == "scout" else lr_runner(model)
+            networks += network_alone(asked, model.card.lr_px, scenes)
+            print(f"    policy and {when:17s}{networks:12.1f} s", flush=True)
+        how = ["--when", when]
         planned, memory = plan([granule], path, folder, *how)
-        limit = 1.25 * max(reading, policy) + 3
+        limit = 1.25 * max(reading, networks) + 3
         print(f"(c) geozoom plan without choice {planned:8.1f} s  (1.25 · max(a, b) + 3 s = {limit:.1f} s)")
         print(f"    peak memory                 {memory:8.2f} GiB")
         print(f"    actions changed             {changed_actions(granule, model):8.4%}", flush=True)
