@@ -157,12 +157,13 @@ def _lay(
         np.add.at(flat, covered, share * np.repeat(patches.value[mine], _lengths(starts, covered)))
     if closed is not None:
         value[closed] = 0
+    area = np.ceil(cell_areas_dm2(tile, cells) * (1 + AREA_MARGIN))
     return Ground(
         tile=index,
         cells=cells,
         lattice=Lattice(
             value=value,
-            area_dm2=np.ceil(cell_areas_dm2(tile, cells) * (1 + AREA_MARGIN)).astype(np.int64),
+            area_dm2=area.astype(_index_type(int(area.max(initial=0)))),
             cell_km=cell_km,
             closed=closed,
         ),

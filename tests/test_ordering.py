@@ -216,6 +216,29 @@ def test_cells_of_different_areas_are_billed_as_they_are() -> None:
     assert choice.total_cents <= 20_000
 
 
+@pytest.mark.parametrize("rules", [ANY, ShapeRules(convex=True), VENDORS[-1]], ids=range(3))
+@pytest.mark.parametrize("budget_cents", [60_000, None])
+def test_areas_in_32_bits_give_the_plan_of_areas_in_64(budget_cents: int | None, rules: ShapeRules) -> None:
+    lattice = tile(3)
+    area = np.random.default_rng(4).integers(1_990_000, 2_000_000, lattice.shape)  # 2³² dm² together
+    prices = shaped(price_list(Decimal(10), Decimal(2)), rules)
+    plans = [
+        choose_orders(
+            [dataclasses.replace(lattice, area_dm2=area.astype(kind), cell_km=(0.14, 0.14))],
+            prices,
+            budget_cents,
+        )
+        for kind in (np.int32, np.int64)
+    ]
+    for column in ("cells", "offsets", "area_dm2", "cost_cents"):
+        narrow, wide = (getattr(plan, column) for plan in plans)
+        np.testing.assert_array_equal(narrow, wide)
+        assert narrow.dtype == np.int64
+    assert plans[0].bound == plans[1].bound
+    if budget_cents is None:
+        assert plans[0].area_dm2.sum() > 2**31
+
+
 def test_taking_orders_back_one_by_one_only_ever_gains() -> None:
     gained = 0
     for seed in range(2):

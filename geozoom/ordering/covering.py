@@ -7,6 +7,8 @@ may be and what is left over lies at an end, where it can grow. Pure, no I/O.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -131,7 +133,7 @@ def _rounded(grown: Mask, limits: CellLimits, closed: Mask | None) -> Mask:
     return grown
 
 
-def _line(region: Mask, areas: NDArray[np.int64], limits: CellLimits) -> tuple[int, int] | None:
+def _line(region: Mask, areas: NDArray[np.integer[Any]], limits: CellLimits) -> tuple[int, int] | None:
     """Return the axis and the place of the line that a region is to be cut by, or None if it may stay."""
     tall, wide = region.shape
     if tall > limits.most_rows:

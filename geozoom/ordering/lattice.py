@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,9 @@ class Lattice:
 
     value: NDArray[np.float32]
     """(rows, cols) what each cell is worth; 0 where it is missing or worthless."""
-    area_dm2: NDArray[np.int64]
-    """Area of each cell in square decimetres, in any shape that broadcasts to (rows, cols)."""
+    area_dm2: NDArray[np.integer[Any]]
+    """Area of each cell in square decimetres, in any shape that broadcasts to (rows, cols), and of any width: sums of
+    them take 64 bits."""
     cell_km: tuple[float, float]
     """Height and width of a cell."""
     closed: NDArray[np.bool_] | None = None
@@ -63,7 +65,7 @@ class Lattice:
         return np.pad(self.value, 1).reshape(-1)
 
     @property
-    def areas(self) -> NDArray[np.int64]:
+    def areas(self) -> NDArray[np.integer[Any]]:
         """(rows, cols) area of each cell, read-only."""
         return np.broadcast_to(self.area_dm2, self.value.shape)
 

@@ -261,7 +261,7 @@ class Regions:
         if self.lattice.area_dm2.size == 1:
             return np.full(len(cells), self.lattice.area_dm2.flat[0], dtype=np.int64)
         row, col = np.divmod(cells, self.labels.shape[1])
-        return np.asarray(self.lattice.areas[row - 1, col - 1])
+        return np.asarray(self.lattice.areas[row - 1, col - 1], dtype=np.int64)
 
     def _values(self, cells: Integers) -> Floats:
         """Return the values of cells of the padded lattice; the border is worth nothing."""
