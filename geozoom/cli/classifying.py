@@ -280,7 +280,7 @@ def _show_curve(console: Console, curve: MoneyCurve) -> None:
 
     from geozoom.moneycurve import OWN, POLICY
 
-    table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left")
+    table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left", padding=0)
     columns = {way: curve.of(way) for way in curve.ways}
     for heading in (f"{curve.currency}", "S", *columns):
         table.add_column(heading.replace("-", " "), justify="right")  # rich breaks headings at spaces only
