@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -141,34 +142,22 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     threshold = how.get("threshold", DEFAULT_THRESHOLD)
     overlap: OverlapRule = how.get("overlap", "latest")
     progress = how.get("progress")
+    find: Callable[..., Scored] = partial(score, sites=placed)
     if dask is not None:
         from geozoom.cluster import score_on
 
-        scored = score_on(
-            dask,
-            tiles,
-            policy,
-            limits,
-            threshold,
-            overlap=overlap,
-            area=wanted,
-            owned=had,
-            when=when,
-            progress=progress,
-        )
-    else:
-        scored = score(
-            tiles,
-            policy,
-            limits,
-            threshold,
-            overlap=overlap,
-            area=wanted,
-            owned=had,
-            sites=placed,
-            when=when,
-            progress=progress,
-        )
+        find = partial(score_on, dask)
+    scored = find(
+        tiles,
+        policy,
+        limits,
+        threshold,
+        overlap=overlap,
+        area=wanted,
+        owned=had,
+        when=when,
+        progress=progress,
+    )
     patches = scored.candidates
     if placed is not None:
         patches = patches[first_of_each_place(footprints(tiles, patches, card, placed))]
