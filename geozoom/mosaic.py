@@ -162,10 +162,10 @@ class DeliveryIndex:
                 pieces, windows, self._read(number, frame, block, windows, display), strict=True
             ):
                 there, clear = delivered[piece], usable[piece]
-                good = more.valid & ~self._unusable(number, frame, window, (tall, wide))
+                good = self._usable(number, frame, window, (tall, wide), more.valid)
                 if number == near[0]:
                     there[...], clear[...] = more.valid, good
-                    rgb[:, *piece] = more.rgb * more.valid
+                    np.multiply(more.rgb, more.valid, out=rgb[:, *piece])
                     continue
                 taken = (good & ~clear) | (more.valid & ~there)
                 np.copyto(rgb[:, *piece], more.rgb, where=taken)
@@ -214,18 +214,18 @@ class DeliveryIndex:
             yield Shown(rgb=rgb[:, 0, start : start + valid.size].reshape(3, *valid.shape), valid=valid)
             start += valid.size
 
-    def _unusable(
-        self, number: int, frame: Frame, window: Window, patch: tuple[int, int]
+    def _usable(
+        self, number: int, frame: Frame, window: Window, patch: tuple[int, int], valid: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Return which pixels of a window cannot be used, by the delivery's mask."""
+        """Return which of the valid pixels of a window can be used, by the delivery's mask."""
         mask = self.deliveries[number].usable_mask
         if mask is None:
-            return np.zeros((), dtype=bool)
+            return valid
         warped = self._on_frame(number, frame, patch, of_mask=True)
         numbers, _ = read_numbers(
             warped, UNUSABLE, window, nodata=None, path=mask, problem=DeliveryError, mask_band=None
         )
-        return unusable_pixels(numbers)
+        return valid & ~unusable_pixels(numbers)
 
     def _on_frame(self, number: int, frame: Frame, block: tuple[int, int], *, of_mask: bool = False) -> Any:
         """Return a delivery, or its mask, on the pixels of a frame, in blocks of so many rows and columns."""

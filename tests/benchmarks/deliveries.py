@@ -2,9 +2,10 @@
 
     python tests/benchmarks/deliveries.py [--scenes 40] [--side 20000] [--compress DEFLATE] [--budget-share 0.2]
 
-Prints, from one run, for deliveries in the tile's CRS and in another one: the seconds that `classify` spends on reading
-the patches of a plan without a budget and of one with a share of its bill, beside reading all scenes, each in one go;
-and the seconds and the peak memory of `geozoom ingest` for one raster of side × side pixels, beside only decoding it.
+Prints, from one run, for deliveries exactly on the pixels of the model's grid, in the tile's CRS at half a metre and in
+another CRS: the seconds that `classify` spends on reading the patches of a plan without a budget and of one with a
+share of its bill, beside reading all scenes, each in one go; and the seconds and the peak memory of `geozoom ingest`
+for one raster of side × side pixels, beside only decoding it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -55,6 +57,8 @@ rate_per_km2 = "1000"
 minimum_km2 = "0.0001"
 """
 ORIGIN = (400_000.0, 5_800_000.0)
+HALF_METRE = 0.5
+"""GSD of what vendors sell most; hardly ever does it lie on a model's grid."""
 
 
 def make_image(path: Path, side: int, gsd: float, compress: str) -> Path:
@@ -103,9 +107,18 @@ def compare(folder: Path, scenes: int, compress: str, budget_share: float) -> No
                   transform=Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]), width=scenes * 8, height=scenes * 8) as small,
     ):  # fmt: skip
         copy(small, folder / "lr.tif", driver="GTiff")
-    with rasterio.open(hr) as dataset, WarpedVRT(dataset, crs="EPSG:3857", add_alpha=True) as other:
-        blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512}
-        copy(other, folder / "mercator.tif", driver="GTiff", compress=compress, **blocks)
+    side = round(scenes * 80 / HALF_METRE)
+    others: dict[str, dict[str, Any]] = {
+        "half-metre.tif": {
+            "crs": "EPSG:32633", "width": side, "height": side,
+            "transform": Affine(HALF_METRE, 0, ORIGIN[0], 0, -HALF_METRE, ORIGIN[1]),
+        },
+        "mercator.tif": {"crs": "EPSG:3857", "add_alpha": True},
+    }  # fmt: skip
+    for name, grid in others.items():
+        with rasterio.open(hr) as dataset, WarpedVRT(dataset, **grid) as other:
+            blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512}
+            copy(other, folder / name, driver="GTiff", compress=compress, **blocks)
     (folder / "prices.toml").write_text(PRICES)
     candidates = geozoom.prepare([folder / "lr.tif"], model=model, prices=folder / "prices.toml")
     everything = candidates.choose(None)
@@ -119,7 +132,7 @@ def compare(folder: Path, scenes: int, compress: str, budget_share: float) -> No
         wanted[name] = bought.reshape(*bought.shape[:2], card.grid_rows, card.grid_cols)
     wanted["whole"] = np.ones((*bought.shape[:2], 1, 1), dtype=bool)  # one patch, the whole scene
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
-    for name in ("hr.tif", "mercator.tif"):
+    for name in ("hr.tif", *others):
         received = open_deliveries([str(folder / name)], ReadOptions())
         seconds: dict[str, list[float]] = {plan: [] for plan in wanted}
         for _ in range(REPEATS):
