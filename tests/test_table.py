@@ -86,6 +86,7 @@ def test_the_table_of_hard_positives_is_made_by_one_command_and_gone_on_with_by_
     text = (out / "table.md").read_text()
     assert f"| PatchDrop | {said['rows'][2]['mean']:.2f} ± {said['rows'][2]['deviation']:.2f} |" in text
     assert "CutOut hides a square of 16 of 32 px" in text
+    assert "all seeds, is none-3/checkpoints/ft1.safetensors (SHA-256" in text
     # Another recipe is not mixed in.
     other = table(*asked, "--set", "hr.learning_rate=0.01", code=1)
     assert "none-3: was begun with another recipe table 'hr'" in other.stderr

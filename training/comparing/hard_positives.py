@@ -136,11 +136,14 @@ def _about(request: TableRequest, scenes: int) -> list[str]:
     recipe = request.recipe
     own, data = recipe.hard_positives, recipe.data
     policy = read_record(_folder(request, "patchdrop", request.seeds[0]))["policy"]
+    # Within the table's folder, which may be moved or published, as seen from there.
+    file, out = Path(policy["file"]), request.out.resolve()
+    shown = file.relative_to(out) if file.is_relative_to(out) else file
     hidden = f"{own.cutout_px or data.hr_px // 2} of {data.hr_px} px"
     patches = f"1 to {own.most_patches} of {data.grid_rows * data.grid_cols} patches"
     trained = f"{recipe.hr.epochs} epochs of {recipe.networks.classifier}, recipe {request.recipe_name}"
     return [
         f"Stage hr alone ({trained}), tested on {scenes} whole HR images; accuracy is mean ± standard deviation.",
         f"CutOut hides a square of {hidden}, PatchDrop the best {patches}.",
-        f"The policy, one for all seeds, is {policy['file']} (SHA-256 {policy['sha256'][:12]}).",
+        f"The policy, one for all seeds, is {shown} (SHA-256 {policy['sha256'][:12]}).",
     ]
