@@ -120,7 +120,8 @@ def _write_styles(database: sqlite3.Connection, top: float) -> None:
     database.execute(
         "CREATE TABLE layer_styles (id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT, "
         "f_table_name TEXT, f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, "
-        "useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, update_time DATETIME DEFAULT CURRENT_TIMESTAMP)"
+        "useAsDefault BOOLEAN, description TEXT, owner TEXT, ui TEXT, "
+        "update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))"
     )
     styles = {
         "patches": _graduated("value", top),
