@@ -131,12 +131,13 @@ class PriceList:
             return Decimal(0)
         return max(_EXACT.multiply(area_dm2, DM2), self._least_km2)
 
-    def bills_cents(self, area_dm2: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return `bill` of many areas at once, in cents.
+    def bills_cents(self, area_dm2: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Return `bill` of many areas at once, in cents; areas may be integers of any width.
 
         Raises:
             ValueError: An area is negative or larger than the Earth.
         """
+        area_dm2 = area_dm2.astype(np.int64, copy=False)
         for extreme in (area_dm2.min(initial=0), area_dm2.max(initial=0)):
             self.billed_km2(int(extreme))
         with localcontext(_EXACT):

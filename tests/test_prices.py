@@ -129,6 +129,9 @@ def test_the_largest_figures_of_all_still_fit_into_64_bits() -> None:
     )
     areas = [EARTH_DM2, EARTH_DM2 - 1, 1]
     assert prices.bills_cents(np.array(areas)).tolist() == [exact_cents(prices, area) for area in areas]
+    # Areas of cells are kept in 32 bits.
+    narrow = np.array(areas, dtype=np.int64).clip(0, 2**31 - 1).astype(np.int32)
+    assert prices.bills_cents(narrow).tolist() == prices.bills_cents(narrow.astype(np.int64)).tolist()
 
 
 def test_bills_do_not_depend_on_the_precision_that_the_caller_has_set() -> None:

@@ -35,6 +35,10 @@ _FEW_CELLS = 200_000
 """Cells up to which the money that is left is spent for every plan that is tried, and not only for the best."""
 _ENOUGH = 1e-4
 """Share of its bound that a plan may miss, and no other is tried."""
+_EXCHANGED = 2
+"""The best plans so many of which are improved order by order: the second may have more to gain."""
+_ALIKE = 1e-4
+"""Share of their value by which two plans are not alike."""
 _PATIENCE_S = 20.0
 """Seconds that the packing of a small case may take before the way of large ones is taken."""
 
@@ -163,21 +167,31 @@ def _large(
     bound: float,
 ) -> Draft:
     """Return the best of the plans that are made in several ways, improved order by order."""
-    best: Draft | None = None
+    found: list[Draft] = []
     few = sum(lattice.value.size for lattice in lattices) <= _FEW_CELLS
     covers = covering(lattices, limits, prices, budget_cents)
     for draft in chain(covers, drafts(lattices, prices, budget_cents)):
         if few:
             spend_rest(draft, prices, budget_cents)
-        if best is None or draft.value > best.value:
-            best = draft
-        if best.value >= (1 - _ENOUGH) * bound:
-            return best
-    if best is None:
+        found = _best([*found, draft], _EXCHANGED if few else 1)
+        if found[0].value >= (1 - _ENOUGH) * bound:
+            return found[0]
+    if not found:
         return _draft_of(lattices, limits, [])
     if not few:
-        spend_rest(best, prices, budget_cents)
-    return exchange(best, prices, budget_cents)
+        spend_rest(found[0], prices, budget_cents)
+    return _best([exchange(draft, prices, budget_cents) for draft in found], 1)[0]
+
+
+def _best(plans: Sequence[Draft], most: int) -> list[Draft]:
+    """Return so many of the plans that are worth most, the best first; of several of one value the first."""
+    ranked = sorted(plans, key=lambda draft: -draft.value)
+    apart = [
+        draft
+        for before, draft in zip([None, *ranked], ranked, strict=False)
+        if before is None or draft.value < before.value * (1 - _ALIKE)
+    ]
+    return apart[:most]
 
 
 def _small(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.ordering.regions import Regions
+from geozoom.ordering.shapes import CellLimits
 from geozoom.prices import PriceList
 
 Integers = NDArray[np.int64]
@@ -52,6 +54,17 @@ class Draft:
         """Return a plan that changes apart from this one."""
         copies = [Regions(each.lattice, each.limits, each.labels.copy()) for each in self.regions]
         return Draft(regions=copies, missed=self.missed)
+
+    def within(self, limits: Sequence[CellLimits]) -> Draft:
+        """Return the same orders, which are free to change within other rules from here on.
+
+        Args:
+            limits: The rules of each lattice, which the orders keep already.
+        """
+        pairs = zip(self.regions, limits, strict=True)
+        return Draft(
+            regions=[Regions(each.lattice, limit, each.labels) for each, limit in pairs], missed=self.missed
+        )
 
     @property
     def value(self) -> float:

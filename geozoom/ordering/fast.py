@@ -94,7 +94,7 @@ def _improved(
 ) -> Iterator[Draft]:
     """Keep what the budget pays for, refine it, and spend what is left; yield the plans that come of it."""
     _mend(draft)
-    price = _afford(draft, prices, budget_cents)
+    price = afford(draft, prices, budget_cents)
     if not all(limit.plain for limit in limits):
         yield draft
         return
@@ -117,11 +117,11 @@ def _improved(
 def _finished(draft: Draft, sizes: Sequence[int], prices: PriceList, budget_cents: int) -> Draft:
     """Keep what the budget pays for and spend what is left on cells beside it."""
     _mend(draft)
-    _afford(draft, prices, budget_cents)
+    afford(draft, prices, budget_cents)
     for regions, size in zip(draft.regions, sizes, strict=True):
         settle(regions, free_dm2=size, price=0.0)
         merge(regions, prices, attempts=_MERGED)
-    _spend(draft, prices, budget_cents)
+    spend(draft, prices, budget_cents)
     return draft
 
 
@@ -140,7 +140,7 @@ def _mend(draft: Draft) -> None:
             regions.keep(~refused)
 
 
-def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
+def afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
     """Keep the orders that are worth most for their bill; return the value per cent at the margin."""
     worth = draft.worth(prices)
     if not len(worth):
@@ -163,7 +163,7 @@ def _afford(draft: Draft, prices: PriceList, budget_cents: int) -> float:
     return float(worth[kept].min()) if kept.any() else 0.0
 
 
-def _spend(draft: Draft, prices: PriceList, budget_cents: int) -> None:
+def spend(draft: Draft, prices: PriceList, budget_cents: int) -> None:
     """Let orders grow with what is left, by the cells that are worth most."""
     for share in _EASING:
         left = budget_cents - draft.cost(prices)
@@ -180,4 +180,4 @@ def _spend(draft: Draft, prices: PriceList, budget_cents: int) -> None:
             left = budget_cents - draft.cost(prices)
     if draft.cost(prices) > budget_cents:
         # A bill that rises in leaps may have risen by more than its steps said.
-        _afford(draft, prices, budget_cents)
+        afford(draft, prices, budget_cents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from scipy import ndimage
 from geozoom.ordering.draft import Draft
 from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
+from geozoom.ordering.paring import in_parts, pare
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
 from geozoom.ordering.sizing import free_area_dm2
@@ -27,6 +29,8 @@ _COVERED_CELLS = 200_000
 """The same for covering the better part of all cells wanted."""
 _RICH = 0.2
 """Share of the bill for all cells wanted from which a budget is rich."""
+_PARED = 0.2
+"""The same from which orders for all of them are pared down."""
 _OVERSTATED = 1.5
 """Budgets that the first way of ordering all cells wanted may cost, and others are looked for."""
 _BISECTIONS = 6
@@ -71,7 +75,7 @@ def _rest(regions: Regions) -> Lattice:
 def covering(
     lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
 ) -> Iterator[Draft]:
-    """Yield orders that hold all cells wanted, or those on ground so rich that the budget pays for them.
+    """Yield orders that hold all cells wanted, or the better part of them that the budget pays for.
 
     Args:
         lattices: The cells.
@@ -84,8 +88,23 @@ def covering(
     if sum(lattice.value.size for lattice in lattices) > _COVERED_CELLS:
         return
     wanted = sum(int(lattice.areas[lattice.value > 0].sum()) for lattice in lattices)
-    if not wanted or budget_cents < _RICH * int(prices.bills_cents(np.array([wanted]))[0]):
+    least = int(prices.bills_cents(np.array([wanted]))[0]) if wanted else 0
+    if not wanted or budget_cents < _RICH * least:
         return
+    if budget_cents >= least:
+        best = everything(lattices, limits, prices, _OVERSTATED * budget_cents)
+        if best.cost(prices) <= budget_cents:
+            yield best
+            return
+    if budget_cents >= _PARED * least:
+        yield from (pare(parts, prices, budget_cents) for parts in in_parts(lattices, limits, prices))
+    yield from _on_rich_ground(lattices, limits, prices, budget_cents)
+
+
+def _on_rich_ground(
+    lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
+) -> Iterator[Draft]:
+    """Yield orders that hold all cells wanted of ground so rich that the budget pays for them."""
     frees = [free_area_dm2(prices, limit.least_dm2) for limit in limits]
     wealth = [_wealth(lattice, free) for lattice, free in zip(lattices, frees, strict=True)]
 
@@ -97,11 +116,6 @@ def covering(
             ]
         )
 
-    if budget_cents >= int(prices.bills_cents(np.array([wanted]))[0]):
-        best = everything(lattices, limits, prices, _OVERSTATED * budget_cents)
-        if best.cost(prices) <= budget_cents:
-            yield best
-            return
     found = None
     # Levels by their share of all cells wanted, as wealth is spread unevenly.
     levels = np.sort(
@@ -147,7 +161,7 @@ def everything(
     cost = best.cost(prices)
     if cost > within_cents:
         return best
-    for other in drafts(lattices, prices, cost):
+    for other in chain(in_parts(lattices, limits, prices), drafts(lattices, prices, cost)):
         spend_rest(other, prices, cost)
         if other.value >= best.value * (1 - 1e-9) and other.cost(prices) < best.cost(prices):
             best = other
