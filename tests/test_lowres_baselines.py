@@ -213,7 +213,7 @@ def test_the_generator_learns_from_pixels_and_then_from_features(
     engine.fit(PixelStage(bench, networks.reader), networks, split)
     pixels = log(engine, "srgan-pixels")
     assert pixels[-1]["loss"] < pixels[0]["loss"]
-    assert pixels[-1]["val_psnr"] > smooth + 0.3
+    assert pixels[-1]["val_psnr"] > smooth + 0.1
     stage = GanStage(bench, networks, teacher)
     stage.train_mode()
     batch = next(split.batches(16, torch.Generator().manual_seed(0)))

@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from geozoom.errors import ModelError
-from geozoom.networks import NetworkSpec, build_network
+from geozoom.networks import NetworkSpec, PointwiseConv2d, build_network
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -44,6 +44,24 @@ def test_depth_is_what_the_name_says(name: str, size: int, layers: int) -> None:
 def test_cifar_shortcuts_have_no_parameters() -> None:
     names = [name for name, _ in build_network(NetworkSpec(name="resnet32"), 10).named_parameters()]
     assert not [name for name in names if "downsample" in name or "shortcut" in name]
+
+
+@pytest.mark.parametrize("channels", [(3, 4), (4, 8), (5, 10), (16, 32)])
+def test_strided_shortcuts_give_the_convolutions_numbers_and_gradients(channels: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(*channels, 1, 2, bias=False, dtype=torch.float64)
+    ours = PointwiseConv2d(*channels, 1, 2, bias=False).to(memory_format=torch.channels_last)
+    ours.load_state_dict(plain.state_dict())
+    images = torch.randn(18, channels[0], 33, 32)
+    for _ in range(20):  # what is written beyond memory is found sooner or later
+        ours.zero_grad()
+        answer = ours(images.to(memory_format=torch.channels_last))
+        answer.square().sum().backward()
+    plain(images.double()).square().sum().backward()
+    torch.testing.assert_close(answer.double(), plain(images.double()), atol=1e-5, rtol=1e-5)
+    assert ours.weight.grad is not None
+    assert plain.weight.grad is not None
+    torch.testing.assert_close(ours.weight.grad.double(), plain.weight.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(

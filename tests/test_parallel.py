@@ -58,7 +58,7 @@ def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) 
 
 def one_of_two(rank: str, port: str, asked: RunRequest, said: Connection) -> None:
     """Train as a process that torchrun started, and say what ended it."""
-    warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own collectives
+    warnings.simplefilter("error", FutureWarning)  # of collectives that torch will give up
     os.environ |= {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     try:
         train(asked, QUIET)

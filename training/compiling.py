@@ -10,6 +10,7 @@ from rich.console import Console
 from geozoom.bagnet import BagNet
 from geozoom.errors import first_line
 from geozoom.model import PatchDrop
+from training.precision import in_half
 from training.recipe import Recipe
 
 _SHAPES = 64
@@ -45,7 +46,8 @@ def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) 
     network.compile(mode=mode, dynamic=False)
     side = recipe.data.lr_px
     images = torch.rand(2, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16", cache_enabled=False):
+    half = in_half(recipe.precision, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         for _ in range(2):
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             kept = network(images).float()

@@ -29,6 +29,7 @@ from training.checkpoints import (
 from training.datasets import Batch, Split
 from training.log import RunLog
 from training.parallel import ALONE, SharedGenerator, Team
+from training.precision import in_half
 from training.progress import progress_bar
 
 CHECKPOINT_INTERVAL_S = 30.0
@@ -80,7 +81,7 @@ class Engine:
     """The run's folder: log.jsonl and checkpoints/ live in it."""
     device: torch.device
     precision: str
-    """bf16 or fp32."""
+    """bf16 or fp32, as the recipe asks for it."""
     seed: int
     console: Console
     team: Team = ALONE
@@ -91,13 +92,18 @@ class Engine:
     def __post_init__(self) -> None:
         self.log = RunLog(self.folder)
 
+    @property
+    def half(self) -> bool:
+        """Whether convolutions and products are in bfloat16."""
+        return in_half(self.precision, self.device)
+
     def autocast(self) -> torch.autocast:
         """Return the autocast context of the run's precision."""
         # Without the cache: weights cast under no_grad would be reused, without gradient, outside it.
         return torch.autocast(
             self.device.type,
             torch.bfloat16,
-            enabled=self.precision == "bf16",
+            enabled=self.half,
             cache_enabled=False,
         )
 

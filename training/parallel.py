@@ -11,12 +11,11 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.distributed.nn import functional as collectives
 
 from geozoom.errors import RunError
 
@@ -148,9 +147,25 @@ def _team(generator: torch.Generator) -> Team:
     return generator.team if isinstance(generator, SharedGenerator) else ALONE
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; the gradient of a share is the sum of those that all have of it."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ARG004 torch's signature
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004 torch's signature
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+
 def _sum(tensor: Tensor) -> Tensor:
     """Return the sum over all processes, which gradients go through."""
-    total: Tensor = collectives.all_reduce(tensor)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(tensor)
     return total
 
 

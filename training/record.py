@@ -20,6 +20,7 @@ from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import SceneData
 from training.engine import Engine
+from training.precision import in_half
 from training.recipe import Recipe
 from training.recipe_files import recipe_from
 
@@ -161,6 +162,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
             "torchvision": torchvision.__version__,
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "computed_in": "bfloat16" if in_half(request.recipe.precision, device) else "float32",
     }
 
 

@@ -104,9 +104,11 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     team.wait()  # all have seen what the folder held
     if team.leads:
         open_folder(request, data, record)
+    asked = request.recipe.precision == "bf16"
+    instead = ", in float32, as it does not multiply bfloat16" if asked and not engine.half else ""
     console.print(
         f"{data.name}: {len(data.classes)} classes; {len(data.train)} training, {len(data.val)} "
-        f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}",
+        f"validation ({data.val_from}) and {len(data.test)} test scenes; on {device}{instead}",
         highlight=False,
     )
     for note in data.notes:

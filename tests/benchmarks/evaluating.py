@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from geozoom.inference import has_bfloat16
 from geozoom.model import PatchDrop
 from tests.benchmarks.training import CLASSES, new_model
 from training.datasets import HeldSplit
@@ -64,7 +65,7 @@ def main() -> None:
     }
     spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     found: dict[str, Tensor] = {}
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16(), cache_enabled=False):
         for _ in range(asked.rounds):
             for way, work in ways.items():
                 clock, processors = time.perf_counter(), time.process_time()

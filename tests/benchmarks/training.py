@@ -34,6 +34,7 @@ from training.compiling import compile_networks
 from training.datasets import Batch, HeldSplit, SceneIndex, Split
 from training.datasets.streamed import StreamedSplit
 from training.evaluate import correct, policy_probabilities, view_split
+from training.precision import in_half
 from training.recipe import Recipe
 from training.recipe_files import load_recipe
 from training.stages import Bench, FineTuning, HrStage, LrStage, PreTraining
@@ -117,7 +118,7 @@ class OwnLoop:
             yield from self.train.batches(self.batch, shuffle)
 
     def _autocast(self) -> torch.autocast:
-        half = self.recipe.precision == "bf16"
+        half = in_half(self.recipe.precision, self.device)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
 

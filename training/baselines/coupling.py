@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.networks import pointwise
+
 
 class CoupledConv2d(nn.Module):
     """A convolution whose first filters may be another's; its biases are its own.
@@ -35,7 +37,10 @@ class CoupledConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) as the convolution did."""
-        return F.conv2d(x, self.filters, self.bias, self.stride, self.padding)
+        filters = self.filters
+        if filters.shape[2:] == (1, 1):
+            return pointwise(x, filters, self.bias, self.stride)
+        return F.conv2d(x, filters, self.bias, self.stride, self.padding)
 
 
 def couple(holder: nn.Module, guest: nn.Module, coupled: float) -> None:
