@@ -65,6 +65,7 @@ def score_on(
     area: Area | None = None,
     owned: Area | None = None,
     when: When = "policy",
+    spill: bool = False,
     progress: Progress | None = None,
 ) -> Scored:
     """Run the policy over every scene of every tile on a cluster; what `score` finds, feature for feature.
@@ -81,15 +82,17 @@ def score_on(
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
         when: What says when HR is worth buying; of what it asks the card must know what its doubt means.
+        spill: Keep candidates in a temporary file, not in memory.
         progress: Called after every tile.
 
     Raises:
         ClusterError: No scheduler answers, or its workers cannot do the work.
         TileError: A tile cannot be read to its end, or no scene can be used.
+        OutputError: There is no room for temporary files.
     """
     card = model.card
     order = ranked(tiles, overlap)
-    gathered = Gathered(tiles, card, when)
+    gathered = Gathered(tiles, card, when, spill=spill)
     claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
     total = count_scenes(tiles, card)
     with _connected(address) as client:

@@ -114,17 +114,9 @@ def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Cu
         BudgetError: A budget is in another currency than the prices.
     """
     wanted = default_budgets(candidates) if budgets is None else sorted(set(budgets))
-    points: list[CurvePoint] = []
-    for budget in wanted:
-        point = _point(budget.amount, candidates.choose(budget))
-        # A plan for less money is one for more money too.
-        if points and points[-1].benefit > point.benefit:
-            before = asdict(points[-1])
-            point = CurvePoint(**(before | {"budget": budget.amount, "bound": point.bound}))
-        points.append(point)
     prices = candidates.prices
     return Curve(
-        points=tuple(points),
+        points=tuple(_point(budget.amount, candidates.choose(budget)) for budget in wanted),
         unit=candidates.value_unit,
         currency=prices.currency,
         price_list=f"{prices.name} ({prices.source}, {prices.dated})",
@@ -136,8 +128,9 @@ def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> lis
     everything = candidates.choose(None).cost
     if everything <= 0:
         return []
-    cell = min(int(ground.lattice.area_dm2.min()) for ground in candidates.grounds)
-    smallest = candidates.prices.bill(max(cell, int((candidates.prices.shape.min_km2 or 0) * DM2_PER_KM2)))
+    smallest = candidates.prices.bill(
+        max(candidates.offer.least_dm2, int((candidates.prices.shape.min_km2 or 0) * DM2_PER_KM2))
+    )
     first = max(_FIRST_SHARE, min(1.0, float(smallest / everything)))
     shares = np.geomspace(first, 1, points)
     amounts = {(everything * Decimal(share)).quantize(Decimal(1), ROUND_UP) for share in shares.tolist()[:-1]}

@@ -102,6 +102,17 @@ def cell_areas_dm2(tile: Tile, cells: CellGrid) -> NDArray[np.int64]:
     return np.rint(per_pixel, out=per_pixel).astype(np.int64)
 
 
+def pixel_area_range_m2(tile: Tile, rows: int, cols: int) -> tuple[float, float]:
+    """Return the areas on WGS84 of the smallest and the largest of so many rows and columns of a tile's pixels.
+
+    Raises:
+        TileError: The tile's coordinates do not lie in its CRS.
+    """
+    mesh = Mesh((0.0, float(rows)), (0.0, float(cols)), MESH_NODES)
+    found = _pixel_areas_m2(tile, *mesh.nodes())
+    return float(found.min()), float(found.max())
+
+
 def _reach(at: NDArray[np.float64], size: int) -> tuple[float, float]:
     """Return the ends of a tile's side, or of what is asked for beyond it where a scene overhangs it."""
     return min(0.0, float(at.min(initial=0.0))), max(float(size), float(at.max(initial=0.0)))

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from geozoom.area import Area
+from geozoom.bitmask import BitMask
 from geozoom.card import ModelCard
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
 from geozoom.ground import gsd_spread, measured_gsd_m
 from geozoom.ordering import Lattice
+from geozoom.patches import Patches
 from geozoom.rules import ShapeRules
-from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
+from geozoom.spreading import spread
 from geozoom.tiles import Tile
 
 AREA_MARGIN = 5e-5
@@ -34,9 +36,6 @@ _ROOM = 2.0
 """Area beside a vendor's smallest order in which it may take its shape."""
 _HAIR = 1e-4
 """What coordinates rounded as they are written may add to the extent of a small order, as a share."""
-_TOUCHED = 1e-6
-"""Share of a cell below which a patch does not cover it."""
-
 
 Indices = NDArray[np.integer[Any]]
 
@@ -82,7 +81,7 @@ def lay_grounds(
     *,
     sites: SitesOnTiles | None = None,
     owned: Area | None = None,
-    refused: Mapping[int, NDArray[np.bool_]],
+    refused: Mapping[int, BitMask],
 ) -> list[Ground]:
     """Lay a lattice over the candidate patches of every tile that has some.
 
@@ -104,74 +103,169 @@ def lay_grounds(
         # A granule has tens of millions of both patches and cells, and 2³¹ of neither.
         mine = np.flatnonzero(patches.tile == index).astype(_index_type(len(patches)))
         if len(mine):
-            grounds.append(_lay(tile, index, mine, patches, card, shape, sites, owned, refused.get(index)))
+            land = Land(tile=tile, index=index, card=card, owned=owned, refused=refused.get(index))
+            grounds.append(
+                land.lay(patches, mine, shape) if sites is None else land.spread(patches, mine, shape, sites)
+            )
     return grounds
 
 
-def _lay(
-    tile: Tile,
-    index: int,
-    mine: Indices,
-    patches: Patches,
-    card: ModelCard,
-    shape: ShapeRules,
-    sites: SitesOnTiles | None,
-    owned: Area | None,
-    refused: NDArray[np.bool_] | None,
-) -> Ground:
-    grid = card.grid
-    width, height = card.lr_px / grid.cols, card.lr_px / grid.rows
-    if sites is None:
-        row = patches.scene_row[mine] * np.int32(grid.rows) + (patches.patch[mine] // grid.cols)
-        col = patches.scene_col[mine] * np.int32(grid.cols) + (patches.patch[mine] % grid.cols)
-        first, last = (int(row.min()), int(col.min())), (int(row.max()), int(col.max()))
-    else:
+@dataclass(frozen=True, kw_only=True)
+class Land:
+    """A tile on which lattices are laid, and what of it may not be bought."""
+
+    tile: Tile
+    index: int
+    """The tile's index."""
+    card: ModelCard
+    """Says how large a patch is."""
+    owned: Area | None
+    """Ground that must not be bought again."""
+    refused: BitMask | None
+    """The patches of the tile's lattice that another tile shows and is planned for."""
+
+    @property
+    def cell_km(self) -> tuple[float, float]:
+        """Height and width of a cell, a patch of the tile's lattice."""
+        return cell_km(self.tile, self.card)
+
+    def lay(self, patches: Patches, mine: Indices, shape: ShapeRules) -> Ground:
+        """Lay a lattice over all candidates of the tile, with room for one order at least.
+
+        Args:
+            patches: Candidates.
+            mine: (n,) which of them lie on the tile.
+            shape: What the vendor takes.
+        """
+        row, col = places_of(patches, mine, self.card)
+        cells = self._cells((int(row.min()), int(col.min())), (int(row.max()), int(col.max())))
+        return self._laid(patches, mine, cells.widened(*_room(shape, self.cell_km)))
+
+    def lay_part(self, patches: Patches, mine: Indices, window: tuple[int, int, int, int]) -> Ground:
+        """Lay a lattice over a part of the tile, which orders do not leave although the ground goes on beyond.
+
+        Args:
+            patches: Candidates.
+            mine: (n,) which of them lie on this part.
+            window: First row, first column, rows and columns of the part on the tile's lattice of patches.
+        """
+        top, left, rows, cols = window
+        return self._laid(patches, mine, self._cells((top, left), (top + rows - 1, left + cols - 1)))
+
+    def _laid(self, patches: Patches, mine: Indices, cells: CellGrid) -> Ground:
+        """Lay a lattice on which each candidate is one cell."""
+        row, col = places_of(patches, mine, self.card)
+        top, left = _corner(cells)
+        closed = self._closed(cells)
+        value = np.zeros(cells.shape, dtype=np.float32)
+        covered: Indices = (row - top).astype(_index_type(cells.size))
+        covered *= cells.cols
+        covered += col - left
+        value.reshape(-1)[covered] = patches.value[mine]
+        return self._ground(mine, cells, value, covered, None, closed)
+
+    def spread(self, patches: Patches, mine: Indices, shape: ShapeRules, sites: SitesOnTiles) -> Ground:
+        """Lay a lattice over the candidates of sites, whose value is spread over the cells that they cover.
+
+        Args:
+            patches: Candidates.
+            mine: (n,) which of them lie on the tile.
+            shape: What the vendor takes.
+            sites: Their scenes.
+        """
+        grid, px = self.card.grid, self.card.lr_px
+        side = (px / grid.cols, px / grid.rows)
         corners = grid.corners_in(
             sites.windows[patches.scene_row[mine]], patches.patch[mine].astype(np.int64)
         )
-        low, high = corners.min(axis=1) / (width, height), corners.max(axis=1) / (width, height)
+        low, high = corners.min(axis=1) / side, corners.max(axis=1) / side
         first = (math.floor(low[:, 1].min()), math.floor(low[:, 0].min()))
         last = (math.ceil(high[:, 1].max()) - 1, math.ceil(high[:, 0].max()) - 1)
+        cells = self._cells(first, last).widened(*_room(shape, self.cell_km))
+        top, left = _corner(cells)
+        closed = self._closed(cells)
+        value = np.zeros(cells.shape, dtype=np.float32)
+        covered, starts, share = spread(low - (left, top), high - (left, top), cells, closed)
+        counts = np.diff(np.append(starts, len(covered)))
+        np.add.at(value.reshape(-1), covered, share * np.repeat(patches.value[mine], counts))
+        return self._ground(mine, cells, value, covered, starts, closed)
+
+    def _cells(self, first: tuple[int, int], last: tuple[int, int]) -> CellGrid:
+        """Return the cells from one row and column of the tile's lattice of patches to another."""
+        width, height = self.card.lr_px / self.card.grid.cols, self.card.lr_px / self.card.grid.rows
+        return CellGrid(
+            rows=last[0] - first[0] + 1,
+            cols=last[1] - first[1] + 1,
+            left=first[1] * width,
+            top=first[0] * height,
+            width=width,
+            height=height,
+        )
+
+    def _closed(self, cells: CellGrid) -> NDArray[np.bool_] | None:
+        """Return the cells (rows, cols) that no order may hold, or None if every one may be bought."""
+        closed = _astride(self.tile, cells)
+        if self.owned is not None:
+            had = self.owned.cells(self.tile, cells)
+            closed = had if closed is None else closed | had
+        if self.refused is not None:
+            # A grid that reaches beyond the tile's lattice takes what there is of it.
+            found = self.refused.window(*_corner(cells), *cells.shape)
+            closed = found if closed is None else closed | found
+        return closed if closed is not None and closed.any() else None
+
+    def _ground(
+        self,
+        mine: Indices,
+        cells: CellGrid,
+        value: NDArray[np.float32],
+        covered: Indices,
+        starts: NDArray[np.int64] | None,
+        closed: NDArray[np.bool_] | None,
+    ) -> Ground:
+        if closed is not None:
+            value[closed] = 0
+        area = np.ceil(cell_areas_dm2(self.tile, cells) * (1 + AREA_MARGIN))
+        return Ground(
+            tile=self.index,
+            cells=cells,
+            lattice=Lattice(
+                value=value,
+                area_dm2=area.astype(_index_type(int(area.max(initial=0)))),
+                cell_km=self.cell_km,
+                closed=closed,
+            ),
+            patches=mine,
+            covered=covered,
+            starts=starts,
+            stretch=_stretch(self.tile),
+        )
+
+
+def places_of(
+    patches: Patches, rows: Indices, card: ModelCard
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the rows and the columns (n,) of some candidates on their tile's lattice of patches."""
+    grid = card.grid
+    row = patches.scene_row[rows] * np.int32(grid.rows) + (patches.patch[rows] // grid.cols)
+    col = patches.scene_col[rows] * np.int32(grid.cols) + (patches.patch[rows] % grid.cols)
+    return row, col
+
+
+def cell_km(tile: Tile, card: ModelCard) -> tuple[float, float]:
+    """Return the height and width of a patch of a tile's lattice.
+
+    Raises:
+        TileError: The tile's coordinates do not lie in its CRS.
+    """
     gsd = measured_gsd_m(tile.path, tile.crs, tile.transform, tile.width, tile.height, TileError)
-    cell_km = (gsd[1] * height / 1000, gsd[0] * width / 1000)
-    cells = CellGrid(
-        rows=last[0] - first[0] + 1,
-        cols=last[1] - first[1] + 1,
-        left=first[1] * width,
-        top=first[0] * height,
-        width=width,
-        height=height,
-    ).widened(*_room(shape, cell_km))
-    top, left = round(cells.top / height), round(cells.left / width)
-    closed = _closed(tile, cells, (top, left), owned, refused)
-    value = np.zeros(cells.shape, dtype=np.float32)
-    flat = value.reshape(-1)
-    starts = None
-    if sites is None:
-        covered: Indices = (row - top).astype(_index_type(cells.rows * cells.cols))
-        covered *= cells.cols
-        covered += col - left
-        flat[covered] = patches.value[mine]
-    else:
-        covered, starts, share = _spread(low - (left, top), high - (left, top), cells, closed)
-        np.add.at(flat, covered, share * np.repeat(patches.value[mine], _lengths(starts, covered)))
-    if closed is not None:
-        value[closed] = 0
-    area = np.ceil(cell_areas_dm2(tile, cells) * (1 + AREA_MARGIN))
-    return Ground(
-        tile=index,
-        cells=cells,
-        lattice=Lattice(
-            value=value,
-            area_dm2=area.astype(_index_type(int(area.max(initial=0)))),
-            cell_km=cell_km,
-            closed=closed,
-        ),
-        patches=mine,
-        covered=covered,
-        starts=starts,
-        stretch=_stretch(tile),
-    )
+    height, width = card.lr_px / card.grid.rows, card.lr_px / card.grid.cols
+    return gsd[1] * height / 1000, gsd[0] * width / 1000
+
+
+def _corner(cells: CellGrid) -> tuple[int, int]:
+    """Return the row and column of the first cell on its tile's lattice of patches."""
+    return round(cells.top / cells.height), round(cells.left / cells.width)
 
 
 def _index_type(count: int) -> np.dtype[np.integer[Any]]:
@@ -200,29 +294,6 @@ def _room(shape: ShapeRules, cell_km: tuple[float, float]) -> tuple[int, int]:
     return math.ceil(least[0]), math.ceil(least[1])
 
 
-def _closed(
-    tile: Tile,
-    cells: CellGrid,
-    corner: tuple[int, int],
-    owned: Area | None,
-    refused: NDArray[np.bool_] | None,
-) -> NDArray[np.bool_] | None:
-    """Return the cells (rows, cols) that no order may hold, or None if every one may be bought."""
-    closed = _astride(tile, cells)
-    if owned is not None:
-        had = owned.cells(tile, cells)
-        closed = had if closed is None else closed | had
-    if refused is not None:
-        found = np.zeros(cells.shape, dtype=bool)
-        # A grid that reaches beyond the tile's lattice takes what there is of it.
-        (top, left), (down, across) = corner, refused.shape
-        onto = np.s_[max(0, -top) : max(0, down - top), max(0, -left) : max(0, across - left)]
-        part = refused[max(0, top) : top + cells.rows, max(0, left) : left + cells.cols]
-        found[onto][: part.shape[0], : part.shape[1]] = part
-        closed = found if closed is None else closed | found
-    return closed if closed is not None and closed.any() else None
-
-
 def _astride(tile: Tile, cells: CellGrid) -> NDArray[np.bool_] | None:
     """Return the cells (rows, cols) that lie on both sides of the antimeridian, or None if none does.
 
@@ -237,40 +308,3 @@ def _astride(tile: Tile, cells: CellGrid) -> NDArray[np.bool_] | None:
     lon = points_to_lonlat(tile, cells.corners_px(np.stack([at_col, at_row], axis=-1)))[..., 0]
     quads = np.stack([lon[:-1, :-1], lon[:-1, 1:], lon[1:, :-1], lon[1:, 1:]])
     return np.asarray(np.ptp(quads, axis=0) > 180)
-
-
-def _spread(
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    cells: CellGrid,
-    closed: NDArray[np.bool_] | None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return the cells that boxes cover, patch by patch, where each begins, and the share of the box in each.
-
-    Args:
-        low: (n, 2) column and row of each box's least corner, in cells.
-        high: (n, 2) of its greatest.
-        cells: The grid.
-        closed: Cells left out; what lies in them is shared out among the others.
-    """
-    first = np.floor(low + _TOUCHED).astype(np.int64)
-    count = np.maximum(1, np.ceil(high - _TOUCHED).astype(np.int64) - first)
-    total = count.prod(axis=1)
-    box = np.repeat(np.arange(len(low)), total)
-    place = np.arange(len(box)) - np.repeat(np.cumsum(total) - total, total)
-    col, row = first[box, 0] + place % count[box, 0], first[box, 1] + place // count[box, 0]
-    share = np.ones(len(box))
-    for axis, at in enumerate((col, row)):
-        inside = np.minimum(high[box, axis], at + 1) - np.maximum(low[box, axis], at)
-        share *= np.clip(inside, 0, None)
-    covered = row * cells.cols + col
-    if closed is not None:
-        kept = ~closed.reshape(-1)[covered]
-        box, covered, share = box[kept], covered[kept], share[kept]
-    whole = np.bincount(box, share, minlength=len(low))
-    starts = np.searchsorted(box, np.arange(len(low)))
-    return covered, starts, (share / np.where(whole > 0, whole, 1)[box]).astype(np.float32)
-
-
-def _lengths(starts: NDArray[np.int64], covered: Indices) -> NDArray[np.int64]:
-    return np.diff(np.append(starts, len(covered)))

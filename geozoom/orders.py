@@ -18,11 +18,11 @@ from geozoom.doubt import When
 from geozoom.features import Column, FeatureTable
 from geozoom.layers import Layer, layer_frame, write_geopackage
 from geozoom.ordering import Solver
+from geozoom.patches import Patches
 from geozoom.placement import areas_dm2, footprints
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.purchase import Order
 from geozoom.scenes import Skipped
-from geozoom.scoring import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
 

@@ -10,6 +10,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from geozoom.bitmask import BitMask
+from geozoom.footprints import points_to_lonlat
 from geozoom.grid import PatchGrid, to_map
 from geozoom.mesh import Mesh
 from geozoom.tiles import Tile
@@ -20,6 +22,8 @@ first by name, or all of them."""
 _INSET = 0.02
 """Corners of a patch are looked up this share of its side inside it, since neighbours share edges."""
 _MESH_NODES = 64
+_AROUND = 1.1
+"""Tiles are taken for caps of the globe larger by this factor than their corners and sides say."""
 
 
 def ranked(tiles: Sequence[Tile], rule: OverlapRule) -> list[int]:
@@ -43,16 +47,26 @@ def _age(tile: Tile) -> float:
 
 
 class Claims:
-    """Which patches of the tiles so far are planned, for tiles that come later to ask."""
+    """Which patches of the tiles so far are planned, for tiles that come later to ask: one tile after the other."""
 
     def __init__(self, tiles: Sequence[Tile], grid: PatchGrid, scene_px: int) -> None:
         self._tiles = tiles
         self._grid = grid
         self._px = scene_px
-        self._claimed: dict[int, NDArray[np.bool_]] = {}
-        self.refused: dict[int, NDArray[np.bool_]] = {}
+        self._maps: dict[tuple[int, int], _PixelMap] = {}
+        self._near = _near(tiles, scene_px)
+        self._done: dict[int, BitMask] = {}
+        self._refused: dict[int, BitMask] = {}
+        self._tile: int | None = None
+        self._claims: NDArray[np.bool_] | None = None
+        """What the tile whose turn it is has claimed, and below what it was refused."""
+        self._refusals: NDArray[np.bool_] | None = None
+
+    @property
+    def refused(self) -> dict[int, BitMask]:
         """Of each tile the patches (rows, cols), on its lattice of patches, that another tile had claimed."""
-        self._maps: dict[tuple[int, int], _PixelMap | None] = {}
+        self._turn(None)
+        return self._refused
 
     def leave(
         self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
@@ -65,13 +79,25 @@ class Claims:
             col: (N,) lattice columns.
             present: (N, P) patches that can be bought.
         """
+        if not self._near[tile]:
+            return np.arange(len(row)), present
+        self._turn(tile)
         taken = self.taken(tile, row, col)
         free = present & ~taken
         kept = np.flatnonzero(free.any(axis=1) | ~taken.any(axis=1))
-        self.claim(tile, row[kept], col[kept], free[kept])
+        self._claims = self._marked(self._claims, tile, row[kept], col[kept], free[kept])
         if taken.any():
-            self._mark(self.refused, tile, row, col, taken)
+            self._refusals = self._marked(self._refusals, tile, row, col, taken)
         return kept, free[kept]
+
+    def _turn(self, tile: int | None) -> None:
+        """Put away what the tile before has claimed, when another one's turn begins."""
+        if self._tile is not None and self._tile != tile:
+            for kept, mask in ((self._done, self._claims), (self._refused, self._refusals)):
+                if mask is not None:
+                    kept[self._tile] = BitMask(mask)
+            self._claims = self._refusals = None
+        self._tile = tile
 
     def taken(self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which patches (N, P) of a tile's scenes touch a patch that another tile has claimed.
@@ -82,9 +108,10 @@ class Claims:
             col: (N,) lattice columns.
         """
         found = np.zeros((len(row), self._grid.patches), dtype=bool)
-        for other, claimed in self._claimed.items():
-            onto = None if other == tile else self._onto(tile, other)
-            if onto is None:
+        for other in tuple(self._near[tile]):
+            claimed = self._done.get(other)
+            onto = None if claimed is None else self._onto(tile, other)
+            if claimed is None or onto is None:
                 continue
             near = np.flatnonzero(onto.may_touch(row * self._px, col * self._px, self._px))
             for down in (_INSET, 1 - _INSET):
@@ -93,31 +120,27 @@ class Claims:
                     i = np.floor(at_row * self._grid.rows / self._px).astype(np.int64)
                     j = np.floor(at_col * self._grid.cols / self._px).astype(np.int64)
                     inside = (i >= 0) & (i < claimed.shape[0]) & (j >= 0) & (j < claimed.shape[1])
-                    found[near] |= inside & claimed[np.where(inside, i, 0), np.where(inside, j, 0)]
+                    found[near] |= inside & claimed.at(np.where(inside, i, 0), np.where(inside, j, 0))
         return found
 
-    def claim(
-        self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
-    ) -> None:
-        """Claim patches (N, P) of a tile's scenes."""
-        self._mark(self._claimed, tile, row, col, present)
-
-    def _mark(
+    def _marked(
         self,
-        marked: dict[int, NDArray[np.bool_]],
+        marked: NDArray[np.bool_] | None,
         tile: int,
         row: NDArray[np.int64],
         col: NDArray[np.int64],
         patches: NDArray[np.bool_],
-    ) -> None:
-        if tile not in marked:
+    ) -> NDArray[np.bool_]:
+        """Return a mask with the patches (N, P) of scenes marked as they are."""
+        if marked is None:
             shape = self._tiles[tile]
             rows, cols = -(-shape.height // self._px), -(-shape.width // self._px)
-            marked[tile] = np.zeros((rows * self._grid.rows, cols * self._grid.cols), dtype=bool)
+            marked = np.zeros((rows * self._grid.rows, cols * self._grid.cols), dtype=bool)
         patch_row, patch_col = np.divmod(np.arange(self._grid.patches), self._grid.cols)
         i = row[:, None] * self._grid.rows + patch_row
         j = col[:, None] * self._grid.cols + patch_col
-        marked[tile][i, j] = patches
+        marked[i, j] = patches
+        return marked
 
     def _points(
         self, row: NDArray[np.int64], col: NDArray[np.int64], down: float, across: float
@@ -130,8 +153,31 @@ class Claims:
 
     def _onto(self, tile: int, other: int) -> _PixelMap | None:
         if (tile, other) not in self._maps:
-            self._maps[tile, other] = _pixel_map(self._tiles[tile], self._tiles[other], self._px)
+            onto = _pixel_map(self._tiles[tile], self._tiles[other], self._px)
+            if onto is None:
+                self._near[tile].remove(other)
+                return None
+            self._maps[tile, other] = onto
         return self._maps[tile, other]
+
+
+def _near(tiles: Sequence[Tile], scene_px: int) -> list[list[int]]:
+    """Return of each tile the others that may show a place of it."""
+    centres, reaches = [], []
+    for tile in tiles:
+        across, down = np.meshgrid(*(np.linspace(0, end, 5) for end in (tile.width, tile.height)))
+        lon, lat = np.radians(points_to_lonlat(tile, np.stack([across, down], axis=-1).reshape(-1, 2))).T
+        globe = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+        middle = globe[len(globe) // 2]
+        centres.append(middle)
+        overhang = 2 * scene_px / min(tile.width, tile.height)
+        reaches.append((_AROUND + overhang) * np.linalg.norm(globe - middle, axis=-1).max())
+    found: list[list[int]] = []
+    for index in range(len(tiles)):
+        distance = np.linalg.norm(np.array(centres) - centres[index], axis=-1)
+        near = np.flatnonzero(distance <= np.array(reaches) + reaches[index])
+        found.append([other for other in near.tolist() if other != index])
+    return found
 
 
 class _PixelMap:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geozoom.card import ModelCard
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import lattice_windows
-from geozoom.scoring import Patches
+from geozoom.patches import Patches
 from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,18 @@ from geozoom.budget import Budget
 from geozoom.card import ModelCard
 from geozoom.doubt import When
 from geozoom.errors import ModelError, VectorError
-from geozoom.grounds import Ground, lay_grounds
+from geozoom.grounds import lay_grounds
 from geozoom.model import PatchDrop, load_model
+from geozoom.offer import AtOnce, Offer
 from geozoom.ordering import Solver
 from geozoom.orders import Plan
 from geozoom.overlaps import OverlapRule
+from geozoom.patches import Patches
+from geozoom.pieces import MOST_CELLS, Pieces, patches_on
 from geozoom.placement import first_of_each_place, footprints
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
-from geozoom.purchase import purchase
+from geozoom.purchase import Purchase
 from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits
 from geozoom.scoring import Progress, Scored, score
@@ -156,12 +159,20 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         area=wanted,
         owned=had,
         when=when,
+        spill=placed is None and patches_on(tiles, card) > MOST_CELLS,
         progress=progress,
     )
     patches = scored.candidates
-    if placed is not None:
-        patches = patches[first_of_each_place(footprints(tiles, patches, card, placed))]
-        scored = replace(scored, candidates=patches)
+    offer: Offer
+    if isinstance(patches, Patches):
+        if placed is not None:
+            patches = patches[first_of_each_place(footprints(tiles, patches, card, placed))]
+        grounds = lay_grounds(
+            tiles, patches, card, price_list.shape, sites=placed, owned=had, refused=scored.refused
+        )
+        offer = AtOnce(tiles=tiles, patches=patches, grounds=grounds)
+    else:
+        offer = Pieces(tiles=tiles, card=card, spilled=patches, owned=had, refused=scored.refused)
     return Candidates(
         tiles=tuple(tiles),
         card=card,
@@ -169,13 +180,9 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         threshold=threshold,
         when=when,
         ignored=ignored,
-        scored=scored,
+        scored=replace(scored, candidates=patches),
         sites=placed,
-        grounds=tuple(
-            lay_grounds(
-                tiles, patches, card, price_list.shape, sites=placed, owned=had, refused=scored.refused
-            )
-        ),
+        offer=offer,
         seconds=time.perf_counter() - began,
     )
 
@@ -197,10 +204,12 @@ class Candidates:
     """What the policy made of all scenes."""
     sites: SitesOnTiles | None
     """The scenes, if they do not lie on a lattice."""
-    grounds: tuple[Ground, ...]
-    """What can be ordered on each tile."""
+    offer: Offer
+    """What can be ordered."""
     seconds: float
     """Time that checking and reading the tiles and running the policy took."""
+    _made: list[tuple[int, Purchase, Patches]] = field(default_factory=list, repr=False, compare=False)
+    """Cents that plans were made for, and what they buy."""
 
     @property
     def value_unit(self) -> str:
@@ -209,6 +218,8 @@ class Candidates:
 
     def choose(self, budget: Budget | None, *, solver: Solver = "fast") -> Plan:
         """Choose what is worth most under a budget; None buys every candidate.
+
+        It is worth no less than what was chosen of these candidates for less money before.
 
         Args:
             budget: What may be spent.
@@ -220,9 +231,7 @@ class Candidates:
         """
         began = time.perf_counter()
         budget_cents = None if budget is None else budget.cents_in(self.prices)
-        patches = self.scored.candidates
-        bought = purchase(self.tiles, self.grounds, patches.value, self.prices, budget_cents, solver)
-        chosen = patches[bought.patches]
+        bought, chosen = self._purchase(budget_cents, solver)
         return Plan(
             tiles=self.tiles,
             card=self.card,
@@ -235,7 +244,7 @@ class Candidates:
             scenes=self.scored.scenes,
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,
-            candidates=len(patches),
+            candidates=len(self.scored.candidates),
             patches=chosen,
             orders=bought.orders,
             order=bought.order,
@@ -246,3 +255,19 @@ class Candidates:
             next_cost=bought.next_cost,
             next_lacking=bought.next_lacking,
         )
+
+    def _purchase(self, budget_cents: int | None, solver: Solver) -> tuple[Purchase, Patches]:
+        bought, chosen = self.offer.purchase(self.prices, budget_cents, solver)
+        if budget_cents is None:
+            self._made.append((int(100 * sum(order.cost for order in bought.orders)), bought, chosen))
+            return bought, chosen
+        # The fast solver may find a better plan for less money, which is one for more money too.
+        cheaper = [made for made in self._made if made[0] <= budget_cents]
+        before, best, patches = max(cheaper, key=lambda made: made[1].value, default=(0, bought, chosen))
+        if best.value > bought.value:
+            lacking = best.next_lacking
+            left = Decimal(budget_cents - before).scaleb(-2)
+            lacking = None if lacking is None else max(Decimal("0.00"), lacking - left)
+            bought, chosen = replace(best, bound=max(bought.bound, best.value), next_lacking=lacking), patches
+        self._made.append((budget_cents, bought, chosen))
+        return bought, chosen

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
+from geozoom.bitmask import BitMask
 from geozoom.card import ModelCard
 from geozoom.doubt import When
 from geozoom.errors import TileError
 from geozoom.inference import lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.patches import Patches
 from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
 from geozoom.sites import SitesOnTiles
+from geozoom.spilled import Spilled
 from geozoom.tiles import Tile
 
 BLOCKS_AHEAD = 2
@@ -36,42 +39,18 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patches:
-    """The patches that the policy would buy, in columns of one length N: 21 bytes each."""
-
-    tile: NDArray[np.int32]
-    """Index of the tile."""
-    scene_row: NDArray[np.int32]
-    """Row of the scene on its tile's lattice."""
-    scene_col: NDArray[np.int32]
-    """Column of the scene on its tile's lattice."""
-    patch: NDArray[np.uint8]
-    """Patch id in the scene."""
-    probability: NDArray[np.float32]
-    """s_p, the policy's probability."""
-    value: NDArray[np.float32]
-    """What the patch adds to its scene after the better ones, in the unit of the model's benefit."""
-
-    def __len__(self) -> int:
-        return len(self.patch)
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> Patches:
-        return Patches(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scored:
     """What the policy made of all scenes."""
 
-    candidates: Patches
-    """Patches with a probability above the threshold, tile by tile, row by row."""
+    candidates: Patches | Spilled
+    """Patches with a probability above the threshold, tile by tile, row by row; or in a file."""
     scenes: int
     """Scenes that the policy saw."""
     skipped: Skipped
     """Scenes left out, by reason."""
     tiles_with_zeros: tuple[str, ...]
     """Names of tiles with zeros that nothing marks as missing."""
-    refused: Mapping[int, NDArray[np.bool_]]
+    refused: Mapping[int, BitMask]
     """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
 
 
@@ -86,6 +65,7 @@ def score(
     owned: Area | None = None,
     sites: SitesOnTiles | None = None,
     when: When = "policy",
+    spill: bool = False,
     progress: Progress | None = None,
 ) -> Scored:
     """Run the policy over every scene of every tile, reading ahead of it.
@@ -100,15 +80,17 @@ def score(
         owned: Where they are owned already; None for nowhere.
         sites: The scenes, in place of a lattice; None lays one.
         when: What says when HR is worth buying; of what it asks the card must know what its doubt means.
+        spill: Keep candidates in a temporary file, not in memory.
         progress: Called after every batch.
 
     Raises:
         TileError: A tile cannot be read to its end, or no scene can be used.
+        OutputError: There is no room for temporary files.
     """
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
-    gathered = Gathered(tiles, card, when)
+    gathered = Gathered(tiles, card, when, spill=spill)
     claims = None if overlap == "all" or sites is not None else Claims(tiles, card.grid, card.lr_px)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
@@ -178,7 +160,8 @@ def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
 class Gathered:
     """What scoring has found so far."""
 
-    def __init__(self, tiles: Sequence[Tile], card: ModelCard, when: When) -> None:
+    def __init__(self, tiles: Sequence[Tile], card: ModelCard, when: When, *, spill: bool) -> None:
+        self._spilled = Spilled(tiles, card) if spill else None
         self._tiles = tiles
         self._doubt = card.doubt_of(when)
         self._card = card
@@ -229,6 +212,9 @@ class Gathered:
             # Where HR is worth nothing, nothing is a candidate.
             worth = value > 0
             scene, patch, probability, value = scene[worth], patch[worth], probability[worth], value[worth]
+        if self._spilled is not None:
+            self._spilled.add(tile, row[scene], col[scene], patch, probability, value)
+            return
         self._columns.append(
             (
                 np.full(len(scene), tile, dtype=np.int32),
@@ -240,7 +226,7 @@ class Gathered:
             )
         )
 
-    def result(self, refused: Mapping[int, NDArray[np.bool_]]) -> Scored:
+    def result(self, refused: Mapping[int, BitMask]) -> Scored:
         """Return all of it, with the patches of tiles that other tiles are planned for.
 
         Raises:
@@ -252,14 +238,19 @@ class Gathered:
                 f"({self.skipped}); check nodata values or raise --max-nodata or --max-cloud, and see that the area "
                 "or the sites lie on the tiles"
             )
+        if self._spilled is not None:
+            return self._scored(self._spilled, refused)
         names = tuple(Patches.__dataclass_fields__)
         parts = [list(column) for column in zip(*self._columns, strict=True)]
         self._columns.clear()
         columns = []
         while parts:  # each column's parts are let go before the next is joined
             columns.append(np.concatenate(parts.pop(0)))
+        return self._scored(Patches(**dict(zip(names, columns, strict=True))), refused)
+
+    def _scored(self, candidates: Patches | Spilled, refused: Mapping[int, BitMask]) -> Scored:
         return Scored(
-            candidates=Patches(**dict(zip(names, columns, strict=True))),
+            candidates=candidates,
             scenes=self.scenes,
             skipped=self.skipped,
             tiles_with_zeros=tuple(self._with_zeros),

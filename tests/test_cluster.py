@@ -51,12 +51,26 @@ def same(one: Plan, other: Plan) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("overlap", "budget", "when"),
-    [("latest", 40, "policy"), ("all", None, "policy"), ("latest", 40, "scout")],
+    ("overlap", "budget", "when", "in_memory"),
+    [
+        ("latest", 40, "policy", True),
+        ("latest", 40, "policy", False),
+        ("all", None, "policy", True),
+        ("all", None, "policy", False),
+        ("latest", 40, "scout", True),
+    ],
 )
 def test_a_cluster_makes_the_same_plan(
-    cluster: Any, tiles: list[Path], overlap: Any, budget: int | None, when: When
+    cluster: Any,
+    tiles: list[Path],
+    overlap: Any,
+    budget: int | None,
+    when: When,
+    in_memory: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not in_memory:
+        monkeypatch.setattr("geozoom.planner.MOST_CELLS", 0)
     model = small_model() if when == "policy" else small_model(**DOUBTFUL)
     seen: list[tuple[int, int]] = []
     alone = geozoom.plan(tiles, model=model, budget=budget, overlap=overlap, when=when)

@@ -21,9 +21,12 @@ from shapely.geometry import shape
 
 from geozoom.budget import Budget
 from geozoom.footprints import points_to_lonlat
+from geozoom.offer import AtOnce
 from geozoom.ordering import Rings
+from geozoom.orders import Plan
 from geozoom.outlining import order_rings
 from geozoom.planner import Candidates, prepare
+from geozoom.prices import PriceList
 from geozoom.rates import Tier, Uplift
 from geozoom.rules import ShapeRules
 from tests.conftest import BY_AREA, WriteRaster, small_model
@@ -83,6 +86,11 @@ def tile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def _at_once(candidates: Candidates) -> AtOnce:
+    assert isinstance(candidates.offer, AtOnce)
+    return candidates.offer
+
+
 class Found(list[Candidates]):
     """What each vendor could sell; of few words, since hypothesis writes down what a test is given."""
 
@@ -135,7 +143,11 @@ def recomputed(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], Decima
 @given(vendor=st.sampled_from(range(len(VENDORS))), cents=st.none() | st.integers(50, 3000))
 def test_a_written_plan_is_what_it_says(found: Found, tmp_path: Path, vendor: int, cents: int | None) -> None:
     plan = found[vendor].choose(None if cents is None else Budget(cents))
-    path = tmp_path / "orders.geojson"
+    check_written(plan, tmp_path / "orders.geojson", VENDORS[vendor].shape, cents)
+
+
+def check_written(plan: Plan, path: Path, rules: ShapeRules, cents: int | None) -> None:
+    """Write a plan and hold the file against the vendor's rules, the budget and the plan's own figures."""
     plan.write(path, overwrite=True)
     summary, features, total = recomputed(path)
     assert Decimal(str(summary["totals"]["cost"])) == total == plan.cost
@@ -143,7 +155,6 @@ def test_a_written_plan_is_what_it_says(found: Found, tmp_path: Path, vendor: in
     assert summary["totals"]["value"] <= summary["totals"]["value_bound"] + 1e-6
     shares = sum((Decimal(str(each["properties"]["cost_share"])) for each in features), Decimal(0))
     assert shares == total
-    rules = VENDORS[vendor].shape
     polygons = [shape(order["geometry"]) for order in summary["orders"]]
     for order, polygon in zip(summary["orders"], polygons, strict=True):
         assert order["violations"] == []
@@ -157,12 +168,51 @@ def test_a_written_plan_is_what_it_says(found: Found, tmp_path: Path, vendor: in
         assert rules.max_vertices is None or len(polygon.exterior.coords) - 1 <= rules.max_vertices
         if rules.convex:
             assert polygon.convex_hull.area == pytest.approx(polygon.area, rel=1e-5)
-    for one, other in zip(*np.triu_indices(len(polygons), 1), strict=True):
+    pairs = (
+        shapely.STRtree(polygons).query(polygons, predicate="intersects").T if polygons else np.empty((0, 2))
+    )
+    for one, other in pairs[pairs[:, 0] < pairs[:, 1]].tolist():
         # Corners are written to a centimetre, and a corner may lie on the side of a neighbour.
         assert polygons[one].intersection(polygons[other]).area < 2e-7 * polygons[one].length
     for feature in features:
         patch = shape(feature["geometry"]).buffer(-1e-6)
         assert polygons[feature["properties"]["order"] - 1].covers(patch)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    vendor=st.sampled_from(range(len(VENDORS))), cents=st.lists(st.integers(50, 3000), min_size=2, max_size=4)
+)
+def test_of_plans_made_one_after_the_other_more_money_never_buys_less(
+    found: Found, vendor: int, cents: list[int]
+) -> None:
+    candidates = dataclasses.replace(found[vendor], _made=[])
+    plans = [candidates.choose(Budget(amount)) for amount in sorted(cents)]
+    values = [plan.value for plan in plans]
+    assert values == sorted(values)
+    assert all(plan.cost * 100 <= amount for plan, amount in zip(plans, sorted(cents), strict=True))
+
+
+def test_a_better_plan_for_less_money_is_taken(found: Found) -> None:
+    candidates = dataclasses.replace(found[1], _made=[])
+    best = candidates.choose(Budget(2500))
+
+    class Worse:
+        """An offer of which the solver finds nothing any more."""
+
+        least_dm2 = 1
+
+        def purchase(self, prices: PriceList, budget_cents: int | None, solver: str) -> Any:
+            return _at_once(candidates).purchase(prices, 1, "fast")
+
+    later = dataclasses.replace(candidates, offer=Worse())
+    plan = later.choose(Budget(2600))
+    assert plan.value == best.value > 0
+    assert plan.orders == best.orders
+    assert plan.budget == Decimal("26.00")
+    if best.next_lacking is not None:
+        assert plan.next_lacking == max(Decimal(0), best.next_lacking - 1)
+    assert later.choose(Budget(2400)).value == 0  # which it does not pay for
 
 
 def test_without_a_budget_all_that_is_wanted_is_bought(found: Found) -> None:
@@ -215,7 +265,7 @@ def test_a_geopackage_holds_patches_orders_and_scenes_with_their_styles(found: F
 def test_long_sides_are_divided_where_the_vendor_allows_the_vertices(write_raster: WriteRaster) -> None:
     path = write_raster(height=80, width=1600)
     candidates = prepare([path], model=small_model(), prices=BY_AREA, threshold=0.0)
-    (ground,) = candidates.grounds
+    (ground,) = _at_once(candidates).grounds
     down, across = ground.cells.shape
     whole = np.array([[0, 0], [0, down], [across, down], [across, 0]], dtype=np.int32)
     outline = Rings(points=whole, offsets=np.array([0, 4]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,15 @@ def command(
         import geozoom.planner  # noqa: F401
         from geozoom.curve import default_budgets, trace
     candidates = planning.find_candidates(given, console)
+    # The least first: a plan is worth no less than those made before for less.
+    plans = {
+        budget: candidates.choose(budget, solver=solver)
+        for budget in sorted(wanted, key=lambda each: Decimal(0) if each is None else each.amount)
+    }
     curve = None if report is None else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS))
     summaries = []
     for budget, path, page in zip(wanted, outputs, pages, strict=True):
-        chosen = candidates.choose(budget, solver=solver)
+        chosen = plans[budget]
         chosen.write(path, overwrite=overwrite)
         if page is not None and curve is not None:
             reporting.write(page, chosen, curve, overwrite=overwrite)

@@ -6,6 +6,7 @@ from geozoom.ordering.choice import OrderChoice, Solver, choose_orders
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.outlines import Rings
 from geozoom.ordering.shapes import cell_limits, violations
+from geozoom.ordering.sizing import free_area_dm2
 
 __all__ = [
     "Lattice",
@@ -15,6 +16,7 @@ __all__ = [
     "adjusted",
     "cell_limits",
     "choose_orders",
+    "free_area_dm2",
     "most_area_dm2",
     "violations",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -74,32 +75,91 @@ def upper_bound(lattices: Sequence[Lattice], prices: PriceList, budget_cents: in
         budget_cents: What may be spent.
         most_dm2: Largest area of an order.
     """
-    total = sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices)
-    everything = sum(_open_area(lattice) for lattice in lattices)
-    smallest = min((int(lattice.area_dm2.min()) for lattice in lattices if lattice.value.size), default=0)
-    most = most_area_dm2(prices, budget_cents, min(most_dm2, everything))
+    samples, share = _samples(lattices)
+    extent = Extent(
+        total=sum(float(lattice.value.sum(dtype=np.float64)) for lattice in lattices),
+        area_dm2=sum(_open_area(lattice) for lattice in lattices),
+        least_dm2=min((int(lattice.area_dm2.min()) for lattice in lattices if lattice.value.size), default=0),
+        densest=max((float((each.value / each.area_dm2).max(initial=0)) for each in lattices), default=0.0),
+    )
+    return _bound(extent, prices, budget_cents, most_dm2, samples, share, lambda: lattices, -np.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """What is known of all ground at once."""
+
+    total: float
+    """What all cells are worth."""
+    area_dm2: int
+    """Their area."""
+    least_dm2: int
+    """Area of the smallest cell; 0 if there is none."""
+    densest: float
+    """The most that a cell is worth for each dm²."""
+
+
+def upper_bound_in_parts(
+    extent: Extent,
+    parts: Callable[[int], Iterable[Lattice]],
+    prices: PriceList,
+    budget_cents: int,
+    most_dm2: int,
+    *,
+    every: int,
+) -> float:
+    """Return a bound as `upper_bound` of ground that is looked at part by part, and goes on beyond their borders.
+
+    A cluster that reaches a border may be connected to anything beyond it, and is charged nothing.
+
+    Args:
+        extent: All of the ground.
+        parts: Given k, makes every k-th of its parts.
+        prices: What an order is billed.
+        budget_cents: What may be spent.
+        most_dm2: Largest area of an order.
+        every: Thresholds are sought on one part of so many.
+    """
+    samples = list(parts(every))
+    sampled = sum(int(lattice.areas.sum(dtype=np.int64)) for lattice in samples)
+    share = sampled / max(1, extent.area_dm2)
+    return _bound(extent, prices, budget_cents, most_dm2, samples, share, lambda: parts(1), 0.0)
+
+
+def _bound(
+    extent: Extent,
+    prices: PriceList,
+    budget_cents: int,
+    most_dm2: int,
+    samples: Sequence[Lattice],
+    share: float,
+    parts: Callable[[], Iterable[Lattice]],
+    beyond: float,
+) -> float:
+    """Return the bound of all parts at the price that is best for some, which cover a share of the ground."""
+    smallest = extent.least_dm2
+    most = most_area_dm2(prices, budget_cents, min(most_dm2, extent.area_dm2))
     if most < smallest or smallest == 0:
         return 0.0
     rate = cheapest_rate(prices, smallest, most)
     if rate <= 0:
-        return total
+        return extent.total
     affordable = budget_cents / rate
     first_bill = float(prices.bills_cents(np.array([smallest]))[0]) / rate
-    low, high = 0.0, max(float((lattice.value / lattice.area_dm2).max(initial=0)) for lattice in lattices)
-    samples, share = _samples(lattices)
+    low, high = 0.0, extent.densest
     # The bound is convex in t without charges, and nearly so with them.
     golden = (5**0.5 - 1) / 2
     for _ in range(_TRIALS):
         lower, upper = high - golden * (high - low), low + golden * (high - low)
-        if _dual(samples, lower, affordable * share, first_bill) < _dual(
-            samples, upper, affordable * share, first_bill
+        if _dual(samples, lower, affordable * share, first_bill, beyond) < _dual(
+            samples, upper, affordable * share, first_bill, beyond
         ):
             high = upper
         else:
             low = lower
-    found = _dual(lattices, (low + high) / 2, affordable, first_bill)
+    found = _dual(parts(), (low + high) / 2, affordable, first_bill, beyond)
     # Values are float32 and so are large lattices' net values: their rounding must not lower the bound.
-    return min(total, found * (1 + 1e-6))
+    return min(extent.total, found * (1 + 1e-6))
 
 
 def _open_area(lattice: Lattice) -> int:
@@ -127,13 +187,17 @@ def _samples(lattices: Sequence[Lattice]) -> tuple[list[Lattice], float]:
     return bands, covered / cells
 
 
-def _dual(lattices: Sequence[Lattice], price: float, affordable: float, first_bill: float) -> float:
-    return price * affordable + sum(_contributions(lattice, price, first_bill) for lattice in lattices)
+def _dual(
+    lattices: Iterable[Lattice], price: float, affordable: float, first_bill: float, beyond: float
+) -> float:
+    return price * affordable + sum(
+        _contributions(lattice, price, first_bill, beyond) for lattice in lattices
+    )
 
 
-def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
-    """Return what all clusters of a lattice contribute at most at a price."""
-    padded = _net(lattice, price)
+def _contributions(lattice: Lattice, price: float, first_bill: float, beyond: float) -> float:
+    """Return what all clusters of a lattice contribute at most at a price; a cell beyond it is worth `beyond`."""
+    padded = _net(lattice, price, beyond)
     clusters, count = ndimage.label(padded > 0)
     if count == 0:
         return 0.0
@@ -156,10 +220,10 @@ def _contributions(lattice: Lattice, price: float, first_bill: float) -> float:
     return float(np.maximum(0, contribution[1:]).sum())
 
 
-def _net(lattice: Lattice, price: float) -> NDArray[Any]:
-    """Return what each cell is worth beyond its price, in a border of -inf; large lattices in float32."""
+def _net(lattice: Lattice, price: float, beyond: float) -> NDArray[Any]:
+    """Return what each cell is worth beyond its price, in a border; large lattices in float32."""
     shape = (lattice.shape[0] + 2, lattice.shape[1] + 2)
-    net = np.full(shape, -np.inf, dtype=np.float32 if lattice.value.size > _TRIAL_CELLS * 4 else np.float64)
+    net = np.full(shape, beyond, dtype=np.float32 if lattice.value.size > _TRIAL_CELLS * 4 else np.float64)
     areas = lattice.areas
     for top in range(0, lattice.shape[0], _BAND):
         band = slice(top, top + _BAND)

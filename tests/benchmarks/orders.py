@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from geozoom.budget import Budget
+from geozoom.offer import AtOnce
 from geozoom.planner import Candidates, prepare
 
 TILES = Path(__file__).parents[2] / "examples" / "tiles"
@@ -25,10 +26,17 @@ LISTS = ("skywatch-archive-50cm", "sentinel-hub-pleiades-archive", "up42-triples
 BUDGETS = (20, 50, 100, 150)
 
 
+def _at_once(candidates: Candidates) -> AtOnce:
+    assert isinstance(candidates.offer, AtOnce)
+    return candidates.offer
+
+
 def alone(candidates: Candidates, budget_cents: int) -> float:
     """Return the benefit of the most probable patches, each an order of its own."""
-    patches = candidates.scored.candidates
-    area = np.concatenate([ground.lattice.areas.reshape(-1)[ground.covered] for ground in candidates.grounds])
+    patches = _at_once(candidates).patches
+    area = np.concatenate(
+        [ground.lattice.areas.reshape(-1)[ground.covered] for ground in _at_once(candidates).grounds]
+    )
     ranked = np.argsort(-patches.probability, kind="stable")
     bills = candidates.prices.bills_cents(np.maximum(area, _least_dm2(candidates)))[ranked]
     return float(patches.value[ranked][np.cumsum(bills) <= budget_cents].sum())
@@ -36,14 +44,16 @@ def alone(candidates: Candidates, budget_cents: int) -> float:
 
 def parts(candidates: Candidates, budget_cents: int) -> float:
     """Return the benefit of the most probable patches, ordered with those that they touch."""
-    patches, prices = candidates.scored.candidates, candidates.prices
-    area = np.concatenate([ground.lattice.areas.reshape(-1)[ground.covered] for ground in candidates.grounds])
+    patches, prices = _at_once(candidates).patches, candidates.prices
+    area = np.concatenate(
+        [ground.lattice.areas.reshape(-1)[ground.covered] for ground in _at_once(candidates).grounds]
+    )
     ranked = np.argsort(-patches.probability, kind="stable")
     rate = float(prices.bills_cents(np.array([10**10]))[0]) / 10**10
     wanted = np.zeros(len(patches), dtype=bool)
     wanted[ranked[np.cumsum(area[ranked]) * rate <= budget_cents]] = True
     values, areas = [], []
-    for ground in candidates.grounds:
+    for ground in _at_once(candidates).grounds:
         mask = np.zeros(ground.cells.size, dtype=bool)
         mask[ground.covered[wanted[ground.patches]]] = True
         labels, count = ndimage.label(mask.reshape(ground.cells.shape))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from geozoom.budget import Budget
 from geozoom.doubt import WHENS
+from geozoom.offer import AtOnce
 from geozoom.orders import Plan
 from geozoom.planner import Candidates, prepare
 
@@ -21,6 +22,11 @@ TILES = Path(__file__).parents[2] / "examples" / "tiles"
 LISTS = ("skywatch-archive-50cm", "sentinel-hub-pleiades-archive")
 BUDGETS = (20, 50, 100)
 ROUNDS = 3
+
+
+def _at_once(candidates: Candidates) -> AtOnce:
+    assert isinstance(candidates.offer, AtOnce)
+    return candidates.offer
 
 
 def main() -> None:
@@ -59,7 +65,7 @@ def worth_of(plan: Plan, asked: Candidates) -> float:
         names = ("tile", "scene_row", "scene_col", "patch")
         return list(zip(*(getattr(patches, name).tolist() for name in names), strict=True))
 
-    known = asked.scored.candidates
+    known = _at_once(asked).patches
     value = dict(zip(places(known), known.value.tolist(), strict=True))
     return float(sum(value.get(place, 0.0) for place in places(plan.patches)))
 
