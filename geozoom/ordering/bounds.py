@@ -213,9 +213,11 @@ def _contributions(lattice: Lattice, price: float, first_bill: float, beyond: fl
     net[held] = -np.inf
     if lattice.closed is not None:
         padded[1:-1, 1:-1][lattice.closed] = -np.inf
+    beside = net[held - wide]
+    for step in (-1, 1, wide):
+        np.maximum(beside, net[held + step], out=beside)
     charge = np.full(count + 1, -np.inf)
-    for step in (-wide, -1, 1, wide):
-        np.maximum.at(charge, own, net[held + step] / 4)
+    np.maximum.at(charge, own, beside / 4)
     contribution = worth + np.maximum(charge, alone)
     return float(np.maximum(0, contribution[1:]).sum())
 
