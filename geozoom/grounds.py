@@ -141,16 +141,28 @@ class Land:
         cells = self._cells((int(row.min()), int(col.min())), (int(row.max()), int(col.max())))
         return self._laid(patches, mine, cells.widened(*_room(shape, self.cell_km)))
 
-    def lay_part(self, patches: Patches, mine: Indices, window: tuple[int, int, int, int]) -> Ground:
+    def lay_part(
+        self,
+        patches: Patches,
+        mine: Indices,
+        window: tuple[int, int, int, int],
+        shape: ShapeRules,
+        reaches: tuple[bool, bool],
+    ) -> Ground:
         """Lay a lattice over a part of the tile, which orders do not leave although the ground goes on beyond.
 
         Args:
             patches: Candidates.
             mine: (n,) which of them lie on this part.
             window: First row, first column, rows and columns of the part on the tile's lattice of patches.
+            shape: What the vendor takes.
+            reaches: Whether the part reaches from the tile's top to its bottom, and from side to side: beyond a narrow
+                tile there may be room for an order.
         """
         top, left, rows, cols = window
-        return self._laid(patches, mine, self._cells((top, left), (top + rows - 1, left + cols - 1)))
+        cells = self._cells((top, left), (top + rows - 1, left + cols - 1))
+        room = [side if whole else 0 for side, whole in zip(_room(shape, self.cell_km), reaches, strict=True)]
+        return self._laid(patches, mine, cells.widened(room[0], room[1]))
 
     def _laid(self, patches: Patches, mine: Indices, cells: CellGrid) -> Ground:
         """Lay a lattice on which each candidate is one cell."""

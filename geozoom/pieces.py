@@ -28,13 +28,13 @@ from geozoom.windows import Field, richest
 MOST_CELLS = 2**25
 """Patches of all lattices up to which a mosaic is planned at once: a granule of the default model's has 30 million."""
 _LOOKED_AT = 2**24
-"""Patches of larger mosaics that are laid out for a budget, or a few times as many as it pays for."""
-_SPARE = 4
+"""Patches of larger mosaics that are laid out for a budget, or twice as many as it pays for."""
+_SPARE = 2
 _BOUND_SQUARES = 4
 """Squares, side by side, of which the bound is worked out at once."""
 _SAMPLES = 4
 """Parts of so many squares on which the bound's price is sought."""
-_LARGEST_ORDER_KM2 = 10_000
+_EARTH_KM2 = 510_000_000
 _OVERHANG = 1.001
 """Scenes may reach beyond their tile, where pixels may be a little larger."""
 
@@ -104,42 +104,50 @@ class Pieces:
         kept: list[Patches] = []
         count = 0
         for group in self._groups():
-            patches, grounds = self._laid(group, prices.shape)
-            found, _ = draft_orders(self.tiles, grounds, patches.value, prices, None, solver)
-            for draft in found:
-                kept.append(patches[draft.patches.astype(np.int64)])
-                rows = np.arange(count, count + len(kept[-1]))
+            # Of one group at a time: what is laid out is let go before the next.
+            for draft, patches in self._wanted(group, prices, solver):
+                rows = np.arange(count, count + len(patches))
                 drafts.append(replace(draft, patches=rows))
+                kept.append(patches)
                 count += len(rows)
         bought = bill_orders(drafts, prices, None, bound=self.spilled.total, missed_cents=None)
         return _sorted(bought, Patches.joined(kept)[bought.patches])
+
+    def _wanted(
+        self, group: Sequence[Window], prices: PriceList, solver: Solver
+    ) -> list[tuple[OrderDraft, Patches]]:
+        """Return orders for all candidates in some windows, with the patches that each holds."""
+        patches, grounds = self._laid(group, prices.shape)
+        found, _ = draft_orders(self.tiles, grounds, patches.value, prices, None, solver)
+        return [(draft, patches[draft.patches.astype(np.int64)]) for draft in found]
 
     def _rich(self, prices: PriceList, budget_cents: int) -> list[Window]:
         """Return the ground on which a budget is best spent."""
         by, cents = as_chosen(prices), cents_to_choose_by(prices, budget_cents)
         shape = prices.shape
-        smallest = int((shape.min_km2 or 0) * DM2_PER_KM2)
-        usual = max(free_area_dm2(by, smallest), smallest, self.least_dm2)
+        smallest, largest = int((shape.min_km2 or 0) * DM2_PER_KM2), _largest_dm2(shape)
+        usual = min(max(free_area_dm2(by, smallest), smallest, self.least_dm2), largest)
         first = int(by.bills_cents(np.array([usual]))[0])
-        largest = int((shape.max_km2 or _LARGEST_ORDER_KM2) * DM2_PER_KM2)
-        affordable = max(cents * usual // max(1, first), most_area_dm2(by, cents, largest))
+        affordable = max(cents * usual // max(1, first), most_area_dm2(by, cents, largest)) / DM2_PER_KM2
+        part = self.spilled.part
+        cells = part * self.card.grid.rows, part * self.card.grid.cols
         fields = [
             Field(
                 worth=self.spilled.worth[index],
-                part_km=(km[0] * cells, km[1] * cells),
+                part_km=(km[0] * cells[0], km[1] * cells[1]),
                 squares=self.spilled.squares[index],
                 parts=PARTS,
                 cells=cells,
             )
-            for index, tile in enumerate(self.tiles)
-            for km in (cell_km(tile, self.card),)
-            for cells in (self.spilled.part * self.card.grid.rows,)
+            for index, km in enumerate(cell_km(tile, self.card) for tile in self.tiles)
         ]
+        ground_km2 = sum(field.worth.size * field.part_km[0] * field.part_km[1] for field in fields)
+        cells_a_km2 = sum(field.worth.size for field in fields) * cells[0] * cells[1] / ground_km2
         blocks = richest(
             fields,
             order_km2=usual / DM2_PER_KM2,
-            affordable_km2=affordable / DM2_PER_KM2,
-            most_cells=max(_LOOKED_AT, _SPARE * affordable // self.least_dm2),
+            affordable_km2=affordable,
+            most_cells=max(_LOOKED_AT, int(_SPARE * affordable * cells_a_km2)),
         )
         return [
             Window(tile=block.field, top=block.top, left=block.left, rows=block.rows, cols=block.cols)
@@ -184,8 +192,8 @@ class Pieces:
         """Return the candidates of some windows, and the ground of those that have some."""
         patches, spans = self.spilled.load(windows)
         grounds = []
-        for window, rows in zip(windows, spans, strict=True):
-            if rows.start == rows.stop:
+        for window, span in zip(windows, spans, strict=True):
+            if span.start == span.stop:
                 continue
             index = window.tile
             land = Land(
@@ -195,12 +203,13 @@ class Pieces:
                 owned=self.owned,
                 refused=self.refused.get(index),
             )
-            mine = np.arange(rows.start, rows.stop, dtype=np.int32)
-            whole = (window.rows, window.cols) == self.spilled.squares[index]
+            mine = np.arange(span.start, span.stop, dtype=np.int32)
+            rows, cols = self.spilled.squares[index]
+            reaches = window.rows == rows, window.cols == cols
             grounds.append(
                 land.lay(patches, mine, shape)
-                if whole
-                else land.lay_part(patches, mine, self.spilled.cells(window))
+                if all(reaches)
+                else land.lay_part(patches, mine, self.spilled.cells(window), shape, reaches)
             )
         return patches, grounds
 
@@ -221,14 +230,17 @@ class Pieces:
             for row in range(rows)
             for col in range(0, cols, _BOUND_SQUARES)
         ]
-        largest = int((prices.shape.max_km2 or _LARGEST_ORDER_KM2) * DM2_PER_KM2)
+        # What holds no candidate adds nothing to a bound.
+        windows = [window for window in windows if self.spilled.holds_some(window)]
+        samples = windows[:: max(1, len(windows) // _SAMPLES)]
         bound = upper_bound_in_parts(
             extent,
-            lambda every: map(self._lattice, windows[::every]),
+            lambda: map(self._lattice, windows),
             as_chosen(prices),
             cents_to_choose_by(prices, budget_cents),
-            largest,
-            every=max(1, len(windows) // _SAMPLES),
+            _largest_dm2(prices.shape),
+            samples=[self._lattice(window) for window in samples],
+            share=len(samples) / max(1, len(windows)),
         )
         return real_bound(bound, self.least_dm2, extent.total)
 
@@ -245,6 +257,12 @@ class Pieces:
             area_dm2=np.full((1, 1), least, dtype=np.int64),
             cell_km=cell_km(self.tiles[window.tile], self.card),
         )
+
+
+def _largest_dm2(shape: ShapeRules) -> int:
+    """Return the largest area of an order that a vendor takes."""
+    limits = [limit for limit in (shape.max_km2, shape.footprint_km2) if limit is not None]
+    return int(min(limits, default=_EARTH_KM2) * DM2_PER_KM2)
 
 
 def _sorted(bought: Purchase, chosen: Patches) -> tuple[Purchase, Patches]:

@@ -257,6 +257,10 @@ class Candidates:
         )
 
     def _purchase(self, budget_cents: int | None, solver: Solver) -> tuple[Purchase, Patches]:
+        if budget_cents is not None:
+            for spent, all_of_it, patches in self._made:
+                if spent <= budget_cents and len(patches) == len(self.scored.candidates):
+                    return replace(all_of_it, next_cost=None, next_lacking=None), patches
         bought, chosen = self.offer.purchase(self.prices, budget_cents, solver)
         if budget_cents is None:
             self._made.append((int(100 * sum(order.cost for order in bought.orders)), bought, chosen))

@@ -127,8 +127,13 @@ class Spilled:
         Raises:
             OutputError: There is no room for temporary files.
         """
+        columns = (row, col, patch, probability, value)
+        if len(row) > _BUFFERED:
+            for start in range(0, len(row), _BUFFERED):
+                self.add(tile, *(column[start : start + _BUFFERED] for column in columns))
+            return
         rows = np.empty(len(row), dtype=_PACKED)
-        for name, column in zip(_PACKED.names or (), (row, col, patch, probability, value), strict=True):
+        for name, column in zip(_PACKED.names or (), columns, strict=True):
             rows[name] = column
         np.add.at(self.worth[tile], (row // self.part, col // self.part), value)
         self.largest = max(self.largest, float(value.max(initial=0)))
@@ -150,6 +155,7 @@ class Spilled:
             with self._room():
                 self._file.seek(0, 2)
                 self._file.write(rows[order].tobytes())
+                self._file.flush()
             found, starts = np.unique(square[order], return_index=True)
             for each, (start, end) in zip(
                 found.tolist(), pairwise([*starts.tolist(), len(rows)]), strict=True
@@ -175,6 +181,11 @@ class Spilled:
             found.append((begin * side, (end - begin) * side))
         (top, rows), (left, cols) = found
         return top, left, rows, cols
+
+    def holds_some(self, window: Window) -> bool:
+        """Tell whether a window holds a candidate."""
+        self._flush()
+        return bool(self._extents_in(window))
 
     def load(self, windows: Sequence[Window]) -> tuple[Patches, list[slice]]:
         """Return the candidates in some windows, and which rows each window has.
@@ -217,8 +228,9 @@ class Spilled:
         rows = np.empty(sum(count for _, count in extents), dtype=_PACKED)
         done = 0
         for start, count in extents:
-            self._file.seek(start * _PACKED.itemsize)
-            read = self._file.read(count * _PACKED.itemsize)
+            with self._room():
+                self._file.seek(start * _PACKED.itemsize)
+                read = self._file.read(count * _PACKED.itemsize)
             if len(read) < count * _PACKED.itemsize:
                 raise OutputError(
                     f"{self._folder}: a temporary file ends early; make room there and plan again"

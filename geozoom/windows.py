@@ -27,8 +27,8 @@ class Field:
     """Rows and columns of squares; the last of each may be larger or smaller than the others."""
     parts: int
     """Parts along a square's side."""
-    cells: int
-    """Cells of the side of a part."""
+    cells: tuple[int, int]
+    """Rows and columns of cells of a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,8 @@ def richest(
     for *_, index, row, col in sorted(ranked):
         down, across = units[index]
         cut = np.s_[down[row] : down[row + 1], across[col] : across[col + 1]]
-        cells = chosen[index][cut].size * (fields[index].parts * fields[index].cells) ** 2
+        field = fields[index]
+        cells = chosen[index][cut].size * field.parts**2 * field.cells[0] * field.cells[1]
         if held and held + cells > most_cells:
             break
         chosen[index][cut] = True

@@ -19,7 +19,7 @@ from geozoom.curve import trace
 from geozoom.errors import BudgetError
 from geozoom.planner import prepare
 from geozoom.pricelists import load_price_list, parse_price_list
-from tests.conftest import WriteRaster, small_model
+from tests.conftest import BY_AREA, WriteRaster, small_model
 
 CHEAP = """
 name = "cheap"
@@ -135,3 +135,16 @@ def test_budgets_that_cannot_be_planned_are_refused(
     assert result.exit_code == code
     assert words in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_budgets_that_pay_for_everything_need_no_other_choice(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = prepare([write_raster()], model=small_model(), prices=BY_AREA)
+    everything = candidates.choose(None)
+    monkeypatch.setattr("geozoom.offer.AtOnce.purchase", None)  # nobody is asked again
+    plan = candidates.choose(Budget.of(everything.cost + 1))
+    assert plan.orders == everything.orders
+    assert plan.bound == pytest.approx(plan.value)
+    with pytest.raises(TypeError):
+        candidates.choose(Budget.of(everything.cost - 1))

@@ -26,7 +26,7 @@ from geozoom.rasters import ReadOptions
 from geozoom.rules import ShapeRules
 from geozoom.spilled import Spilled, Window
 from geozoom.tiles import Tile, open_tiles
-from geozoom.windows import Field, rectangles, richest
+from geozoom.windows import Block, Field, rectangles, richest
 from tests.conftest import BY_AREA, ORIGIN, UTM33, WriteRaster, small_card, small_model, smooth_noise
 from tests.test_orders import check_written
 
@@ -167,6 +167,71 @@ def test_the_exact_solver_refuses_pieces(files: list[Path]) -> None:
         found(files, 1).choose(Budget(900), solver="exact")
 
 
+BY_SCENE = replace(
+    BY_AREA,
+    billing="per-scene",
+    rate_per_km2=None,
+    price_per_scene=Decimal(2),
+    shape=ShapeRules(max_width_km=Decimal("0.2"), max_height_km=Decimal("0.2")),
+)
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(4, 4), (8, 2), (1, 16)])
+def test_little_more_is_laid_out_than_a_budget_pays_for(
+    files: list[Path], in_pieces: pytest.MonkeyPatch, rows: int, cols: int
+) -> None:
+    asked: list[dict[str, float]] = []
+
+    def note(fields: list[Field], **how: float) -> list[Block]:
+        asked.append(how | {"cells": sum(each.worth.size * each.cells[0] * each.cells[1] for each in fields)})
+        return richest(fields, **how)  # type: ignore[arg-type]
+
+    in_pieces.setattr("geozoom.pieces.richest", note)
+    in_pieces.setattr("geozoom.pieces._LOOKED_AT", 1)
+    model = small_model(grid_rows=rows, grid_cols=cols)
+    plan = prepare(files, model=model, prices=BY_SCENE).choose(Budget(1000))
+    assert len(plan.orders) == 5
+    (how,) = asked
+    assert how["order_km2"] == pytest.approx(0.04)
+    assert how["affordable_km2"] == pytest.approx(5 * 0.04)
+    # Cells of 6,400 m² a scene, of which there are 16.
+    assert how["most_cells"] == pytest.approx(2 * 5 * 0.04e6 / 400, rel=0.02)
+    assert how["cells"] == pytest.approx(
+        16 * sum(-(-t.height // 8) * -(-t.width // 8) for t in plan.tiles), rel=0.3
+    )
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_a_tile_narrower_than_the_smallest_order_has_room_beside_it(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    strip = write_raster(height=24, width=700)
+    rules = ShapeRules(min_km2=Decimal("0.1"), min_width_km=Decimal("0.4"))
+    prices = replace(BY_AREA, shape=rules)
+    plan = prepare([strip], model=small_model(), prices=prices).choose(Budget(5000))
+    assert len(plan.orders) > 0
+    check_written(plan, tmp_path / "orders.geojson", rules, 5000)
+
+
+def test_the_bound_of_ground_with_few_candidates_is_near(
+    write_raster: WriteRaster, in_pieces: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import geopandas
+    import shapely
+
+    town = geopandas.GeoSeries([shapely.box(0, 0, 500, 500)], crs=UTM33).translate(
+        ORIGIN[0] + 900, ORIGIN[1] - 1400
+    )
+    town.to_file(tmp_path / "town.gpkg")
+    files = [write_raster(height=300, width=300)]
+    how = {"model": small_model(), "prices": VENDORS[1], "area": tmp_path / "town.gpkg"}
+    pieces = prepare(files, **how).choose(Budget(600))  # type: ignore[arg-type]
+    in_pieces.undo()
+    at_once = prepare(files, **how).choose(Budget(600))  # type: ignore[arg-type]
+    assert at_once.value <= pieces.bound <= 1.3 * at_once.bound
+    assert pieces.bound < 0.9 * pieces.candidates * 0.7  # not all that they are worth
+
+
 @pytest.fixture(scope="module")
 def tile(files: list[Path]) -> Tile:
     (tile,), _ = open_tiles([str(files[0])], ReadOptions(), 10.0, 8)
@@ -243,6 +308,9 @@ def test_no_room_for_candidates_is_said(tile: Tile, in_pieces: pytest.MonkeyPatc
     in_pieces.setattr("geozoom.spilled.tempfile.TemporaryFile", lambda **_: Full())
     with pytest.raises(OutputError, match=r"no room .* \(No space left on device\); set TMPDIR to a folder"):
         spill(tile, np.arange(3000), 0)
+    spilled, _ = spill(tile, np.arange(100), 0)  # of so few nothing is written yet
+    with pytest.raises(OutputError, match="No space left on device"):
+        spilled.load([Window(tile=0, top=0, left=0, rows=1, cols=1)])
 
 
 @given(mask=st.integers(0, 2**30 - 1))
@@ -272,13 +340,13 @@ def test_the_richest_ground_is_looked_at(
             part_km=(0.6, 0.7),
             squares=(max(1, round(side[0] / 8)), max(1, round(side[1] / 8))),
             parts=8,
-            cells=32,
+            cells=(32, 16),
         )
         for side in sides
     ]
     fields[-1].worth[:8, :8] = 10.0
     blocks = richest(
-        fields, order_km2=order_km2, affordable_km2=affordable_km2, most_cells=most * (8 * 32) ** 2
+        fields, order_km2=order_km2, affordable_km2=affordable_km2, most_cells=most * 8 * 32 * 8 * 16
     )
     assert blocks
     counts = [np.zeros(field.squares, dtype=int) for field in fields]

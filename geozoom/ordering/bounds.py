@@ -101,12 +101,13 @@ class Extent:
 
 def upper_bound_in_parts(
     extent: Extent,
-    parts: Callable[[int], Iterable[Lattice]],
+    parts: Callable[[], Iterable[Lattice]],
     prices: PriceList,
     budget_cents: int,
     most_dm2: int,
     *,
-    every: int,
+    samples: Sequence[Lattice],
+    share: float,
 ) -> float:
     """Return a bound as `upper_bound` of ground that is looked at part by part, and goes on beyond their borders.
 
@@ -114,16 +115,14 @@ def upper_bound_in_parts(
 
     Args:
         extent: All of the ground.
-        parts: Given k, makes every k-th of its parts.
+        parts: Makes the parts of it that are worth something.
         prices: What an order is billed.
         budget_cents: What may be spent.
         most_dm2: Largest area of an order.
-        every: Thresholds are sought on one part of so many.
+        samples: Some of them, on which thresholds are sought.
+        share: Which share of all of them that is.
     """
-    samples = list(parts(every))
-    sampled = sum(int(lattice.areas.sum(dtype=np.int64)) for lattice in samples)
-    share = sampled / max(1, extent.area_dm2)
-    return _bound(extent, prices, budget_cents, most_dm2, samples, share, lambda: parts(1), 0.0)
+    return _bound(extent, prices, budget_cents, most_dm2, samples, share, parts, 0.0)
 
 
 def _bound(
