@@ -25,7 +25,7 @@ _SPARE_VERTICES = 10
 _FLAT_RATE = Decimal(50_000)
 """Rate per km² at which orders that are billed together are chosen by area alone."""
 _CENTS_PER_DM2 = 100 * float(_FLAT_RATE) / DM2_PER_KM2
-_EARTH_DM2 = 510_000_000 * DM2_PER_KM2
+EARTH_DM2 = 510_000_000 * DM2_PER_KM2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def draft_orders(
         if over <= 0:
             break
         if together:
-            over = int((sum(areas) - most_area_dm2(prices, budget_cents, _EARTH_DM2)) * _CENTS_PER_DM2) + 1
+            over = int((sum(areas) - most_area_dm2(prices, budget_cents, EARTH_DM2)) * _CENTS_PER_DM2) + 1
         may_spend = max(0, may_spend - over)
     return drafts, choice
 
@@ -97,7 +97,7 @@ def cents_to_choose_by(prices: PriceList, budget_cents: int) -> int:
     """Return what a budget comes to by the list by which orders are chosen."""
     if prices.billing != "union":
         return budget_cents
-    return int(most_area_dm2(prices, budget_cents, _EARTH_DM2) * _CENTS_PER_DM2)
+    return int(most_area_dm2(prices, budget_cents, EARTH_DM2) * _CENTS_PER_DM2)
 
 
 def real_bound(bound: float, least_dm2: int, total: float) -> float:

@@ -110,8 +110,7 @@ class Claims:
         found = np.zeros((len(row), self._grid.patches), dtype=bool)
         for other in tuple(self._near[tile]):
             claimed = self._done.get(other)
-            onto = None if claimed is None else self._onto(tile, other)
-            if claimed is None or onto is None:
+            if claimed is None or (onto := self._onto(tile, other)) is None:
                 continue
             near = np.flatnonzero(onto.may_touch(row * self._px, col * self._px, self._px))
             for down in (_INSET, 1 - _INSET):

@@ -11,7 +11,7 @@ import numpy as np
 from geozoom.area import Area
 from geozoom.bitmask import BitMask
 from geozoom.card import ModelCard
-from geozoom.drafting import OrderDraft, as_chosen, cents_to_choose_by, draft_orders, real_bound
+from geozoom.drafting import EARTH_DM2, OrderDraft, as_chosen, cents_to_choose_by, draft_orders, real_bound
 from geozoom.footprints import pixel_area_range_m2
 from geozoom.grounds import Ground, Land, cell_km, places_of
 from geozoom.ordering import Lattice, Solver, free_area_dm2, most_area_dm2
@@ -21,9 +21,9 @@ from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.purchase import Purchase, bill_orders, purchase
 from geozoom.rules import ShapeRules
 from geozoom.scenes import lattice_shape
-from geozoom.spilled import PARTS, Spilled, Window
+from geozoom.spilled import PARTS, Spilled
 from geozoom.tiles import Tile
-from geozoom.windows import Field, richest
+from geozoom.windows import Field, Window, richest
 
 MOST_CELLS = 2**25
 """Patches of all lattices up to which a mosaic is planned at once: a granule of the default model's has 30 million."""
@@ -34,15 +34,8 @@ _BOUND_SQUARES = 4
 """Squares, side by side, of which the bound is worked out at once."""
 _SAMPLES = 4
 """Parts of so many squares on which the bound's price is sought."""
-_EARTH_KM2 = 510_000_000
 _OVERHANG = 1.001
 """Scenes may reach beyond their tile, where pixels may be a little larger."""
-
-
-def patches_on(tiles: Sequence[Tile], card: ModelCard) -> int:
-    """Return the number of patches on all lattices."""
-    shapes = [lattice_shape(tile, card.lr_px) for tile in tiles]
-    return sum(rows * cols for rows, cols in shapes) * card.grid.patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +57,11 @@ class Pieces:
         return min(least for least, _ in self._areas_dm2)
 
     @cached_property
+    def _cells_km(self) -> list[tuple[float, float]]:
+        """Height and width of the cells of each tile."""
+        return [cell_km(tile, self.card) for tile in self.tiles]
+
+    @cached_property
     def _areas_dm2(self) -> list[tuple[int, float]]:
         """Areas of the smallest and the largest cell of each tile."""
         px, grid = self.card.lr_px, self.card.grid
@@ -78,19 +76,9 @@ class Pieces:
     def purchase(
         self, prices: PriceList, budget_cents: int | None, solver: Solver
     ) -> tuple[Purchase, Patches]:
-        """Choose orders under a budget; return them and the patches whose rows they name.
+        """Choose orders under a budget; as of `Offer`.
 
         With a budget, memory grows with what it pays for, and without one with what is bought, not with the mosaic.
-
-        Args:
-            prices: What an order is billed, and which polygons the vendor takes.
-            budget_cents: What may be spent, in cents; None buys every candidate.
-            solver: "exact" proves the optimum of small cases.
-
-        Raises:
-            SolverError: The case is too large for the exact solver.
-            TileError: A tile's coordinates do not lie in its CRS.
-            OutputError: The temporary file cannot be read.
         """
         if budget_cents is None:
             return self._everything(prices, solver)
@@ -139,20 +127,16 @@ class Pieces:
                 parts=PARTS,
                 cells=cells,
             )
-            for index, km in enumerate(cell_km(tile, self.card) for tile in self.tiles)
+            for index, km in enumerate(self._cells_km)
         ]
         ground_km2 = sum(field.worth.size * field.part_km[0] * field.part_km[1] for field in fields)
         cells_a_km2 = sum(field.worth.size for field in fields) * cells[0] * cells[1] / ground_km2
-        blocks = richest(
+        return richest(
             fields,
             order_km2=usual / DM2_PER_KM2,
             affordable_km2=affordable,
             most_cells=max(_LOOKED_AT, int(_SPARE * affordable * cells_a_km2)),
         )
-        return [
-            Window(tile=block.field, top=block.top, left=block.left, rows=block.rows, cols=block.cols)
-            for block in blocks
-        ]
 
     def _groups(self) -> Iterator[list[Window]]:
         """Yield all ground, some of it at once: whole tiles, where they are not too large."""
@@ -255,14 +239,14 @@ class Pieces:
         return Lattice(
             value=value,
             area_dm2=np.full((1, 1), least, dtype=np.int64),
-            cell_km=cell_km(self.tiles[window.tile], self.card),
+            cell_km=self._cells_km[window.tile],
         )
 
 
 def _largest_dm2(shape: ShapeRules) -> int:
     """Return the largest area of an order that a vendor takes."""
     limits = [limit for limit in (shape.max_km2, shape.footprint_km2) if limit is not None]
-    return int(min(limits, default=_EARTH_KM2) * DM2_PER_KM2)
+    return int(min(limits) * DM2_PER_KM2) if limits else EARTH_DM2
 
 
 def _sorted(bought: Purchase, chosen: Patches) -> tuple[Purchase, Patches]:

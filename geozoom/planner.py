@@ -23,14 +23,14 @@ from geozoom.ordering import Solver
 from geozoom.orders import Plan
 from geozoom.overlaps import OverlapRule
 from geozoom.patches import Patches
-from geozoom.pieces import MOST_CELLS, Pieces, patches_on
+from geozoom.pieces import MOST_CELLS, Pieces
 from geozoom.placement import first_of_each_place, footprints
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.purchase import Purchase
 from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits
-from geozoom.scoring import Progress, Scored, score
+from geozoom.scoring import Progress, Scored, count_scenes, score
 from geozoom.sites import SitesOnTiles, read_sites
 from geozoom.tiles import Tile, open_tiles
 
@@ -159,7 +159,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         area=wanted,
         owned=had,
         when=when,
-        spill=placed is None and patches_on(tiles, card) > MOST_CELLS,
+        spill=placed is None and count_scenes(tiles, card) * card.grid.patches > MOST_CELLS,
         progress=progress,
     )
     patches = scored.candidates

@@ -8,7 +8,6 @@ import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +19,7 @@ from geozoom.errors import OutputError
 from geozoom.patches import Patches
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
+from geozoom.windows import Window
 
 PARTS = 8
 """Parts of a square's side of which it is known what they are worth."""
@@ -30,22 +30,6 @@ _BUFFERED = 2**21
 _PACKED = np.dtype(
     [("row", "<i4"), ("col", "<i4"), ("patch", "u1"), ("probability", "<f4"), ("value", "<f4")]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """A rectangle of squares of a tile."""
-
-    tile: int
-    """Index of the tile."""
-    top: int
-    """Its first row of squares."""
-    left: int
-    """Its first column of them."""
-    rows: int
-    """Rows of squares."""
-    cols: int
-    """Columns of squares."""
 
 
 def _folder() -> str:
@@ -199,7 +183,7 @@ class Spilled:
             OutputError: The temporary file cannot be read.
         """
         self._flush()
-        squares = [list(self._extents_in(window)) for window in windows]
+        squares = [self._extents_in(window) for window in windows]
         counts = [sum(count for extents in each for _, count in extents) for each in squares]
         loaded = Patches.empty(sum(counts))
         done, spans = 0, []

@@ -32,23 +32,28 @@ class Field:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """A rectangle of squares of one field."""
+class Window:
+    """A rectangle of squares of a tile."""
 
-    field: int
+    tile: int
+    """Index of the tile."""
     top: int
+    """Its first row of squares."""
     left: int
+    """Its first column of them."""
     rows: int
+    """Rows of squares."""
     cols: int
+    """Columns of squares."""
 
 
 def richest(
     fields: Sequence[Field], *, order_km2: float, affordable_km2: float, most_cells: int
-) -> list[Block]:
+) -> list[Window]:
     """Return rectangles of squares on which a budget is best spent; what is worth nothing is left out.
 
     Args:
-        fields: The ground of each tile.
+        fields: The ground of each tile, tile by tile.
         order_km2: Area of a usual order.
         affordable_km2: Area that the budget pays for.
         most_cells: Squares are taken until they hold so many cells; one is taken at least.
@@ -79,10 +84,10 @@ def richest(
             break
         chosen[index][cut] = True
         held += cells
-    return [block for index, mask in enumerate(chosen) for block in rectangles(index, mask)]
+    return [window for index, mask in enumerate(chosen) for window in rectangles(index, mask)]
 
 
-def rectangles(field: int, mask: NDArray[np.bool_]) -> Iterator[Block]:
+def rectangles(tile: int, mask: NDArray[np.bool_]) -> Iterator[Window]:
     """Yield rectangles that cover a mask of squares and do not overlap: each as wide, then as high as it may be."""
     left = mask.copy()
     for row, col in np.argwhere(mask).tolist():
@@ -91,7 +96,7 @@ def rectangles(field: int, mask: NDArray[np.bool_]) -> Iterator[Block]:
         wide = int(np.argmin(np.append(left[row, col:], False)))
         high = int(np.argmin(np.append(left[row:, col : col + wide].all(axis=1), False)))
         left[row : row + high, col : col + wide] = False
-        yield Block(field=field, top=row, left=col, rows=high, cols=wide)
+        yield Window(tile=tile, top=row, left=col, rows=high, cols=wide)
 
 
 def _richness(field: Field, order_km2: float) -> NDArray[np.float64]:

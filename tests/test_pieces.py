@@ -24,9 +24,9 @@ from geozoom.pieces import Pieces
 from geozoom.planner import Candidates, prepare
 from geozoom.rasters import ReadOptions
 from geozoom.rules import ShapeRules
-from geozoom.spilled import Spilled, Window
+from geozoom.spilled import Spilled
 from geozoom.tiles import Tile, open_tiles
-from geozoom.windows import Block, Field, rectangles, richest
+from geozoom.windows import Field, Window, rectangles, richest
 from tests.conftest import BY_AREA, ORIGIN, UTM33, WriteRaster, small_card, small_model, smooth_noise
 from tests.test_orders import check_written
 
@@ -182,7 +182,7 @@ def test_little_more_is_laid_out_than_a_budget_pays_for(
 ) -> None:
     asked: list[dict[str, float]] = []
 
-    def note(fields: list[Field], **how: float) -> list[Block]:
+    def note(fields: list[Field], **how: float) -> list[Window]:
         asked.append(how | {"cells": sum(each.worth.size * each.cells[0] * each.cells[1] for each in fields)})
         return richest(fields, **how)  # type: ignore[arg-type]
 
@@ -351,7 +351,7 @@ def test_the_richest_ground_is_looked_at(
     assert blocks
     counts = [np.zeros(field.squares, dtype=int) for field in fields]
     for block in blocks:
-        counts[block.field][block.top : block.top + block.rows, block.left : block.left + block.cols] += 1
+        counts[block.tile][block.top : block.top + block.rows, block.left : block.left + block.cols] += 1
     assert all((each <= 1).all() for each in counts)
     if order_km2 < 0.04:  # a square is a unit of its own
         assert sum(int(each.sum()) for each in counts) <= most

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from geozoom.inference import has_bfloat16
+from training.precision import in_half
 
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def time_in_turns(
     Returns:
         Milliseconds per image of each round, by way.
     """
-    half = device.type == "cuda" or has_bfloat16()
+    half = in_half("bf16", device)
     found: dict[str, list[float]] = {name: [] for name in ways}
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         for number in range(rounds + 1):

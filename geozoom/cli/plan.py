@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,7 @@ def command(
     # The least first: a plan is worth no less than those made before for less.
     plans = {
         budget: candidates.choose(budget, solver=solver)
-        for budget in sorted(wanted, key=lambda each: Decimal(0) if each is None else each.amount)
+        for budget in sorted(wanted, key=lambda each: 0 if each is None else each.cents)
     }
     curve = None if report is None else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS))
     summaries = []

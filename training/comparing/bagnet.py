@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import Tensor
 
 from geozoom.errors import RunError
-from geozoom.inference import for_inference, has_bfloat16
+from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from geozoom.networks import is_bagnet
 from training import STAGES
@@ -30,6 +30,7 @@ from training.comparing.results_table import ROWS
 from training.comparing.runs import run_engine, train_run
 from training.evaluate import correct, view_split
 from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
+from training.precision import in_half
 from training.recalibrate import load_as_shipped, settle
 from training.recipe_files import with_bagnet
 from training.run import with_teacher
@@ -184,7 +185,7 @@ class _Measuring:
         recipe, device = self.request.recipe, self.engine.device
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         threads = "" if device.type == "cuda" else f" (torch's threads: {torch.get_num_threads()})"
-        half = "bfloat16" if device.type == "cuda" or has_bfloat16() else "float32"
+        half = "bfloat16" if in_half("bf16", device) else "float32"
         size = len(self.timed[0][0])
         data, networks = recipe.data, recipe.networks
         return (
