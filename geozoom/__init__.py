@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geozoom.bands import ReadOptions
     from geozoom.budget import Budget
     from geozoom.card import ModelCard
     from geozoom.classification import ClassifiedScenes, classify
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from geozoom.pricelists import load_price_list
     from geozoom.prices import PriceList
     from geozoom.purchase import Order
-    from geozoom.rasters import ReadOptions
     from geozoom.receiving.ingest import ingest
     from geozoom.receiving.report import Ingested
 
@@ -50,7 +50,7 @@ _HOME = {
     "PatchGrid": "grid",
     "Plan": "orders",
     "PriceList": "prices",
-    "ReadOptions": "rasters",
+    "ReadOptions": "bands",
     "classify": "classification",
     "classify_images": "imageclassification",
     "ingest": "receiving.ingest",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geozoom import __version__
 from geozoom.ahead import read_ahead
 from geozoom.answers import answer, answer_columns, scouted
+from geozoom.bands import ReadOptions
 from geozoom.bought import PlannedSites, check_place, read_orders
 from geozoom.card import ModelCard
 from geozoom.deliveries import Received, cataloged_deliveries, open_deliveries
@@ -26,7 +27,6 @@ from geozoom.model import PatchDrop, load_model
 from geozoom.money import Buyable
 from geozoom.mosaic import DeliveryIndex
 from geozoom.planscenes import Places, SceneBatch, count_planned, read_hr, scene_batches
-from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits, Skipped
 from geozoom.scores import Labels, Scores, match_labels, score_answers
 from geozoom.scoring import Progress

@@ -12,11 +12,11 @@ import rasterio
 from numpy.typing import NDArray
 
 from geozoom.area import Area
+from geozoom.calibration import Display
 from geozoom.doubt import When
 from geozoom.errors import ClusterError, GeozoomError, first_line
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
-from geozoom.rasters import Display
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
 from geozoom.scoring import GDAL_CACHE_BYTES, Block, Gathered, Progress, Scored, ask, count_scenes
 from geozoom.tiles import Tile

@@ -10,17 +10,12 @@ from typing import Any
 
 from pyproj import CRS, Transformer
 
+from geozoom.bands import ReadOptions, choose_bands, find_mask_band
+from geozoom.calibration import Calibration, calibrate
 from geozoom.errors import DeliveryError
 from geozoom.ground import measured_gsd_m
 from geozoom.inputs import find_rasters
-from geozoom.rasters import (
-    Calibration,
-    ReadOptions,
-    calibrate,
-    choose_bands,
-    find_mask_band,
-    open_raster,
-)
+from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import open_catalog
 from geozoom.receiving.metadata import read_acquisition
 from geozoom.receiving.usable import find_mask, is_mask

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geozoom.bands import ReadOptions
 from geozoom.card import ModelCard
 from geozoom.errors import TileError
-from geozoom.rasters import ReadOptions
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile, survey
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from shapely import Polygon, STRtree, box, points
 
+from geozoom.calibration import Display, to_rgb
 from geozoom.deliveries import Delivery
 from geozoom.errors import DeliveryError
-from geozoom.rasters import Display, in_blocks, on_grid, open_raster, read_numbers, to_rgb
+from geozoom.rasters import open_raster, read_numbers
 from geozoom.receiving.usable import UNUSABLE, unusable_pixels
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
+from geozoom.warping import in_blocks, on_grid
 
 LARGEST_OPEN = 64
 """Rasters held open at a time."""

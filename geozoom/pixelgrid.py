@@ -12,9 +12,10 @@ from rasterio.crs import CRS as RasterioCRS
 from rasterio.errors import RasterioError
 from rasterio.warp import calculate_default_transform
 
+from geozoom.bands import ReadOptions
 from geozoom.errors import TileError
 from geozoom.ground import gsd_spread, local_crs
-from geozoom.rasters import ReadOptions, placed_by_gcps
+from geozoom.warping import placed_by_gcps
 
 GSD_TOLERANCE = 0.02
 """Largest relative difference from the model's LR GSD at which a tile keeps its own pixels."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from geozoom.area import read_area
+from geozoom.bands import ReadOptions
 from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
@@ -28,7 +29,6 @@ from geozoom.placement import first_of_each_place, footprints
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.purchase import Purchase
-from geozoom.rasters import ReadOptions
 from geozoom.scenes import SceneLimits
 from geozoom.scoring import Progress, Scored, count_scenes, score
 from geozoom.sites import SitesOnTiles, read_sites

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.bought import Bought, PlannedSites, scene_masks
+from geozoom.calibration import Display
 from geozoom.card import ModelCard
 from geozoom.footprints import window_corners
 from geozoom.grid import lattice_windows
 from geozoom.mosaic import DeliveryIndex, lattice_frame, window_frame
-from geozoom.rasters import Display
 from geozoom.receiving.coverage import DELIVERED_SHARE
 from geozoom.receiving.usable import USABLE_SHARE
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, patch_shares, read_scenes

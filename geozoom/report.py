@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from pyproj import Transformer
 
+from geozoom.bands import ReadOptions
 from geozoom.bought import read_frame
+from geozoom.calibration import Display
 from geozoom.errors import OrdersError
 from geozoom.features import check_output
 from geozoom.files import written_aside
 from geozoom.orderfile import is_plan, read_order_polygons
-from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import open_tiles
 
 PICTURE_SUFFIXES = (".png", ".svg")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geozoom.calibration import Display
 from geozoom.grid import PatchGrid, area_weights
-from geozoom.rasters import Display
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
 from geozoom.bitmask import BitMask
+from geozoom.calibration import Display
 from geozoom.card import ModelCard
 from geozoom.doubt import When
 from geozoom.errors import TileError
@@ -22,7 +23,6 @@ from geozoom.inference import lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.patches import Patches
-from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
 from geozoom.sites import SitesOnTiles
 from geozoom.spilled import Spilled

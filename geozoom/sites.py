@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geozoom.area import Area
+from geozoom.calibration import Display
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid, span_weights
-from geozoom.rasters import Display
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, fill_missing, nothing
 from geozoom.tiles import Tile
 from geozoom.vectors import Geometries, PixelSpace, read_vectors

@@ -15,24 +15,15 @@ from pyproj import CRS, Transformer
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geozoom.bands import ReadOptions, choose_bands, find_mask_band
+from geozoom.calibration import Calibration, Display, calibrate
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
 from geozoom.ground import measured_gsd_m
 from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
-from geozoom.rasters import (
-    Calibration,
-    Display,
-    Pixels,
-    ReadOptions,
-    calibrate,
-    choose_bands,
-    find_mask_band,
-    on_grid,
-    open_raster,
-    placed_by_gcps,
-    read_rgb,
-)
+from geozoom.rasters import Pixels, open_raster, read_rgb
+from geozoom.warping import on_grid, placed_by_gcps
 
 SAMPLED_PX = 1024
 """A tile's shares of missing and clouded pixels are counted on at most this many rows and columns."""

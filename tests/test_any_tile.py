@@ -18,9 +18,10 @@ from pyproj import Transformer
 from rasterio.enums import ColorInterp
 from rasterio.transform import AffineTransformer
 
+from geozoom.bands import ReadOptions
+from geozoom.calibration import Display
 from geozoom.patches import Patches
 from geozoom.placement import footprints
-from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneLimits, read_scenes
 from geozoom.tiles import Tile, open_tiles
 from tests.conftest import small_card

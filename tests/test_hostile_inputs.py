@@ -13,11 +13,11 @@ from affine import Affine
 from click.testing import CliRunner
 
 from geozoom.area import read_area
+from geozoom.bands import ReadOptions
 from geozoom.cli import main
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError, VectorError
 from geozoom.products import find_sources
-from geozoom.rasters import ReadOptions
 from geozoom.tiles import open_tiles
 from tests.conftest import ORIGIN, WriteRaster
 from tests.products import write_band, write_safe, zip_folder

@@ -20,6 +20,8 @@ from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 
 import geozoom
+from geozoom.bands import ReadOptions
+from geozoom.calibration import Display
 from geozoom.cli import main
 from geozoom.deliveries import open_deliveries
 from geozoom.errors import CatalogError, DeliveryError
@@ -27,7 +29,6 @@ from geozoom.footprints import window_corners
 from geozoom.grid import lattice_windows
 from geozoom.model import PatchDrop
 from geozoom.mosaic import DeliveryIndex, lattice_frame, rectangles
-from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import open_tiles
 from tests.conftest import ORIGIN, WriteRaster, smooth_noise
 

@@ -11,9 +11,9 @@ from affine import Affine
 from pyproj import Transformer
 
 import geozoom
+from geozoom.bands import ReadOptions
 from geozoom.orders import Plan
 from geozoom.overlaps import ranked
-from geozoom.rasters import ReadOptions
 from geozoom.tiles import open_tiles
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 from tests.products import write_safe

@@ -143,8 +143,8 @@ def test_a_cluster_leaves_out_the_same(write_raster: WriteRaster, tmp_path: Path
 
 
 def test_patches_in_windows_are_those_of_the_lattice(write_raster: WriteRaster, tmp_path: Path) -> None:
+    from geozoom.bands import ReadOptions
     from geozoom.grid import lattice_windows
-    from geozoom.rasters import ReadOptions
     from geozoom.tiles import open_tiles
 
     (tile,), _ = open_tiles([str(write_raster())], ReadOptions(), 10.0, 8)

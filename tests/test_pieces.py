@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from geozoom.bands import ReadOptions
 from geozoom.bitmask import BitMask
 from geozoom.budget import Budget
 from geozoom.curve import default_budgets, trace
@@ -22,7 +23,6 @@ from geozoom.offer import AtOnce
 from geozoom.patches import Patches
 from geozoom.pieces import Pieces
 from geozoom.planner import Candidates, prepare
-from geozoom.rasters import ReadOptions
 from geozoom.rules import ShapeRules
 from geozoom.spilled import Spilled
 from geozoom.tiles import Tile, open_tiles

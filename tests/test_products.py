@@ -12,11 +12,12 @@ from rasterio.control import GroundControlPoint
 from rasterio.merge import merge
 from rasterio.vrt import WarpedVRT
 
+from geozoom.bands import ReadOptions
+from geozoom.calibration import Display
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
 from geozoom.grid import PatchGrid
 from geozoom.products import find_sources
-from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneBlock, SceneLimits, read_scenes
 from geozoom.tiles import Tile, open_tiles
 from tests.conftest import WriteRaster, smooth_noise

@@ -14,11 +14,11 @@ from pyproj import Geod, Transformer
 from shapely.geometry import Point, Polygon, box
 
 import geozoom
+from geozoom.bands import ReadOptions
 from geozoom.cli import main
 from geozoom.errors import VectorError
 from geozoom.grid import span_weights
 from geozoom.orders import Plan
-from geozoom.rasters import ReadOptions
 from geozoom.sites import Sites, read_sites, share_on, windows_on
 from geozoom.tiles import open_tiles
 from geozoom.vectors import PixelSpace

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pyproj import CRS, Geod
 from rasterio.warp import transform as warp_transform
 
+from geozoom.bands import ReadOptions
+from geozoom.calibration import Display
 from geozoom.errors import TileError
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import PatchGrid, lattice_windows
 from geozoom.ground import measured_gsd_m
 from geozoom.pixelgrid import PixelGrid
 from geozoom.products import Source
-from geozoom.rasters import Display, ReadOptions
 from geozoom.scenes import SceneBlock, SceneLimits, read_scenes
 from geozoom.tiles import Tile, open_tiles
 from tests.conftest import EXAMPLES, WriteRaster

@@ -84,7 +84,7 @@ def command(
         raise click.UsageError("--lr-bands and --lr-nodata are of --lr: give it")
     with loading.libraries():
         console = options.stderr_console(quiet)
-        from geozoom.rasters import ReadOptions
+        from geozoom.bands import ReadOptions
         from geozoom.receiving.ingest import ingest
 
     with options.progress_bar(console, "files") as progress:

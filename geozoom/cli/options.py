@@ -17,8 +17,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geozoom.bands import ReadOptions
     from geozoom.budget import Budget
-    from geozoom.rasters import ReadOptions
     from geozoom.scoring import Progress
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -176,8 +176,8 @@ def read_options(
     Raises:
         click.UsageError: An offset without a scale.
     """
+    from geozoom.bands import ReadOptions
     from geozoom.clouds import CloudMask
-    from geozoom.rasters import ReadOptions
 
     if offset is not None and scale is None:
         raise click.UsageError(f"--{prefix}offset needs --{prefix}scale")

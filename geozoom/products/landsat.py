@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from geozoom.calibration import Calibration
 from geozoom.clouds import CloudMask
 from geozoom.products.source import Source, moment, number
-from geozoom.rasters import Calibration
 
 SCENE_ID = re.compile(r"L[COTE]0(?P<number>[4-9])_L2SP_\d{6}_\d{8}_.*", re.IGNORECASE)
 """How the names of such a scene's files begin."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
+from geozoom.calibration import Calibration
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
 from geozoom.products.source import Source, moment, number
-from geozoom.rasters import Calibration
 from geozoom.virtual import stacked
 
 METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from geozoom.calibration import Calibration
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
-from geozoom.rasters import Calibration
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from typing import Any
 import shapely
 from pyproj import CRS
 
+from geozoom.bands import ReadOptions, choose_bands, find_mask_band
 from geozoom.errors import DeliveryError
 from geozoom.ground import measured_gsd_m
-from geozoom.rasters import ReadOptions, choose_bands, find_mask_band, open_raster
+from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import Entry
 from geozoom.receiving.files import ReceivedFile
 from geozoom.receiving.footprint import valid_data

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import rasterio
 
+from geozoom.bands import ReadOptions
 from geozoom.errors import CatalogError, DeliveryError
 from geozoom.features import check_output
-from geozoom.rasters import ReadOptions
 from geozoom.receiving.catalog import Catalog, Entry, open_catalog
 from geozoom.receiving.coverage import OrderedGround
 from geozoom.receiving.description import describe, with_sources

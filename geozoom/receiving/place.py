@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from pyproj import Geod
 from rasterio.windows import Window
 
+from geozoom.calibration import Display
 from geozoom.errors import DeliveryError
 from geozoom.footprints import points_to_lonlat
-from geozoom.rasters import Display, on_grid, open_raster
+from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import Entry
 from geozoom.receiving.shift import Peak, best_shift
 from geozoom.tiles import Tile
 from geozoom.vectors import PixelSpace
+from geozoom.warping import on_grid
 
 LARGEST_PX = 192
 """Side of what is compared of a delivery at most, around its middle, in LR pixels."""

@@ -27,13 +27,14 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 import geozoom
+from geozoom.bands import ReadOptions
 from geozoom.bought import read_orders, scene_masks
+from geozoom.calibration import Display
 from geozoom.deliveries import open_deliveries
 from geozoom.footprints import window_corners
 from geozoom.grid import lattice_windows
 from geozoom.model import load_model
 from geozoom.mosaic import DeliveryIndex, lattice_frame
-from geozoom.rasters import Display, ReadOptions
 from geozoom.tiles import Tile, open_tiles
 
 INGEST = """

@@ -27,11 +27,11 @@ from affine import Affine
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from geozoom.calibration import Display
 from geozoom.card import ModelCard
 from geozoom.inference import Runner, lr_runner, policy_runner, scout_runner
 from geozoom.model import DEFAULT_MODEL, PatchDrop, load_model
 from geozoom.networks import NetworkSpec
-from geozoom.rasters import Display
 
 LOOPED = 2000
 """Scenes that the plain loop is timed on."""

@@ -22,6 +22,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 
+from geozoom.bands import ReadOptions
 from geozoom.card import ModelCard
 from geozoom.grounds import lay_grounds
 from geozoom.model import DEFAULT_MODEL, load_model
@@ -29,7 +30,6 @@ from geozoom.offer import AtOnce, Offer
 from geozoom.patches import Patches
 from geozoom.pieces import Pieces
 from geozoom.pricelists import load_price_list
-from geozoom.rasters import ReadOptions
 from geozoom.spilled import Spilled
 from geozoom.tiles import Tile, open_tiles
 from tests.benchmarks.choice import make_field

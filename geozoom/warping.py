@@ -1,0 +1,84 @@
+"""Rasters on another grid than their own, as GDAL's virtual ones: nothing is resampled before it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from affine import Affine
+from rasterio.crs import CRS as RasterioCRS
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy
+from rasterio.vrt import WarpedVRT
+
+
+def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
+    """Return a raster that only ground control points place, warped by the polynomial that fits them."""
+    nodata = dataset.nodata if nodata is None else nodata
+    marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    return WarpedVRT(
+        dataset,
+        crs=dataset.gcps[1],
+        resampling=Resampling.bilinear,
+        src_nodata=nodata,
+        add_alpha=not marked,
+    )
+
+
+def on_grid(
+    dataset: Any,
+    *,
+    crs: str,
+    to_crs: str,
+    transform: Affine,
+    width: int,
+    height: int,
+    nodata: float | None,
+    nearest: bool = False,
+) -> Any:
+    """Return a raster resampled to another grid, with its missing pixels still missing.
+
+    Args:
+        dataset: An open rasterio dataset.
+        crs: Its CRS, as WKT.
+        to_crs: CRS of the grid, as WKT.
+        transform: Pixels of the grid to `to_crs`.
+        width: Columns of the grid.
+        height: Rows of the grid.
+        nodata: Digital number that means no data, where the user said so.
+        nearest: Take the nearest pixel, as classes need.
+    """
+    nodata = dataset.nodata if nodata is None else nodata
+    marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    return WarpedVRT(
+        dataset,
+        src_crs=RasterioCRS.from_wkt(crs),
+        crs=RasterioCRS.from_wkt(to_crs),
+        transform=transform,
+        width=width,
+        height=height,
+        # GDAL's warper widens this kernel when it shrinks a raster, so it is right both ways.
+        resampling=Resampling.nearest if nearest else Resampling.bilinear,
+        src_nodata=nodata,
+        add_alpha=not marked,  # carries a mask band, and what lies outside the raster
+    )
+
+
+def in_blocks(warped: Any, height: int, width: int) -> str:
+    """Return the XML of a raster on another grid that is resampled by blocks of this size, and no more than is read.
+
+    GDAL's own are 512 × 128 pixels, and only the XML can say otherwise.
+
+    Args:
+        warped: What `on_grid` returned.
+        height: Rows of a block.
+        width: Columns of a block.
+    """
+    with MemoryFile(ext=".vrt") as file:
+        copy(warped, file.name, driver="VRT")
+        root = ElementTree.fromstring(file.read())  # noqa: S314 (GDAL has just written it)
+    for tag, size in (("BlockXSize", width), ("BlockYSize", height)):
+        for block in root.iter(tag):
+            block.text = str(size)
+    return ElementTree.tostring(root, encoding="unicode")
