@@ -200,6 +200,8 @@ def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) 
         "row 'vit' is not known; choose of lr-cnn"
         in table(*asked, "--rows", "kd,vit", name="results", code=1).stderr
     )
+    scouted = ("--rows", "patchdrop-scout", "--set", "scout.epochs=0")
+    assert "row 'patchdrop-scout' needs a scout" in table(*asked, *scouted, name="results", code=1).stderr
     assert "--policy is the policy of" in table(*asked, "--policy", "x", name="results", code=2).stderr
     assert "--rows chooses rows of" in table(*asked, "--rows", "kd", code=2).stderr
     (tmp_path / "table").mkdir()

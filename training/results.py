@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geozoom.doubt import Doubt
+from geozoom.errors import RunError
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.datasets import Split
@@ -133,6 +134,21 @@ class Results:
             if before in self.begun():
                 self.engine.load(self.model, before)
                 yield row(f"{name} · its masks on {what}", self._correct(streams, masks), masks)
+
+    def scouted(self) -> Row:
+        """Return the row of as many patches as Ft-2 buys, where the scout expects most of them.
+
+        Raises:
+            RunError: The run has no finished model with a scout.
+        """
+        known = self.known()  # it loads another stage's weights
+        load_as_shipped(self.engine, self.model, "ft2")
+        asked = {what: (doubt, said) for what, doubt, said in self._asked()}
+        if "scout" not in asked or known is None:
+            raise RunError(f"{self.engine.folder}: has no scout; give the recipe scout.epochs above 0")
+        s = policy_probabilities(self.model, self.views)
+        masks = doubted_masks(asked["scout"][0], s, asked["scout"][1], round((s > 0.5).sum().item()))
+        return row("PatchDrop, scout asked", self._correct("both", masks), masks)
 
     def _asked(self) -> Iterator[tuple[str, Doubt, Tensor]]:
         """Yield what may be asked when to zoom, what its doubt means, and its logits (N, classes)."""

@@ -41,8 +41,11 @@ from training.recalibrate import load_as_shipped
 from training.record import read_record
 from training.results import POLICIES, Results
 from training.run import with_teacher
+from training.scout import wants_scout
 from training.stages import Bench
 
+SCOUTED = "patchdrop-scout"
+"""The row that a run without a scout does not have."""
 _BEGUN_WITH = ("hr", "lr", "robust")
 """Stages of the run that a masked baseline begins with."""
 
@@ -57,10 +60,13 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("the baselines of table results train in one process: start it without torchrun")
     check_out(request.out)
-    wanted = tuple(ROWS) if request.rows is None else request.rows
+    scouted = wants_scout(request.recipe)
+    wanted = request.rows or tuple(name for name in ROWS if scouted or name != SCOUTED)
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise RunError(f"row {unknown[0]!r} is not known; choose of {', '.join(ROWS)}")
+    if SCOUTED in wanted and not scouted:
+        raise RunError(f"row {SCOUTED!r} needs a scout; leave it out, or give --set scout.epochs=60")
     ledger = Ledger.open(request.out / "ledger.json")
     _announce(request, wanted, ledger, console)
     for seed in request.seeds:
@@ -181,11 +187,20 @@ class _Measuring:
             with self.results.engine.autocast():
                 rows: dict[Column, Row] = {"ft2": summed_streams(self.results)}
             return self._entry(began, rows, [model.hr, model.lr, model.policy], self._seconds(STAGES))
+        if name == SCOUTED:
+            with self.results.engine.autocast():
+                rows = {"ft2": self.results.scouted()}
+            networks = [model.hr, model.lr, model.policy, *self._scout()]
+            return self._entry(began, rows, networks, self._seconds((*STAGES, "scout")))
         if name == "patchdrop":
             rows = dict(self._patchdrop())
             networks = [model.hr, model.lr, model.policy]
             return self._entry(began - self.took_s, rows, networks, self._seconds(STAGES))
         return self._masked(name, began)
+
+    def _scout(self) -> list[nn.Module]:
+        finished = self.results.finished
+        return [] if finished is None or finished.scout is None else [finished.scout]
 
     def _patchdrop(self) -> Iterator[tuple[Column, Row]]:
         results = self.results
@@ -271,4 +286,8 @@ def _about(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
             "included."
         ),
         "PatchDrop, logits added, is the published code's rule: Ft-2's streams summed without weights.",
+        (
+            "PatchDrop, scout asked, buys as many patches as Ft-2, where a small network that knows the LR image alone "
+            "expects most of them: what `geozoom plan` does."
+        ),
     )

@@ -26,6 +26,7 @@ ROWS = {
     "lr-entropy": "LR-entropy gating",
     "published-code": "PatchDrop, logits added",
     "patchdrop": "PatchDrop",
+    "patchdrop-scout": "PatchDrop, scout asked",
 }
 """Names of the rows, in the table's order."""
 
