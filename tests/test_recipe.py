@@ -65,8 +65,6 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("augmentation.crop=zoom", "be area or shift"),
         ("augmentation.pad_px=-1", r"lie in 0\.\.hr_px"),
         ("ft2.reward=free", "be priced, priced_hits or paper"),
-        ("ft2.rewarded_by=both", "be mixture or fusion"),
-        ("ft1.rewarded_by=fusion", "two streams answer in ft2"),
         ("pt.alpha=[0.7]", "must hold 2 values, not 1"),
         ("pt.alpha=[2, 3]", "two temperatures"),
         ("networks.lr_temperature=0", "be positive"),

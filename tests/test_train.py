@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 
 from geozoom.cli import main
 from geozoom.errors import RunError
-from geozoom.model import PatchDrop, load_model
+from geozoom.model import load_model
 from geozoom.networks import NetworkSpec
 from geozoom.scores import wilson_interval
 from tests.conftest import small_model, write_scene_tree
@@ -377,7 +376,14 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
     stage = FineTuning(bench, "ft1")
     stage.train_mode()
-    asked = reads_of(model, monkeypatch)
+    asked: list[tuple[torch.Tensor, bool]] = []
+    classify = stage.classify
+
+    def spy(*arguments: Any) -> torch.Tensor:
+        asked.append((arguments[2], torch.is_grad_enabled()))
+        return classify(*arguments)
+
+    monkeypatch.setattr(stage, "classify", spy)
     policy = model.policy_logits
     said: list[torch.Tensor] = []
 
@@ -390,63 +396,12 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
         next(data.train.batches(16, torch.Generator().manual_seed(0))), 0.5, torch.Generator().manual_seed(0)
     )
     likely = (said[0] > 0).float()
-    learned = [mask for mask, seen in asked if seen.requires_grad]
+    learned = [mask for mask, with_gradient in asked if with_gradient]
     assert len(learned) == 1
     assert torch.equal(learned[0], likely) == (masks == "likely")
     # Rewarded are two sampled masks in either case.
     assert len(asked) == (2 if masks == "sampled" else 3)
-    assert not any(torch.equal(mask, likely) for mask, seen in asked if not seen.requires_grad)
-
-
-@pytest.mark.parametrize("masks", ["sampled", "likely"])
-@pytest.mark.parametrize("by", ["mixture", "fusion"])
-def test_ft2_rewards_what_the_paper_or_the_finished_model_would_answer(
-    scene_tree: Path, monkeypatch: pytest.MonkeyPatch, by: str, masks: str
-) -> None:
-    extra = (f"ft2.rewarded_by={by}", f"ft2.classifier_masks={masks}", "ft2.reward=priced", "judges.folds=0")
-    recipe = small_recipe("default", 1, *extra)
-    model, data = small_model(fusion="product", lr_temperature=2.0), read_scenes(scene_tree)
-    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0), teacher=model.hr)
-    stage = FineTuning(bench, "ft2")
-    stage.train_mode()
-    asked = reads_of(model, monkeypatch)
-    known = torch.randn(16, 3)
-    monkeypatch.setattr(stage, "known", lambda *_: known)
-    rewarded: list[torch.Tensor] = []
-
-    def learn(*arguments: Any) -> dict[str, torch.Tensor]:
-        rewarded.extend(arguments[3])
-        return {}
-
-    monkeypatch.setattr(stage, "learn", learn)
-    stage.step(
-        next(data.train.batches(16, torch.Generator().manual_seed(0))), 0.5, torch.Generator().manual_seed(0)
-    )
-    together = model.fuse if by == "fusion" else model.mix
-    expected = [together(seen, known, mask) for mask, seen in asked[-2:]]
-    assert len(rewarded) == 2
-    for ours, theirs in zip(rewarded, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
-    mask, seen = asked[0]
-    assert not torch.allclose(model.fuse(seen, known, mask), model.mix(seen, known, mask))
-
-
-def reads_of(model: PatchDrop, monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Collect the masks that the HR stream is asked about, and its logits."""
-    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
-    reader = model.hr_reader
-
-    def spying(hr: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        read = reader(hr)
-
-        def spy(masks: torch.Tensor) -> torch.Tensor:
-            asked.append((masks, read(masks)))
-            return asked[-1][1]
-
-        return spy
-
-    monkeypatch.setattr(model, "hr_reader", spying)
-    return asked
+    assert not any(torch.equal(mask, likely) for mask, with_gradient in asked if not with_gradient)
 
 
 def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:

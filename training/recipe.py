@@ -134,8 +134,6 @@ class PolicyRecipe:
     """rloo: masks for each scene and step, each with a forward of the classifier."""
     reward: str = "priced"
     """priced (by the probability of the right class), priced_hits (right or wrong), or paper (Eq. 3)."""
-    rewarded_by: str = "mixture"
-    """ft2: both streams' "mixture" (Eq. 7), as published, or their "fusion", by which the finished model answers."""
     penalty: float = 0.5
     """σ of the paper's reward."""
     price: float = 0.2

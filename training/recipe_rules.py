@@ -147,9 +147,6 @@ def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tu
         yield f"{name}.estimator", apart, "have judges.folds = 0, since judges give no derivative"
     known = stage.reward in ("priced", "priced_hits", "paper")
     yield f"{name}.reward", known, "be priced, priced_hits or paper"
-    by = stage.rewarded_by
-    yield f"{name}.rewarded_by", by in ("mixture", "fusion"), "be mixture or fusion"
-    yield f"{name}.rewarded_by", by == "mixture" or name == "ft2", "be left out: two streams answer in ft2"
     yield f"{name}.classifier_masks", stage.classifier_masks in ("sampled", "likely"), "be sampled or likely"
     for key in ("policy_learning_rate", "classifier_learning_rate"):
         yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"

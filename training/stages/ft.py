@@ -1,8 +1,8 @@
 """Stages `ft1` and `ft2` (Ft-1, Ft-2): policy and HR classifier learn together (paper §4.2).
 
 Ft-1 classifies with the HR stream alone; Ft-2 with both streams (Eq. 7), the LR stream frozen.
-By Eq. 7 the classifier learns whatever `networks.fusion` is: a run that learned by the product came out two points
-lower (training/evidence). What the policy is rewarded by is the recipe's choice (`ft2.rewarded_by`).
+By Eq. 7 it learns whatever `networks.fusion` is: a run that learned by the product came out two points lower
+(training/evidence).
 """
 
 from __future__ import annotations
@@ -44,10 +44,8 @@ class FineTuning(PolicyStage):
         read = model.hr_reader(hr)
         sampled = self.recipe.classifier_masks == "sampled"
         taught = masks[0] if sampled else (logits > 0).to(masks.dtype)
-        seen = read(taught)
-        answers = F.log_softmax(seen, dim=1) if known is None else model.mix(seen, known, taught)
+        answers = self.classify(model, read, taught, known)
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
         with self.rewarding():
-            first = self.answer(model, seen, taught, known) if sampled else None
-            scores = self.judged(model, batch, hr, lr, masks, known, read, first)
+            scores = self.judged(model, batch, hr, lr, masks, known, read, answers if sampled else None)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)

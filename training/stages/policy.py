@@ -66,16 +66,14 @@ class PolicyStage:
         with torch.no_grad():
             return model.lr_logits(lr)
 
-    def answer(self, model: PatchDrop, logits: Tensor, masks: Tensor, known: Tensor | None) -> Tensor:
-        """Return log class probabilities (B, N) that rewards are made of, of HR logits (B, N) under masks (B, P)."""
-        if known is None:
-            return F.log_softmax(logits, dim=1)
-        together = model.fuse if self.recipe.rewarded_by == "fusion" else model.mix
-        return together(logits, known, masks)
+    def classify(self, model: PatchDrop, read: Reader, masks: Tensor, known: Tensor | None) -> Tensor:
+        """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
+        logits = read(masks)
+        return F.log_softmax(logits, dim=1) if known is None else model.mix(logits, known, masks)
 
     def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) of a judge under masks (B, P)."""
-        return self.answer(model, model.hr_reader(hr)(masks), masks, self.known(model, lr))
+        return self.classify(model, model.hr_reader(hr), masks, self.known(model, lr))
 
     def rewarding(self) -> torch.autograd.grad_mode.set_grad_enabled:
         """Return the context in which rewards are made: without gradient, but for an estimator that needs it."""
@@ -102,8 +100,8 @@ class PolicyStage:
         if judges is not None:
             return [judges.answer(self.ask, batch, hr, lr, mask) for mask in masks]
         read = model.hr_reader(hr) if read is None else read
-        own = self.answer(model, read(masks[0]), masks[0], known) if first is None else first
-        return [own, *(self.answer(model, read(mask), mask, known) for mask in masks[1:])]
+        own = self.classify(model, read, masks[0], known) if first is None else first
+        return [own, *(self.classify(model, read, mask, known) for mask in masks[1:])]
 
     def learn(
         self,
