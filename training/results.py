@@ -112,9 +112,7 @@ class Results:
             yield row(f"{name} · as trained", self._correct(streams, masks), masks)
             load_as_shipped(self.engine, self.model, stage)
         if streams == "both":
-            s = policy_probabilities(self.model, self.views)
-            for what, doubt, said in self._asked():
-                spent = doubted_masks(doubt, s, said, round(masks.sum().item()))
+            for what, spent in self._spent():
                 yield row(f"{name} · {what} asked", self._correct(streams, spent), spent)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
@@ -141,14 +139,18 @@ class Results:
         Raises:
             RunError: The run has no finished model with a scout.
         """
-        known = self.known()  # it loads another stage's weights
+        self.known()  # it loads another stage's weights
         load_as_shipped(self.engine, self.model, "ft2")
-        asked = {what: (doubt, said) for what, doubt, said in self._asked()}
-        if "scout" not in asked or known is None:
-            raise RunError(f"{self.engine.folder}: has no scout; give the recipe scout.epochs above 0")
+        for what, spent in self._spent():
+            if what == "scout":
+                return row("PatchDrop, scout asked", self._correct("both", spent), spent)
+        raise RunError(f"{self.engine.folder}: has no scout; give the recipe scout.epochs above 0")
+
+    def _spent(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield who may be asked when to zoom, and what is bought (N, P) then: as many patches as the policy buys."""
         s = policy_probabilities(self.model, self.views)
-        masks = doubted_masks(asked["scout"][0], s, asked["scout"][1], round((s > 0.5).sum().item()))
-        return row("PatchDrop, scout asked", self._correct("both", masks), masks)
+        for what, doubt, said in self._asked():
+            yield what, doubted_masks(doubt, s, said, int((s > 0.5).sum()))
 
     def _asked(self) -> Iterator[tuple[str, Doubt, Tensor]]:
         """Yield what may be asked when to zoom, what its doubt means, and its logits (N, classes)."""

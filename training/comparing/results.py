@@ -41,7 +41,7 @@ from training.recalibrate import load_as_shipped
 from training.record import read_record
 from training.results import POLICIES, Results
 from training.run import with_teacher
-from training.scout import wants_scout
+from training.scout import NAME, wants_scout
 from training.stages import Bench
 
 SCOUTED = "patchdrop-scout"
@@ -61,7 +61,8 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
         raise RunError("the baselines of table results train in one process: start it without torchrun")
     check_out(request.out)
     scouted = wants_scout(request.recipe)
-    wanted = request.rows or tuple(name for name in ROWS if scouted or name != SCOUTED)
+    every = tuple(name for name in ROWS if scouted or name != SCOUTED)
+    wanted = every if request.rows is None else request.rows
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise RunError(f"row {unknown[0]!r} is not known; choose of {', '.join(ROWS)}")
@@ -191,7 +192,7 @@ class _Measuring:
             with self.results.engine.autocast():
                 rows = {"ft2": self.results.scouted()}
             networks = [model.hr, model.lr, model.policy, *self._scout()]
-            return self._entry(began, rows, networks, self._seconds((*STAGES, "scout")))
+            return self._entry(began, rows, networks, self._seconds((*STAGES, NAME)))
         if name == "patchdrop":
             rows = dict(self._patchdrop())
             networks = [model.hr, model.lr, model.policy]
