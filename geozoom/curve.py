@@ -103,20 +103,21 @@ class Curve:
         panel.set_ylim(bottom=0)
 
 
-def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None) -> Curve:
+def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None, *, workers: int = 1) -> Curve:
     """Plan the same candidates under every budget, lowest first.
 
     Args:
         candidates: What `prepare` found.
         budgets: What may be spent; None takes some amounts up to the price of everything.
+        workers: Most processes to work in; see `geozoom.workers.purchase_each`.
 
     Raises:
         BudgetError: A budget is in another currency than the prices.
     """
-    wanted = default_budgets(candidates) if budgets is None else sorted(set(budgets))
+    wanted = default_budgets(candidates) if budgets is None else budgets
     prices = candidates.prices
     return Curve(
-        points=tuple(_point(budget.amount, candidates.choose(budget)) for budget in wanted),
+        points=tuple(_point(plan) for plan in candidates.choose_each(wanted, workers=workers)),
         unit=candidates.value_unit,
         currency=prices.currency,
         price_list=f"{prices.name} ({prices.source}, {prices.dated})",
@@ -137,9 +138,11 @@ def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> lis
     return sorted(Budget.of(amount) for amount in {amount for amount in amounts if amount > 0} | {everything})
 
 
-def _point(budget: Decimal, plan: Plan) -> CurvePoint:
+def _point(plan: Plan) -> CurvePoint:
+    if plan.budget is None:
+        raise ValueError("a point of the curve is a plan under a budget")
     return CurvePoint(
-        budget=budget,
+        budget=plan.budget,
         cost=plan.cost,
         benefit=plan.value,
         bound=plan.bound,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from pyproj import Geod
 
 from geozoom.area import Area
 from geozoom.bitmask import BitMask
-from geozoom.card import ModelCard
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
@@ -28,6 +27,9 @@ from geozoom.rules import ShapeRules
 from geozoom.sites import SitesOnTiles
 from geozoom.spreading import spread
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    from geozoom.card import ModelCard  # torch comes with it, which workers need not load
 
 AREA_MARGIN = 5e-5
 """Cells are counted as larger by this share, which is more than an order's polygon gains by being written to a

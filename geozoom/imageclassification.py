@@ -17,11 +17,11 @@ from geozoom import __version__
 from geozoom.ahead import read_ahead
 from geozoom.answers import Answers, answer, answer_columns, scouted
 from geozoom.card import ModelCard
+from geozoom.cores import usable_cores
 from geozoom.errors import DatasetError
 from geozoom.features import Column
 from geozoom.fmow.challenge import WEIGHTS
 from geozoom.imagereading import read_batches, read_scenes
-from geozoom.images import decoding_threads
 from geozoom.imagescenes import ImageScenes
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
@@ -189,7 +189,7 @@ class ClassifiedImages:
     def _read_hr(self, rows: NDArray[np.int64]) -> Tensor:
         if self.held is not None:
             return self.held[torch.from_numpy(rows)].float() / 255
-        with ThreadPoolExecutor(decoding_threads()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             images, why = read_scenes(self.scenes, rows, self.card.hr_px, pool)
         if why:
             raise DatasetError(f"{next(iter(why.values()))}: could be read a moment ago, and cannot now")

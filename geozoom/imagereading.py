@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geozoom.cores import usable_cores
 from geozoom.errors import first_line
-from geozoom.images import UNREADABLE, decoding_threads
+from geozoom.images import UNREADABLE
 from geozoom.imagescenes import ImageScenes
 
 BATCH = 128
@@ -22,7 +23,7 @@ def read_batches(scenes: ImageScenes, side: int) -> Iterator[tuple[NDArray[np.in
     """Yield rows, their images (b, 3, side, side) uint8, and what cannot be read; full batches of what can."""
     waiting_rows = np.empty(0, dtype=np.int64)
     waiting = torch.empty((0, 3, side, side), dtype=torch.uint8)
-    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
         for start in range(0, len(scenes), BATCH):
             rows = np.arange(start, min(start + BATCH, len(scenes)))
             images, why = read_scenes(scenes, rows, side, pool)

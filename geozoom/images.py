@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,11 +25,6 @@ class Source(Protocol):
 
     def read(self, file: str, box: Box | None, side: int) -> Tensor:
         """Return one scene as (3, side, side) uint8 RGB; raise one of `UNREADABLE` if it cannot be."""
-
-
-def decoding_threads() -> int:
-    """Return one thread for each CPU of this process: Pillow decodes and resizes outside of Python's lock."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def images_by_class(folder: Path) -> dict[str, list[Path]]:

@@ -53,6 +53,11 @@ class AtOnce:
         """Area of the smallest cell that can be ordered."""
         return min(int(ground.lattice.area_dm2.min()) for ground in self.grounds)
 
+    @property
+    def cells(self) -> int:
+        """Number of cells that are laid out."""
+        return sum(ground.lattice.value.size for ground in self.grounds)
+
     def purchase(
         self, prices: PriceList, budget_cents: int | None, solver: Solver
     ) -> tuple[Purchase, Patches]:

@@ -33,6 +33,7 @@ from geozoom.scenes import SceneLimits
 from geozoom.scoring import Progress, Scored, count_scenes, score
 from geozoom.sites import SitesOnTiles, read_sites
 from geozoom.tiles import Tile, open_tiles
+from geozoom.workers import Made, purchase_each
 
 DEFAULT_THRESHOLD = 0.5
 """The paper's deterministic policy buys a patch where s_p is above this."""
@@ -229,9 +230,33 @@ class Candidates:
             BudgetError: The budget is in another currency than the prices.
             SolverError: The case is too large for the exact solver.
         """
+        return self._plan(None if budget is None else budget.cents_in(self.prices), solver)
+
+    def choose_each(
+        self, budgets: Sequence[Budget], *, solver: Solver = "fast", workers: int = 1
+    ) -> list[Plan]:
+        """Choose what is worth most under each of several budgets, the least first.
+
+        The plans are those that `choose` makes of these budgets in turn.
+
+        Args:
+            budgets: What may be spent.
+            solver: "exact" proves the optimum of small cases.
+            workers: Most processes to work in; see `geozoom.workers.purchase_each`.
+
+        Raises:
+            BudgetError: A budget is in another currency than the prices.
+            SolverError: The case is too large for the exact solver.
+        """
+        rising = sorted({budget.cents_in(self.prices) for budget in budgets})
+        unknown = [cents for cents in rising if self._everything_within(cents) is None]
+        ahead = purchase_each(self.offer, self.prices, unknown, solver, workers)
+        return [self._plan(cents, solver, ahead.get(cents)) for cents in rising]
+
+    def _plan(self, budget_cents: int | None, solver: Solver, ahead: Made | None = None) -> Plan:
         began = time.perf_counter()
-        budget_cents = None if budget is None else budget.cents_in(self.prices)
-        bought, chosen = self._purchase(budget_cents, solver)
+        bought, chosen = self._purchase(budget_cents, solver, ahead)
+        elsewhere = 0.0 if ahead is None else ahead[2]
         return Plan(
             tiles=self.tiles,
             card=self.card,
@@ -250,18 +275,20 @@ class Candidates:
             order=bought.order,
             sites=self.sites,
             seconds_scenes=self.seconds,
-            seconds_choice=time.perf_counter() - began,
+            seconds_choice=elsewhere + time.perf_counter() - began,
             bound=bought.bound,
             next_cost=bought.next_cost,
             next_lacking=bought.next_lacking,
         )
 
-    def _purchase(self, budget_cents: int | None, solver: Solver) -> tuple[Purchase, Patches]:
+    def _purchase(
+        self, budget_cents: int | None, solver: Solver, ahead: Made | None
+    ) -> tuple[Purchase, Patches]:
         if budget_cents is not None:
-            for spent, all_of_it, patches in self._made:
-                if spent <= budget_cents and len(patches) == len(self.scored.candidates):
-                    return replace(all_of_it, next_cost=None, next_lacking=None), patches
-        bought, chosen = self.offer.purchase(self.prices, budget_cents, solver)
+            everything = self._everything_within(budget_cents)
+            if everything is not None:
+                return everything
+        bought, chosen = ahead[:2] if ahead else self.offer.purchase(self.prices, budget_cents, solver)
         if budget_cents is None:
             self._made.append((int(100 * sum(order.cost for order in bought.orders)), bought, chosen))
             return bought, chosen
@@ -275,3 +302,10 @@ class Candidates:
             bought, chosen = replace(best, bound=max(bought.bound, best.value), next_lacking=lacking), patches
         self._made.append((budget_cents, bought, chosen))
         return bought, chosen
+
+    def _everything_within(self, budget_cents: int) -> tuple[Purchase, Patches] | None:
+        """Return what buys every candidate, where that was found for no more than a budget."""
+        for spent, all_of_it, patches in self._made:
+            if spent <= budget_cents and len(patches) == len(self.scored.candidates):
+                return replace(all_of_it, next_cost=None, next_lacking=None), patches
+        return None

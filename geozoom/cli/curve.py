@@ -49,6 +49,7 @@ def command(
     """
     planning.check(given)
     with loading.libraries():
+        from geozoom.cores import usable_cores
         from geozoom.curve import trace
         from geozoom.features import check_output
         from geozoom.pointfiles import SUFFIXES
@@ -57,7 +58,7 @@ def command(
             check_output(path, overwrite=overwrite, suffixes=SUFFIXES)
         console = options.stderr_console(quiet)
     candidates = planning.find_candidates(given, console)
-    curve = trace(candidates, budgets)
+    curve = trace(candidates, budgets, workers=usable_cores())
     for path in outputs:
         curve.write(path, overwrite=overwrite)
     if not quiet:

@@ -76,17 +76,23 @@ def command(
                 reporting.check(page, overwrite=overwrite)
         console = options.stderr_console(quiet)
         import geozoom.planner  # noqa: F401
+        from geozoom.cores import usable_cores
         from geozoom.curve import default_budgets, trace
     candidates = planning.find_candidates(given, console)
-    # The least first: a plan is worth no less than those made before for less.
-    plans = {
-        budget: candidates.choose(budget, solver=solver)
-        for budget in sorted(wanted, key=lambda each: 0 if each is None else each.cents)
-    }
-    curve = None if report is None else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS))
+    made = (
+        candidates.choose_each(budgets, solver=solver, workers=usable_cores())
+        if budgets
+        else [candidates.choose(None)]
+    )
+    plans = {plan.budget: plan for plan in made}
+    curve = (
+        None
+        if report is None
+        else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS), workers=usable_cores())
+    )
     summaries = []
     for budget, path, page in zip(wanted, outputs, pages, strict=True):
-        chosen = plans[budget]
+        chosen = plans[None if budget is None else budget.amount]
         chosen.write(path, overwrite=overwrite)
         if page is not None and curve is not None:
             reporting.write(page, chosen, curve, overwrite=overwrite)

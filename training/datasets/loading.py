@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from geozoom.cores import usable_cores
 from geozoom.errors import DatasetError, first_line
 from geozoom.files import write_text
-from geozoom.images import UNREADABLE, decoding_threads
+from geozoom.images import UNREADABLE
 from training.datasets.index import DatasetIndex, SceneIndex
 from training.datasets.scenes import HeldSplit, SceneData, Split
 from training.datasets.streamed import StreamedSplit
@@ -218,7 +219,7 @@ def _read(index: SceneIndex, side: int, twin_side: int, keep: bool, reading: Rea
 def _for_each(read: Callable[[int], None], scenes: int, console: Console | None) -> None:
     with (
         progress_bar(console or Console(quiet=True)) as bar,
-        ThreadPoolExecutor(decoding_threads()) as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
     ):
         task = bar.add_task("reading", total=scenes)
         # A million futures at once would take a gigabyte.

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geozoom.cores import usable_cores
 from geozoom.errors import DatasetError, first_line
-from geozoom.images import UNREADABLE, ImageFiles, decoding_threads
+from geozoom.images import UNREADABLE, ImageFiles
 from training.datasets.index import SceneIndex
 from training.datasets.nvjpeg import decode as decode_jpegs
 from training.datasets.nvjpeg import read_encoded
@@ -69,7 +70,7 @@ class StreamedSplit:
         return self._decoded(torch.split(torch.arange(len(self)), size))
 
     def _decoded(self, chunks: Iterable[Tensor]) -> Iterator[Batch]:
-        pool = ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         begun: deque[Callable[[], Batch]] = deque()
         try:
             for chosen in chunks:

@@ -1,0 +1,137 @@
+"""Choices for several budgets beside each other: the same plans, and no process left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geozoom import workers
+from geozoom.budget import Budget
+from geozoom.cores import usable_cores
+from geozoom.errors import SolverError
+from geozoom.offer import AtOnce
+from geozoom.ordering import Solver
+from geozoom.patches import Patches
+from geozoom.planner import Candidates, prepare
+from geozoom.pricelists import parse_price_list
+from geozoom.prices import PriceList
+from geozoom.purchase import Purchase
+from geozoom.workers import purchase_each
+from tests.conftest import WriteRaster, small_model
+from tests.test_curve import CHEAP
+
+BUDGETS = [Budget(cents) for cents in (700, 2_500)]
+
+
+@pytest.fixture
+def candidates(write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch) -> Candidates:
+    """What a small tile offers, for which processes are otherwise not started."""
+    monkeypatch.setattr(workers, "_FEWEST_CELLS", 1)
+    return _candidates(write_raster(height=16, width=24))
+
+
+def _candidates(tile: Path) -> Candidates:
+    return prepare(
+        [tile],
+        model=small_model(),
+        prices=parse_price_list(CHEAP, "cheap.toml"),
+        threshold=0.0,
+    )
+
+
+def test_plans_made_beside_each_other_are_those_made_in_turn(candidates: Candidates) -> None:
+    beside = candidates.choose_each(BUDGETS, workers=2)
+    candidates._made.clear()
+    in_turn = [candidates.choose(budget) for budget in BUDGETS]
+    assert len(beside) == len(in_turn)
+    for one, other in zip(beside, in_turn, strict=True):
+        assert np.array_equal(one.patches.value, other.patches.value)
+        assert one.summary() == other.summary()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("cells", "asked"), [(10, 2), (1, 1), (1, 9)])
+def test_few_cells_or_budgets_start_no_process(
+    candidates: Candidates, monkeypatch: pytest.MonkeyPatch, cells: int, asked: int
+) -> None:
+    monkeypatch.setattr(workers, "_FEWEST_CELLS", 10**cells)
+    budgets = [700] if asked == 9 else [700, 2_500]
+    assert purchase_each(candidates.offer, candidates.prices, budgets, "fast", asked) == {}
+
+
+def test_what_one_process_refuses_is_refused(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_FEWEST_CELLS", 1)
+    with pytest.raises(SolverError, match="exact"):
+        _candidates(write_raster()).choose_each(BUDGETS, solver="exact", workers=2)
+    assert not multiprocessing.active_children()
+
+
+class _Dying(AtOnce):
+    """An offer from which nobody chooses but the first process."""
+
+    def purchase(
+        self, prices: PriceList, budget_cents: int | None, solver: Solver
+    ) -> tuple[Purchase, Patches]:
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return super().purchase(prices, budget_cents, solver)
+
+
+def test_what_a_killed_process_leaves_undone_is_done_in_this_one(candidates: Candidates) -> None:
+    offer = candidates.offer
+    assert isinstance(offer, AtOnce)
+    dying = _Dying(tiles=offer.tiles, patches=offer.patches, grounds=offer.grounds)
+    assert purchase_each(dying, candidates.prices, [700, 2_500], "fast", 2) == {}
+    plans = replace(candidates, offer=dying).choose_each(BUDGETS, workers=2)
+    assert [plan.summary() for plan in plans] == [candidates.choose(budget).summary() for budget in BUDGETS]
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="one core: no other process is started")
+def test_ctrl_c_ends_all_of_them_without_a_traceback(tmp_path: Path) -> None:
+    out = tmp_path / "curve.csv"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geozoom", "curve", "examples/tiles", "-o", out],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, which Ctrl-C on its terminal would reach
+    )
+    deadline = time.monotonic() + 240
+    while not (working := _at_work(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not working:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert working
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert not out.exists()
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):  # Python's own tracker ends a moment after it
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
+def _at_work(parent: int) -> list[int]:
+    """Return a process's children that have loaded what they choose with."""
+    found = []
+    for each in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
+        try:
+            if "_nd_image" in Path(f"/proc/{each}/maps").read_text():
+                found.append(each)
+        except OSError:
+            continue  # it has ended
+    return found
