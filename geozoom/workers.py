@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -86,6 +88,15 @@ def _begin(offer: Offer, prices: PriceList, solver: Solver) -> None:
     # Where it could not be held back; the first process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _shared = offer, prices, solver
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the first one ends, were it killed: the queue between them would not say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _purchase(budget_cents: int) -> Made:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,31 +98,53 @@ def test_what_a_killed_process_leaves_undone_is_done_in_this_one(candidates: Can
     assert [plan.summary() for plan in plans] == [candidates.choose(budget).summary() for budget in BUDGETS]
 
 
-@pytest.mark.skipif(usable_cores() < 2, reason="one core: no other process is started")
-def test_ctrl_c_ends_all_of_them_without_a_traceback(tmp_path: Path) -> None:
-    out = tmp_path / "curve.csv"
+@pytest.fixture
+def tracing(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """`geozoom curve` with processes at work, in a group of its own, which Ctrl-C on its terminal would reach."""
+    if usable_cores() < 2:
+        pytest.skip("one core: no other process is started")
     process = subprocess.Popen(
-        [sys.executable, "-m", "geozoom", "curve", "examples/tiles", "-o", out],
+        [sys.executable, "-m", "geozoom", "curve", "examples/tiles", "-o", tmp_path / "curve.csv"],
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # a group of its own, which Ctrl-C on its terminal would reach
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 240
-    while not (working := _at_work(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if not working:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert working
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    try:
+        deadline = time.monotonic() + 240
+        while not _at_work(process.pid):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        if _lives(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_ctrl_c_ends_all_of_them_without_a_traceback(tracing: subprocess.Popen[str], tmp_path: Path) -> None:
+    os.killpg(tracing.pid, signal.SIGINT)
+    _, err = tracing.communicate(timeout=60)
+    assert tracing.returncode == 1
     assert "Interrupted" in err
     assert "Traceback" not in err
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == []
+    assert _all_end(tracing.pid)
+
+
+def test_none_outlives_a_first_process_that_is_killed(tracing: subprocess.Popen[str]) -> None:
+    time.sleep(2)  # so that they have begun
+    tracing.kill()
+    tracing.wait()
+    assert _all_end(tracing.pid)
+
+
+def _all_end(group: int) -> bool:
+    """Wait a little for all processes of a group to end; Python's own tracker ends after the first one."""
     deadline = time.monotonic() + 20
-    while _lives(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)  # Python's own tracker ends a moment after it
-    assert not _lives(process.pid)
+    while _lives(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not _lives(group)
 
 
 def _lives(group: int) -> bool:
