@@ -139,8 +139,7 @@ def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> lis
 
 
 def _point(plan: Plan) -> CurvePoint:
-    if plan.budget is None:
-        raise ValueError("a point of the curve is a plan under a budget")
+    assert plan.budget is not None
     return CurvePoint(
         budget=plan.budget,
         cost=plan.cost,

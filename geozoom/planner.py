@@ -235,7 +235,7 @@ class Candidates:
     def choose_each(
         self, budgets: Sequence[Budget], *, solver: Solver = "fast", workers: int = 1
     ) -> list[Plan]:
-        """Choose what is worth most under each of several budgets, the least first.
+        """Choose what is worth most under each of several budgets, the least first; equal ones make one plan.
 
         The plans are those that `choose` makes of these budgets in turn.
 

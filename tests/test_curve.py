@@ -119,6 +119,15 @@ def test_several_budgets_make_a_plan_each(write_raster: WriteRaster, tmp_path: P
     assert not (tmp_path / "orders.geojson").exists()
 
 
+def test_a_plan_says_which_solver_it_asked_without_a_budget_too(
+    write_raster: WriteRaster, model_file: Path, tmp_path: Path
+) -> None:
+    arguments = ["plan", str(write_raster()), "--model", str(model_file), "--solver", "exact", "-q", "--json"]
+    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "orders.geojson")])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["solver"] == "exact"
+
+
 @pytest.mark.parametrize(
     ("budget", "code", "words"),
     [

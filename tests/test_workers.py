@@ -69,13 +69,33 @@ def test_few_cells_or_budgets_start_no_process(
     assert purchase_each(candidates.offer, candidates.prices, budgets, "fast", asked) == {}
 
 
-def test_what_one_process_refuses_is_refused(
-    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "_FEWEST_CELLS", 1)
-    with pytest.raises(SolverError, match="exact"):
-        _candidates(write_raster()).choose_each(BUDGETS, solver="exact", workers=2)
+class _Refusing(AtOnce):
+    """An offer from which nobody can choose."""
+
+    def purchase(
+        self, prices: PriceList, budget_cents: int | None, solver: Solver
+    ) -> tuple[Purchase, Patches]:
+        raise SolverError(
+            f"refused in {'the first' if multiprocessing.parent_process() is None else 'another'}"
+        )
+
+
+def test_what_one_process_refuses_is_refused(candidates: Candidates) -> None:
+    refusing = _Refusing(**vars(candidates.offer))
+    many = list(range(700, 2_500, 100))  # more than wait in the queue
+    with pytest.raises(SolverError, match="refused in another"):
+        purchase_each(refusing, candidates.prices, many, "fast", 2)
     assert not multiprocessing.active_children()
+
+
+def test_the_exact_solver_and_short_memory_start_no_process(
+    candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer, prices = candidates.offer, candidates.prices
+    assert isinstance(offer, AtOnce)
+    assert purchase_each(offer, prices, [700, 2_500], "exact", 2) == {}
+    monkeypatch.setattr(workers, "_MOST_CELLS", 2 * offer.cells - 1)
+    assert purchase_each(offer, prices, [700, 2_500], "fast", 2) == {}
 
 
 class _Dying(AtOnce):
@@ -90,9 +110,7 @@ class _Dying(AtOnce):
 
 
 def test_what_a_killed_process_leaves_undone_is_done_in_this_one(candidates: Candidates) -> None:
-    offer = candidates.offer
-    assert isinstance(offer, AtOnce)
-    dying = _Dying(tiles=offer.tiles, patches=offer.patches, grounds=offer.grounds)
+    dying = _Dying(**vars(candidates.offer))
     assert purchase_each(dying, candidates.prices, [700, 2_500], "fast", 2) == {}
     plans = replace(candidates, offer=dying).choose_each(BUDGETS, workers=2)
     assert [plan.summary() for plan in plans] == [candidates.choose(budget).summary() for budget in BUDGETS]
@@ -122,7 +140,11 @@ def tracing(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_ctrl_c_ends_all_of_them_without_a_traceback(tracing: subprocess.Popen[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("delay", [0.0, 4.0])
+def test_ctrl_c_ends_all_of_them_without_a_traceback(
+    tracing: subprocess.Popen[str], tmp_path: Path, delay: float
+) -> None:
+    time.sleep(delay)  # at 0 while they load what they choose with
     os.killpg(tracing.pid, signal.SIGINT)
     _, err = tracing.communicate(timeout=60)
     assert tracing.returncode == 1

@@ -82,7 +82,7 @@ def command(
     made = (
         candidates.choose_each(budgets, solver=solver, workers=usable_cores())
         if budgets
-        else [candidates.choose(None)]
+        else [candidates.choose(None, solver=solver)]
     )
     plans = {plan.budget: plan for plan in made}
     curve = (

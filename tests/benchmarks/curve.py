@@ -8,14 +8,15 @@ from __future__ import annotations
 import sys
 import time
 
-from geozoom.cli.plan import REPORTED_BUDGETS
-from geozoom.cores import usable_cores
-from geozoom.curve import default_budgets, trace
-from geozoom.planner import prepare
-
 
 def main(tiles: list[str]) -> None:
     """Choose for the same budgets both ways."""
+    # Not above: every process reads this file again, and has no need of them.
+    from geozoom.cli.plan import REPORTED_BUDGETS
+    from geozoom.cores import usable_cores
+    from geozoom.curve import default_budgets, trace
+    from geozoom.planner import prepare
+
     seconds, curves = {}, []
     for workers in (1, usable_cores()):
         candidates = prepare(tiles)  # anew: what one way has found would save the other its work
