@@ -178,6 +178,24 @@ def test_the_lr_stream_beside_a_bagnet_is_the_policys_network_and_reads_lr_as_it
     assert_close(mixed.exp().sum(dim=1), torch.ones(2))
 
 
+def test_a_policy_begins_as_the_lr_stream_that_is_like_it_but_for_its_last_layer(scene_tree: Path) -> None:
+    val = read_scenes(scene_tree).val
+    for model, start, taken in (
+        (bag_model(), "lr", True),
+        (bag_model(), "fresh", False),
+        (small_model(), "lr", False),  # the CNN's LR stream is another network
+    ):
+        recipe = load_recipe("default", ["data.hr_px=32", "judges.folds=0", f"pt.start={start}"])
+        fresh = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
+        PreTraining(Bench(model=model, recipe=recipe, val=view_split(val, recipe, seed=0)))
+        begun, lr = model.policy.state_dict(), model.lr.state_dict()
+        assert not torch.equal(fresh["conv1.weight"], lr["conv1.weight"]) or not taken
+        for name, tensor in begun.items():
+            expected = lr[name] if taken and not name.startswith("fc.") else fresh[name]
+            assert torch.equal(tensor, expected), name
+    assert load_recipe("paper", []).pt.start == "fresh"
+
+
 def test_classify_computes_only_what_was_bought(scene_tree: Path) -> None:
     model = bag_model()
     with seen_patches(model) as seen:  # copies of a module keep its hooks
@@ -273,7 +291,9 @@ def test_a_bagnet_is_refused_where_it_makes_no_sense() -> None:
         build_network(NetworkSpec(name="bagnet-resnet9000"), 10)
 
 
-def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, out = write_cifar10(tmp_path / "data"), tmp_path / "table"
     keys = ["networks.classifier=resnet8", "networks.classifier_widths=[4, 8, 8]", "robust.epochs=0"]
     keys += ["networks.policy_widths=[4, 8, 8]", *(f"{stage}.batch_size=32" for stage in STAGES)]
@@ -292,7 +312,8 @@ def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(tmp_pat
         assert (out / "bagnet" / "baselines" / name.lower() / "checkpoints" / "ft1.safetensors").is_file()
     assert all(row["ms_per_image"] > 0 for row in rows.values())
     assert "256 images at once" not in (out / "table.md").read_text()  # there are 24
-    # Given again, it trains nothing and finds the same.
+    # Given again, it trains and recalibrates nothing and finds the same.
+    monkeypatch.setattr("training.recalibrate.recalibrate", None)
     logs = {file: file.read_text() for file in out.rglob("log.jsonl")}
     assert len(logs) == 2 + len(masked)
     again = CliRunner().invoke(main, asked)

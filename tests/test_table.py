@@ -165,7 +165,7 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         patched.setattr(Engine, "fit", interrupted)
         result = table(*asked, "--json", name="results")
     rows = json.loads(result.stdout)["rows"]
-    assert "seed 0: measured already: LR-CNN, SRGAN, KD, PCN, HR-CNN, Fixed-H, PatchDrop" in result.stderr
+    assert "seed 0: measured already: LR-CNN; SRGAN; KD; PCN; HR-CNN; Fixed-H; PatchDrop" in result.stderr
     assert not set(first) & set(fitted)
     assert {row["row"] for row in rows} == set(ROWS)
     own = {row["name"]: row for row in json.loads((out / "seed0" / "table.json").read_text())}

@@ -6,7 +6,6 @@ that into a loss whose gradient is an estimate of -∇ E[utility]: unbiased, but
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -72,15 +71,11 @@ class Rloo:
         return torch.stack([_sample(probabilities, generator) for _ in range(self.samples)])
 
     def loss(self, logits: Tensor, alpha: float, masks: Tensor, utilities: Tensor) -> Tensor:
-        """Return the scalar surrogate: the mean over all pairs of ½ (Ri - Rj)(log π(ai) - log π(aj))."""
+        """Return the scalar surrogate -1/K Σ (Ri - mean of the other R) log π(ai)."""
         probabilities = tempered(logits, alpha)
-        likelihoods = [log_likelihood(probabilities, mask) for mask in masks]
-        pairs = list(itertools.combinations(range(self.samples), 2))
-        total = sum(
-            (0.5 * (utilities[i] - utilities[j]) * (likelihoods[i] - likelihoods[j]) for i, j in pairs),
-            start=likelihoods[0].new_zeros(()),
-        )
-        return -(total / len(pairs)).mean()
+        likelihoods = torch.stack([log_likelihood(probabilities, mask) for mask in masks])
+        advantages = (utilities - utilities.mean(dim=0)) / (self.samples - 1)
+        return -(advantages * likelihoods).sum(dim=0).mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,13 +106,23 @@ def settle(
         lambda lr: (model.policy_logits(lr) > 0).float(),
         lambda: correct(model, val, streams, masks).float().mean().item(),
     )
-    kept = {
-        f"model.hr.{name}": tensor
-        for name, tensor in model.hr.named_buffers()
-        if after >= before  # else as trained, which its checkpoint holds
-    }
-    write_tensors(_norms(engine, stage), kept, {"done": "true", "stage": stage})
+    keep(engine, model, stage, better=after >= before)
     return before, after
+
+
+def keep(engine: Engine, model: PatchDrop, stage: str, *, better: bool) -> None:
+    """Write a model's statistics beside the stage's checkpoint; none if that holds better ones, as trained.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    kept = {f"model.hr.{name}": tensor for name, tensor in model.hr.named_buffers() if better}
+    write_tensors(_norms(engine, stage), kept, {"done": "true", "stage": stage})
+
+
+def is_settled(engine: Engine, stage: str) -> bool:
+    """Tell whether it is known which statistics a finished stage ships with."""
+    return _norms(engine, stage).is_file()
 
 
 def load_as_shipped(engine: Engine, model: PatchDrop, stage: str, *, recalibrated: bool = True) -> bool:

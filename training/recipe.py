@@ -120,6 +120,9 @@ class PolicyRecipe:
 
     epochs: int
     """Passes over the training split."""
+    start: str = "fresh"
+    """pt: what the policy begins as: fresh, or lr, with all but the last layer of the LR stream if both are alike
+    (beside a BagNet), so that it knows what is in an LR image before it learns where to look."""
     batch_size: int = 128
     """Scenes a step."""
     policy_learning_rate: float = 1e-3

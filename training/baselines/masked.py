@@ -24,7 +24,7 @@ from training.datasets import Batch, Split
 from training.engine import Engine, build_optimizer
 from training.evaluate import Row, Streams, ViewedSplit, answers, correct, row, spread_evenly
 from training.parallel import rand
-from training.recalibrate import recalibrate_if_better
+from training.recalibrate import forget, is_settled, keep, load_as_shipped, recalibrate_if_better
 from training.results import POLICIES
 from training.stages.bench import Bench, hit_rate
 
@@ -141,10 +141,10 @@ class MaskedBaseline:
             model.policy.load_state_dict(salient)
             if column != "pt":
                 if not self.engine.is_done(column):
+                    forget(self.engine, column)
                     self.engine.fit(
                         MaskedFineTuning(self.bench, column, rule, sampled[column]), model, self.split
                     )
-                self.engine.load(model, column)
                 before = (self.engine, column)
                 self._settle(rule, column, sampled[column])
             streams = POLICIES[column][1]
@@ -160,6 +160,7 @@ class MaskedBaseline:
             with seeded(self.engine, "stn"):
                 fresh = PatchDrop(model.card).policy.state_dict()
             model.policy.load_state_dict(fresh)
+            self.bench.begin_policy()
             self.engine.fit(StnStage(self.bench, next(iter(sampled.values()))), model, self.split)
         self.engine.load(model, "stn")
         return SALIENT
@@ -167,8 +168,10 @@ class MaskedBaseline:
     def _settle(self, rule: Rule, column: Literal["ft1", "ft2"], sampled: float) -> None:
         """Ship the classifier as PatchDrop's is: in half precision, batch norm recalibrated where that is better."""
         model, bench, seed = self.bench.model, self.bench, self.engine.seed
+        load_as_shipped(self.engine, model, column)
+        if is_settled(self.engine, column):
+            return
         streams: Streams = POLICIES[column][1]
-        model.load_state_dict(model.half_weights())
         known = answers(model, bench.val, "lr")
         masks = masks_of(rule, model, bench.val, known, sampled, seed)
         noise = torch.Generator(model.mean.device).manual_seed(seed)
@@ -177,7 +180,7 @@ class MaskedBaseline:
             counts = (sampled + rand((len(lr),), lr.device, noise)).floor()
             return rule.choose(model, lr, model.lr_logits(lr), counts, noise)
 
-        recalibrate_if_better(
+        was, became = recalibrate_if_better(
             model,
             self.split,
             bench.recipe,
@@ -185,3 +188,4 @@ class MaskedBaseline:
             choose,
             lambda: correct(model, bench.val, streams, masks, known).float().mean().item(),
         )
+        keep(self.engine, model, column, better=became >= was)

@@ -129,10 +129,10 @@ def _announce(request: TableRequest, wanted: Sequence[str], ledger: Ledger, cons
                 )
         if done:
             console.print(
-                f"seed {seed}: measured already: {', '.join(done)}", highlight=False, soft_wrap=True
+                f"seed {seed}: measured already: {'; '.join(done)}", highlight=False, soft_wrap=True
             )
         if left:
-            console.print(f"seed {seed}: to do: {', '.join(left)}", highlight=False, soft_wrap=True)
+            console.print(f"seed {seed}: to do: {'; '.join(left)}", highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)

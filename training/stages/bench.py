@@ -83,6 +83,18 @@ class Bench:
             answers = F.softmax(self.teacher(self.model.normalise(hr)).float(), dim=1)
         return (1 - share) * loss + share * F.kl_div(log_probabilities, answers, reduction="batchmean")
 
+    def begin_policy(self) -> None:
+        """Give a fresh policy what the LR stream has learned, where the recipe asks for it and both are alike.
+
+        The last layer stays: it says where to look, and the LR stream's what there is.
+        """
+        model = self.model
+        if self.recipe.pt.start != "lr" or model.card.lr_classifier != model.card.policy:
+            return
+        last = ("fc.weight", "fc.bias")
+        learned = {name: tensor for name, tensor in model.lr.state_dict().items() if name not in last}
+        model.policy.load_state_dict(model.policy.state_dict() | learned)
+
     def folded(self) -> PatchDrop:
         """Return the model to ask what is frozen in it: with folded batch norms, but where a GPU's compiler folds."""
         if self.model.mean.is_cuda:

@@ -17,6 +17,7 @@ class PreTraining(PolicyStage):
         recipe = bench.recipe.pt
         policy = {"params": list(bench.model.policy.parameters()), "lr": recipe.policy_learning_rate}
         super().__init__(bench, "pt", "hr", recipe, [policy])
+        bench.begin_policy()
 
     def train_mode(self) -> None:
         """Only the policy learns."""
