@@ -13,16 +13,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from geozoom.grid import PatchGrid
+from geozoom.model import PatchDrop
 from tests.conftest import small_model
 from tests.test_lowres_baselines import engine_in, log, scenes
 from tests.test_train import small_recipe, without_time
-from training.baselines.masked import MASKED, MaskedBaseline, masks_of
+from training.baselines.masked import MASKED, MaskedBaseline, MaskedFineTuning, masks_of
 from training.baselines.rules import RULES, fixed_h, fixed_v, gate, survival, top
 from training.baselines.stn import SALIENT, SaliencySampler, StnStage
 from training.datasets import HeldSplit
 from training.engine import Engine
 from training.evaluate import Row, view_split
-from training.stages import Bench, HrStage, LrStage
+from training.stages import Bench, FineTuning, HrStage, LrStage
+from training.stages.policy import answer_together
 
 RECIPE = small_recipe("default", 1, "judges.folds=0", "ft1.distill=0", "ft2.distill=0", "robust.epochs=0")
 
@@ -201,3 +203,26 @@ def test_a_masked_baseline_that_was_stopped_goes_on(
     again = baseline("stochastic", tmp_path / "stopped", source)
     assert dict(again.rows(sampled)) == rows  # type: ignore[arg-type]
     assert without_time(again.engine.log.rows()) == without_time(whole.engine.log.rows())
+
+
+@pytest.mark.parametrize("together", ["mixture", "fusion"])
+def test_ft2_learns_by_eq_7_or_as_the_finished_model_answers(
+    together: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_recipe("default", 1, "judges.folds=0", "ft2.distill=0", f"ft2.together={together}")
+    train, val = scenes(32, 0), scenes(16, 1)
+    model = small_model(fusion="product")
+    bench = Bench(model=model, recipe=recipe, val=view_split(val, recipe, seed=0))
+    batch = next(train.batches(16, torch.Generator().manual_seed(0)))
+    stages = FineTuning(bench, "ft2"), MaskedFineTuning(bench, "ft2", RULES["fixed-centre"], 4.0)
+    # Who is not to be asked cannot be.
+    monkeypatch.setattr(PatchDrop, "fuse" if together == "mixture" else "mix", None)
+    for stage in stages:
+        stage.train_mode()
+        learned = stage.step(batch, 0.5, torch.Generator().manual_seed(0))
+        assert learned["loss"].isfinite()
+    monkeypatch.undo()
+    hr, lr, bought = torch.randn(3, 4), torch.randn(3, 4), torch.eye(16)[:3]
+    answers = {"mixture": model.mix(hr, lr, bought), "fusion": model.fuse(hr, lr, bought)}
+    assert torch.equal(answer_together(model, recipe.ft2, hr, lr, bought), answers[together])
+    assert not torch.allclose(answers["mixture"], answers["fusion"])

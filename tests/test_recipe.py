@@ -63,6 +63,8 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("pt.estimator=reinforce", "be one of self_critical, rloo, disarm, straight_through"),
         ("pt.samples=1", "be at least 2"),
         ("pt.start=hr", "be fresh or lr"),
+        ("ft2.together=product", "be mixture or fusion"),
+        ("ft1.together=fusion", "be mixture: the HR stream answers alone"),
         ("ft1.start=lr", "be fresh: it begins as pt left the policy"),
         ("augmentation.crop=zoom", "be area or shift"),
         ("augmentation.pad_px=-1", r"lie in 0\.\.hr_px"),

@@ -66,8 +66,8 @@ class NetworkRecipe:
     lr_temperature: float = 1.0
     """What the LR stream's logits are divided by where both streams answer; 1 in the paper."""
     fusion: str = "mixture"
-    """How a finished model makes both streams' answers one: "mixture" is Eq. 7, by which Ft-2 is trained in any case;
-    "product" multiplies their probabilities."""
+    """How a finished model makes both streams' answers one: "mixture" is Eq. 7, "product" multiplies their
+    probabilities. Ft-2 learns by Eq. 7 unless `ft2.together` says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +151,9 @@ class PolicyRecipe:
     classifier_masks: str = "sampled"
     """ft1, ft2: what the classifier learns under: masks that were sampled, as published, or the "likely" ones,
     which are those that it will meet."""
+    together: str = "mixture"
+    """ft2: by what the two streams learn together: mixture (Eq. 7, as published), or fusion, by which the finished
+    model answers (`networks.fusion`)."""
     alpha: tuple[float, float] = (0.7, 0.95)
     """Exploration temperature at the start and the end of the stage (Eq. 11), linear between."""
 

@@ -136,6 +136,10 @@ def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tu
         yield "pt.start", stage.start in ("fresh", "lr"), "be fresh or lr"
     else:
         yield f"{name}.start", stage.start == "fresh", "be fresh: it begins as pt left the policy"
+    if name == "ft2":
+        yield "ft2.together", stage.together in ("mixture", "fusion"), "be mixture or fusion"
+    else:
+        yield f"{name}.together", stage.together == "mixture", "be mixture: the HR stream answers alone"
     yield f"{name}.min_area", stage.min_area is None or 0 < stage.min_area <= 1, "lie in (0, 1]"
     yield f"{name}.estimator", stage.estimator in ESTIMATORS, f"be one of {', '.join(ESTIMATORS)}"
     one_of_a_kind = stage.estimator == "rloo" or stage.samples == 2

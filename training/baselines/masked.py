@@ -27,6 +27,7 @@ from training.parallel import rand
 from training.recalibrate import forget, is_settled, keep, load_as_shipped, recalibrate_if_better
 from training.results import POLICIES
 from training.stages.bench import Bench, hit_rate
+from training.stages.policy import answer_together
 
 Column = Literal["pt", "ft1", "ft2"]
 MASKED = (*RULES, "stn")
@@ -65,7 +66,10 @@ class MaskedFineTuning:
             counts = (self.sampled + rand((len(lr),), lr.device, generator)).floor()
             masks = self.rule.choose(self.frozen, lr, known, counts, generator)
         logits = model.hr_reader(hr)(masks)
-        scores = F.log_softmax(logits, dim=1) if self.name == "ft1" else model.mix(logits, known, masks)
+        if self.name == "ft1":
+            scores = F.log_softmax(logits, dim=1)
+        else:
+            scores = answer_together(model, recipe, logits, known, masks)
         loss = self.bench.taught(F.nll_loss(scores, batch.labels), scores, hr, recipe.distill)
         self.bench.take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(scores, batch.labels), "sampled": masks.sum(dim=1).mean()}

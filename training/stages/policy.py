@@ -22,6 +22,14 @@ Reader = Callable[[Tensor], Tensor]
 """Maps masks (B, P) to logits (B, N) of an HR stream that has seen the views; see `PatchDrop.hr_reader`."""
 
 
+def answer_together(
+    model: PatchDrop, recipe: PolicyRecipe, hr_logits: Tensor, lr_logits: Tensor, masks: Tensor
+) -> Tensor:
+    """Return log class probabilities (B, N) that Ft-2 learns by, of the streams' logits (B, N) and masks (B, P)."""
+    answer = model.fuse if recipe.together == "fusion" else model.mix
+    return answer(hr_logits, lr_logits, masks)
+
+
 class PolicyStage:
     """A policy gradient on the rewards of a few masks per scene, and the exact gradient of their price."""
 
@@ -69,7 +77,9 @@ class PolicyStage:
     def classify(self, model: PatchDrop, read: Reader, masks: Tensor, known: Tensor | None) -> Tensor:
         """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
         logits = read(masks)
-        return F.log_softmax(logits, dim=1) if known is None else model.mix(logits, known, masks)
+        if known is None:
+            return F.log_softmax(logits, dim=1)
+        return answer_together(model, self.recipe, logits, known, masks)
 
     def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) of a judge under masks (B, P)."""
