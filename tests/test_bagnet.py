@@ -179,11 +179,11 @@ def test_the_lr_stream_beside_a_bagnet_is_the_policys_network_and_reads_lr_as_it
 
 
 def test_a_policy_begins_as_the_lr_stream_that_is_like_it_but_for_its_last_layer(scene_tree: Path) -> None:
-    val = read_scenes(scene_tree).val
+    val, policy = read_scenes(scene_tree).val, shared_model().card.policy
     for model, start, taken in (
         (bag_model(), "lr", True),
         (bag_model(), "fresh", False),
-        (small_model(), "lr", False),  # the CNN's LR stream is another network
+        (small_model(classifier=policy), "lr", False),  # of one architecture, but it reads LR upsampled
     ):
         recipe = load_recipe("default", ["data.hr_px=32", "judges.folds=0", f"pt.start={start}"])
         fresh = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}

@@ -121,8 +121,8 @@ class PolicyRecipe:
     epochs: int
     """Passes over the training split."""
     start: str = "fresh"
-    """pt: what the policy begins as: fresh, or lr, with all but the last layer of the LR stream if both are alike
-    (beside a BagNet), so that it knows what is in an LR image before it learns where to look."""
+    """pt: what the policy begins as: fresh, or lr, which beside a BagNet is the LR stream but for its last layer, so
+    that the policy knows what is in an LR image before it learns where to look; else fresh too."""
     batch_size: int = 128
     """Scenes a step."""
     policy_learning_rate: float = 1e-3

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geozoom.bagnet import BagNet
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from geozoom.sensor import simulate_lr
@@ -84,12 +85,13 @@ class Bench:
         return (1 - share) * loss + share * F.kl_div(log_probabilities, answers, reduction="batchmean")
 
     def begin_policy(self) -> None:
-        """Give a fresh policy what the LR stream has learned, where the recipe asks for it and both are alike.
+        """Give a fresh policy what the LR stream beside a BagNet has learned, where the recipe asks for it.
 
-        The last layer stays: it says where to look, and the LR stream's what there is.
+        Both read the same image by the same architecture there; beside a CNN the LR stream reads it upsampled. The last
+        layer stays: it says where to look, and the LR stream's what there is.
         """
         model = self.model
-        if self.recipe.pt.start != "lr" or model.card.lr_classifier != model.card.policy:
+        if self.recipe.pt.start != "lr" or not isinstance(model.hr, BagNet):
             return
         last = ("fc.weight", "fc.bias")
         learned = {name: tensor for name, tensor in model.lr.state_dict().items() if name not in last}
