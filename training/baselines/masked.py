@@ -66,10 +66,7 @@ class MaskedFineTuning:
             counts = (self.sampled + rand((len(lr),), lr.device, generator)).floor()
             masks = self.rule.choose(self.frozen, lr, known, counts, generator)
         logits = model.hr_reader(hr)(masks)
-        if self.name == "ft1":
-            scores = F.log_softmax(logits, dim=1)
-        else:
-            scores = answer_together(model, recipe, logits, known, masks)
+        scores = answer_together(model, recipe, logits, None if self.name == "ft1" else known, masks)
         loss = self.bench.taught(F.nll_loss(scores, batch.labels), scores, hr, recipe.distill)
         self.bench.take_step(loss, self.optimizer)
         return {"loss": loss, "accuracy": hit_rate(scores, batch.labels), "sampled": masks.sum(dim=1).mean()}

@@ -23,11 +23,16 @@ Reader = Callable[[Tensor], Tensor]
 
 
 def answer_together(
-    model: PatchDrop, recipe: PolicyRecipe, hr_logits: Tensor, lr_logits: Tensor, masks: Tensor
+    model: PatchDrop, recipe: PolicyRecipe, hr_logits: Tensor, known: Tensor | None, masks: Tensor
 ) -> Tensor:
-    """Return log class probabilities (B, N) that Ft-2 learns by, of the streams' logits (B, N) and masks (B, P)."""
+    """Return the log class probabilities (B, N) that a stage learns by, under masks (B, P).
+
+    They are of the HR stream's logits (B, N) alone if `known`, the LR stream's, is None, else of both.
+    """
+    if known is None:
+        return F.log_softmax(hr_logits, dim=1)
     answer = model.fuse if recipe.together == "fusion" else model.mix
-    return answer(hr_logits, lr_logits, masks)
+    return answer(hr_logits, known, masks)
 
 
 class PolicyStage:
@@ -76,10 +81,7 @@ class PolicyStage:
 
     def classify(self, model: PatchDrop, read: Reader, masks: Tensor, known: Tensor | None) -> Tensor:
         """Return log class probabilities (B, N) of the stage's streams under masks (B, P)."""
-        logits = read(masks)
-        if known is None:
-            return F.log_softmax(logits, dim=1)
-        return answer_together(model, self.recipe, logits, known, masks)
+        return answer_together(model, self.recipe, read(masks), known, masks)
 
     def ask(self, model: PatchDrop, hr: Tensor, lr: Tensor, masks: Tensor) -> Tensor:
         """Return log class probabilities (B, N) of a judge under masks (B, P)."""
