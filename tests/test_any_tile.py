@@ -126,7 +126,7 @@ def all_patches(tile: Tile) -> tuple[Patches, np.ndarray, np.ndarray]:
     return patches, block.images, block.present
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds())
 def test_patches_tile_their_scenes_and_lie_where_they_are(
     tmp_path: Path, kind: tuple[str, str, str, str, float, int, int, int]
@@ -203,8 +203,11 @@ print(json.dumps(outcomes))
 """
 
 
+@pytest.mark.parametrize("flips", [70, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layout", ["strips", "tiles"])
-def test_500_damaged_files_are_a_plan_or_one_line_each(tmp_path: Path, model_file: Path, layout: str) -> None:
+def test_a_damaged_file_is_a_plan_or_one_line(
+    tmp_path: Path, model_file: Path, layout: str, flips: int
+) -> None:
     path = tmp_path / "tile.tif"
     rng = np.random.default_rng(1)
     extra = {"tiled": True, "blockxsize": 16, "blockysize": 16} if layout == "tiles" else {}
@@ -215,14 +218,14 @@ def test_500_damaged_files_are_a_plan_or_one_line_each(tmp_path: Path, model_fil
         out.write(rng.integers(0, 3000, (3, 40, 40)).astype("uint16"))
         out.scales = (1e-4,) * 3
     done = subprocess.run(
-        [sys.executable, "-c", FUZZ, str(path), str(model_file), "250"],
+        [sys.executable, "-c", FUZZ, str(path), str(model_file), str(flips)],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=200 + flips,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     outcomes = json.loads(done.stdout.splitlines()[-1])
-    assert sum(outcomes.values()) == 250
+    assert sum(outcomes.values()) == flips
     assert outcomes["refused"] > 10
     assert outcomes["plan"] > 10

@@ -24,15 +24,6 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_training_on_a_folder_imports_neither_rasterio_nor_geopandas() -> None:
-    code = (
-        "import sys, training.run;"
-        "heavy = {'rasterio', 'geopandas', 'pyproj', 'shapely'};"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize(
     "command",
     ["inspect", "plan", "classify", "draw", "prices", "prices list", "prices show", "prices check", "train"],

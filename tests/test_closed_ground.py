@@ -51,7 +51,7 @@ def bought(lattice: Lattice, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
     return mask.reshape(lattice.shape)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=9)
 @given(
     st.integers(0, 10**6), st.none() | st.integers(0, 60_000), st.integers(8, 80), st.sampled_from(VENDORS)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from geozoom.budget import Budget
 from geozoom.cli import main
-from geozoom.curve import trace
+from geozoom.curve import default_budgets, trace
 from geozoom.errors import BudgetError
 from geozoom.planner import prepare
 from geozoom.pricelists import load_price_list, parse_price_list
@@ -53,9 +54,12 @@ def test_a_budget_in_another_currency_is_refused() -> None:
 
 def test_more_money_never_buys_less_and_no_bill_exceeds_its_budget(write_raster: WriteRaster) -> None:
     candidates = prepare(
-        [write_raster()], model=small_model(), prices=parse_price_list(CHEAP, "cheap.toml"), threshold=0.0
+        [write_raster(height=24, width=32)],
+        model=small_model(),
+        prices=parse_price_list(CHEAP, "cheap.toml"),
+        threshold=0.0,
     )
-    curve = trace(candidates, [Budget(cents) for cents in range(700, 20_000, 2375)])
+    curve = trace(candidates, [Budget(cents) for cents in (700, 1900, 4000, 8000)])
     benefits = [point.benefit for point in curve.points]
     assert benefits == sorted(benefits)
     assert all(point.cost <= point.budget for point in curve.points)
@@ -65,8 +69,9 @@ def test_more_money_never_buys_less_and_no_bill_exceeds_its_budget(write_raster:
 
 
 def test_budgets_of_their_own_end_at_the_price_of_everything(write_raster: WriteRaster) -> None:
-    candidates = prepare([write_raster()], model=small_model(), prices=parse_price_list(CHEAP, "cheap.toml"))
-    points = trace(candidates).points
+    prices = replace(BY_AREA, rate_per_km2=Decimal(1000))
+    candidates = prepare([write_raster(height=24, width=32)], model=small_model(), prices=prices)
+    points = trace(candidates, default_budgets(candidates, 10)).points
     assert points[-1].budget == points[-1].cost == candidates.choose(None).cost
     assert points[0].patches > 0
     assert len(points) > 8

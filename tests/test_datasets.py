@@ -382,7 +382,7 @@ def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Pa
         command = ["train", "--dataset", dataset, "--root", str(root), "--out", out, "--device", "cpu"]
         command += ["--epochs", "1", "--stage", "hr", *settings]
         code += f"main({command!r}, standalone_mode=False)\n"
-        code += f"print({dataset!r}, sorted({{'rasterio', 'geopandas', 'shapely'}} & set(sys.modules)))\n"
+        code += f"print({dataset!r}, sorted({{'rasterio', 'geopandas', 'pyproj', 'shapely'}} & set(sys.modules)))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["cifar10 []", "imagenet []", "folder []"]
 

@@ -141,13 +141,13 @@ def test_every_rule_that_is_broken_is_named() -> None:
     )
     found = violations(mask, 26 * CELL_DM2, cell_limits(vendor, lattice_of(mask)))
     assert found == [
-        "parts or holes",
         "too small",
         "too tall",
         "too wide",
-        "too many vertices",
         "not convex",
         "too thin for its box",
+        "too many vertices",
+        "parts or holes",
     ]
     wide = cell_limits(ShapeRules(max_km2=Decimal("0.001"), min_width_km=Decimal(1)), lattice_of(mask))
     assert violations(np.ones((2, 2), dtype=bool), 4 * CELL_DM2, wide) == ["too large", "too narrow"]

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from geozoom.ordering.covering import Mask, Window, whole
 from geozoom.ordering.regions import Regions
-from geozoom.ordering.shapes import violations
+from geozoom.ordering.shapes import is_refused
 
 _PLACES = 6
 """Places of a box that are tried."""
@@ -70,6 +70,7 @@ def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
         return False
     rows, cols = lattice.shape
     most_rows, most_cols = min(limits.most_rows, rows), min(limits.most_cols, cols)
+    tried: tuple[int, int] | None = None
     for larger in _LARGER:
         tall = min(most_rows, max(own_tall, int(np.ceil(limits.least_rows * larger))))
         wide = min(most_cols, max(own_wide, int(np.ceil(limits.least_cols * larger))))
@@ -78,6 +79,9 @@ def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
                 tall += 1
             else:
                 wide += 1
+        if (tall, wide) == tried:
+            continue
+        tried = tall, wide
         for window in _places(regions, label, box, tall, wide):
             free = regions.inner[window]
             own = free == label
@@ -86,7 +90,7 @@ def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
             if region is None:
                 continue
             area = int(lattice.areas[window][region].sum())
-            if not violations(region, area, limits):
+            if not is_refused(region, area, limits):
                 inner = regions.inner[window]
                 inner[own] = 0
                 inner[region] = label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -71,23 +72,35 @@ def limits_of(rules: ShapeRules, shape: tuple[int, int], cell_km: tuple[float, f
     )
 
 
+def is_refused(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> bool:
+    """Tell whether a vendor would refuse a region of cells, by the first rule that it breaks."""
+    return next(_broken(mask, area_dm2, limits), None) is not None
+
+
 def violations(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> list[str]:
     """Return what a vendor would refuse a region of cells for, as short words; none if it would take it."""
+    return list(_broken(mask, area_dm2, limits))
+
+
+def _broken(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> Iterator[str]:
+    """Yield the rules that a region breaks, those first that are seen at a glance."""
     if not mask.any():
-        return ["empty"]
+        yield "empty"
+        return
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    tall, wide = int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1
+    tall, wide = int(rows[-1] - rows[0]) + 1, int(cols[-1] - cols[0]) + 1
     cells = int(mask.sum())
-    corners = int(corner_counts(mask.astype(np.int32), 1)[0])
-    found = {
-        "parts or holes": not is_whole(mask),
+    at_a_glance = {
         "too small": area_dm2 < limits.least_dm2,
         "too large": area_dm2 > limits.most_dm2,
         "too narrow": tall < limits.least_rows or wide < limits.least_cols,
         "too tall": tall > limits.most_rows,
         "too wide": wide > limits.most_cols,
-        "too many vertices": corners > limits.most_corners,
         "not convex": limits.rectangles and cells < tall * wide,
         "too thin for its box": cells < limits.box_share * tall * wide,
     }
-    return [words for words, broken in found.items() if broken]
+    yield from (words for words, broken in at_a_glance.items() if broken)
+    if int(corner_counts(mask.astype(np.int32), 1)[0]) > limits.most_corners:
+        yield "too many vertices"
+    if not is_whole(mask):
+        yield "parts or holes"
