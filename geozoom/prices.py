@@ -239,6 +239,12 @@ class PriceList:
         more = sum((uplift.per_km2 or Decimal(0) for uplift in self._applied), Decimal(0))
         return tuple(replace(tier, rate_per_km2=tier.rate_per_km2 + more) for tier in tiers)
 
+    @cached_property
+    def _steps(self) -> NDArray[np.int64]:
+        """(2, T) where every tier begins, in dm², and its rate in cents per km²."""
+        steps = [(int(tier.from_km2 * DM2_PER_KM2), int(tier.rate_per_km2 * 100)) for tier in self._rates]
+        return np.array(steps, dtype=np.int64).T
+
     def _charge(self, billed_km2: Decimal) -> Decimal:
         """Return what an area costs before percentages, exactly."""
         if self.price_per_scene is not None:
@@ -255,8 +261,7 @@ class PriceList:
         whole, rest = np.zeros_like(billed_dm2), np.zeros_like(billed_dm2)
         if self.price_per_scene is not None:
             return whole + int(self.price_per_scene * 100), rest
-        rates = np.array([int(tier.rate_per_km2 * 100) for tier in self._rates], dtype=np.int64)
-        starts = np.array([int(tier.from_km2 * DM2_PER_KM2) for tier in self._rates], dtype=np.int64)
+        starts, rates = self._steps
         if self.tiers_apply == "whole":
             parts = [(billed_dm2, rates[np.searchsorted(starts, billed_dm2, side="right") - 1])]
         else:

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geozoom.errors import SolverError
+from geozoom.ordering.bounds import most_area_dm2
 from geozoom.ordering.choice import OrderChoice, choose_orders
 from geozoom.ordering.exchanging import exchange
 from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.shapes import cell_limits, violations
 from geozoom.prices import PriceList
+from geozoom.rates import Tier
 from geozoom.rules import ShapeRules
+from tests.conftest import BY_AREA
 from tests.test_prices import price_list
 
 CELL_DM2 = 40_000
@@ -254,3 +257,22 @@ def test_taking_orders_back_one_by_one_only_ever_gains() -> None:
             )
             gained += better.value > draft.value
     assert gained
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 900)), max_size=3, unique_by=lambda tier: tier[0]),
+    st.sampled_from(["marginal", "whole"]),
+    st.integers(0, 10**7),
+    st.integers(0, 10**10),
+)
+def test_the_largest_area_that_a_budget_pays_for_is_paid_for_and_one_more_is_not(
+    tiers: list[tuple[int, int]], apply: Any, budget_cents: int, largest: int
+) -> None:
+    first = Tier(from_km2=Decimal(0), rate_per_km2=Decimal(500))
+    steps = [Tier(from_km2=Decimal(start), rate_per_km2=Decimal(rate)) for start, rate in sorted(tiers)]
+    prices = dataclasses.replace(BY_AREA, rate_per_km2=None, tiers=(first, *steps), tiers_apply=apply)
+    found = most_area_dm2(prices, budget_cents, largest)
+    assert 0 <= found <= largest
+    bills = prices.bills_cents(np.array([found, min(found + 1, largest)]))
+    assert bills[0] <= budget_cents
+    assert found == largest or bills[1] > budget_cents

@@ -18,6 +18,8 @@ _STEP = 1e-4
 _TRIALS = 12
 _TRIAL_CELLS = 2**17
 """Thresholds are sought on about this many cells, and proved on all."""
+_LOOKED_UP = 64
+"""Areas whose bills are looked up at once: one bill takes as long as all of these."""
 _BAND = 1024
 """Rows that are worked out in float64 at once."""
 
@@ -26,11 +28,11 @@ def most_area_dm2(prices: PriceList, budget_cents: int, largest: int) -> int:
     """Return the largest area up to `largest` that one order under the budget can have; 0 if there is none."""
     low, high = 0, largest
     while low < high:
-        middle = (low + high + 1) // 2
-        if int(prices.bills_cents(np.array([middle]))[0]) <= budget_cents:
-            low = middle
-        else:
-            high = middle - 1
+        tried = np.unique(np.linspace(low + 1, high, _LOOKED_UP).astype(np.int64))
+        # The last that is paid for: a cheaper tier may begin above one that is not.
+        beyond = int(np.flatnonzero(np.r_[True, prices.bills_cents(tried) <= budget_cents])[-1])
+        low = int(tried[beyond - 1]) if beyond else low
+        high = int(tried[beyond]) - 1 if beyond < len(tried) else low
     return low
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from geozoom.ordering.lattice import CORNERS_ADDED, RING, SIMPLE, Lattice
+from geozoom.ordering.lattice import CORNERS_ADDED, SIMPLE, Lattice
+from geozoom.ordering.moves import Floats, Integers, beside_open, codes, phases, places, within
 from geozoom.ordering.outlines import corner_counts
 from geozoom.ordering.shapes import CellLimits
 
@@ -23,9 +24,6 @@ _MOST_CORNERS = 4
 """A single cell changes the number of corners by no more."""
 _MARGIN = 4
 """Moves that are looked at for every one that there is money for."""
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass
@@ -46,6 +44,7 @@ class Regions:
     def __post_init__(self) -> None:
         closed = self.lattice.closed
         self._open = None if closed is None else np.pad(~closed, 1)
+        self._all_areas = self.lattice.areas
         self.recount()
 
     def recount(self) -> None:
@@ -118,10 +117,10 @@ class Regions:
         shut = np.append(np.inf, threshold[1:])
         shut[slack <= 0] = np.inf
         moved = 0
-        for phase in _phases(self._outer_rim(), wide):
+        for phase in phases(self._outer_rim(), wide):
             if most is not None and most <= 0:
                 break
-            cells, beside, side, least = _beside_open(phase, flat, shut, wide)
+            cells, beside, side, least = beside_open(phase, flat, shut, wide)
             if not len(cells):
                 continue
             near = flat[beside]
@@ -134,12 +133,14 @@ class Regions:
                 with np.errstate(invalid="ignore"):
                     gain = gain + ahead * np.maximum(0, onward.max(axis=1) - least * area)
             good = np.flatnonzero(gain > 0 if corner is None else gain + _MOST_CORNERS * corner[own] > 0)
+            if not len(good):
+                continue
             if most is not None:
                 # Many more than can be had need no closer look.
                 enough = _MARGIN * (most // max(1, int(area.min(initial=1))) + 16)
                 if len(good) > enough:
                     good = good[np.argpartition(-gain[good], enough)[:enough]]
-            code = _codes(flat, cells[good], own[good], wide)
+            code = codes(flat, cells[good], own[good], wide)
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
             if corner is not None:
                 gain[good] -= corner[own[good]] * CORNERS_ADDED[code]
@@ -147,11 +148,11 @@ class Regions:
                 good = good[gain[good] > 0]
             inside = self._reachable(cells[good], own[good])
             good, code = good[inside], code[inside]
-            joins = _within(
+            joins = within(
                 own[good], gain[good], CORNERS_ADDED[code], self.limits.most_corners - self.corners
             )
             good, code = good[joins], code[joins]
-            joins = _within(own[good], gain[good], area[good], slack)
+            joins = within(own[good], gain[good], area[good], slack)
             good, code = good[joins], code[joins]
             if most is not None and len(good):
                 best = np.argsort(-gain[good] / area[good], kind="stable")
@@ -176,24 +177,26 @@ class Regions:
         wide = self.labels.shape[1]
         flat = self.labels.reshape(-1)
         moved = 0
-        for cells in _phases(self._inner_rim(), wide):
+        for cells in phases(self._inner_rim(), wide):
             own = flat[cells]
             area, value = self._areas(cells), self._values(cells)
             gain = threshold[own] * area - value
             hope = gain if corner is None else gain + _MOST_CORNERS * corner[own]
             good = np.flatnonzero((hope > 0) & (slack[own] > 0))
-            code = _codes(flat, cells[good], own[good], wide)
+            if not len(good):
+                continue
+            code = codes(flat, cells[good], own[good], wide)
             good, code = good[SIMPLE[code]], code[SIMPLE[code]]
             if corner is not None:
                 gain[good] += corner[own[good]] * CORNERS_ADDED[code]
                 code = code[gain[good] > 0]
                 good = good[gain[good] > 0]
             # Corners first: moves that they forbid must not use up the area.
-            goes = _within(
+            goes = within(
                 own[good], gain[good], -CORNERS_ADDED[code], self.limits.most_corners - self.corners
             )
             good, code = good[goes], code[goes]
-            goes = _within(own[good], gain[good] / area[good], area[good], slack)
+            goes = within(own[good], gain[good] / area[good], area[good], slack)
             good, code = good[goes], code[goes]
             flat[cells[good]] = 0
             self._count(own[good], -area[good], -value[good], -CORNERS_ADDED[code])
@@ -259,8 +262,8 @@ class Regions:
     def _areas(self, cells: Integers) -> Integers:
         if self.lattice.area_dm2.size == 1:
             return np.full(len(cells), self.lattice.area_dm2.flat[0], dtype=np.int64)
-        row, col = _places(cells, self.labels.shape[1])
-        return np.asarray(self.lattice.areas[row - 1, col - 1], dtype=np.int64)
+        row, col = places(cells, self.labels.shape[1])
+        return np.asarray(self._all_areas[row - 1, col - 1], dtype=np.int64)
 
     def _values(self, cells: Integers) -> Floats:
         """Return the values of cells of the padded lattice; the border is worth nothing."""
@@ -268,7 +271,7 @@ class Regions:
 
     def _reachable(self, cells: Integers, own: NDArray[np.int32]) -> NDArray[np.bool_]:
         inside = np.ones(len(cells), dtype=bool)
-        for axis, at in enumerate(_places(cells, self.labels.shape[1])):
+        for axis, at in enumerate(places(cells, self.labels.shape[1])):
             inside &= (at > self.first[own, axis]) & (at <= self.last[own, axis] + 1)  # of the padded lattice
         return inside
 
@@ -279,72 +282,3 @@ class Regions:
         self.area += np.bincount(own, area, minlength=size).astype(np.int64)
         self.value += np.bincount(own, value, minlength=size)
         self.corners += np.bincount(own, corners, minlength=size).astype(np.int64)
-
-
-def _places(cells: Integers, wide: int) -> tuple[Integers, Integers]:
-    """Return rows and columns of flat cells, several times as fast as divmod does."""
-    row = cells // wide
-    return row, cells - row * wide
-
-
-def _steps(wide: int) -> Integers:
-    return np.array([down * wide + across for down, across in RING])
-
-
-def _beside_open(
-    cells: Integers, flat: NDArray[np.int32], shut: Floats, wide: int
-) -> tuple[Integers, Integers, Integers, Floats]:
-    """Return the cells beside an order that takes some, and no others: most orders are shut most of the time.
-
-    Args:
-        cells: (N,) free cells.
-        flat: The order of each cell of the padded lattice.
-        shut: (K + 1,) the price of a cell by order; infinite where it takes none.
-        wide: Cells of a row.
-
-    Returns:
-        (n,) cells, their four neighbours (n, 4), (n,) which of them asks the least for a cell, and how much.
-    """
-    beside = cells[:, None] + _steps(wide)[1::2]
-    price = shut[flat[beside]]
-    side = price.argmin(axis=1)
-    least = price[np.arange(len(cells)), side]
-    at = np.flatnonzero(np.isfinite(least))
-    return cells[at], beside[at], side[at], least[at]
-
-
-def _codes(flat: NDArray[np.int32], cells: Integers, own: NDArray[np.int32], wide: int) -> NDArray[np.uint8]:
-    """Return the code of each cell's neighbours that belong to an order."""
-    code = np.zeros(len(cells), dtype=np.uint8)
-    for bit, step in enumerate(_steps(wide).tolist()):
-        code |= (flat[cells + step] == own).view(np.uint8) << np.uint8(bit)
-    return code
-
-
-def _phases(cells: Integers, wide: int) -> list[Integers]:
-    """Split cells by the parities of their row and column: moves of one part do not see each other."""
-    row, col = _places(cells, wide)
-    phase = (row & 1) * 2 + (col & 1)
-    return [cells[phase == which] for which in range(4)]
-
-
-def _within(
-    own: NDArray[np.int32], gain: Floats, amount: NDArray[np.signedinteger], slack: Integers
-) -> NDArray[np.bool_]:
-    """Tell which moves to make so that no order uses up more than its slack, best moves first.
-
-    Amounts below zero give nothing back, as the moves that they belong to may be refused elsewhere.
-    """
-    amount = np.maximum(amount, 0).astype(np.int64)
-    made = amount <= slack[own]
-    used = np.bincount(own[made], amount[made], minlength=len(slack))
-    tight = np.flatnonzero((used > slack)[own] & made & (amount > 0))
-    if len(tight):
-        # By order, then by gain: one sort of a sum is quicker than two sorts.
-        best = max(float(gain[tight].max()), 1e-300)
-        ranked = tight[np.argsort(own[tight] - 0.99 * np.maximum(0, gain[tight]) / best, kind="stable")]
-        reached = np.cumsum(amount[ranked])
-        starts = np.r_[True, np.diff(own[ranked]) > 0]
-        before = (reached - amount[ranked])[starts][np.cumsum(starts) - 1]
-        made[ranked] = reached - before <= slack[own[ranked]]
-    return made
