@@ -64,28 +64,12 @@ def _fill_up(regions: Regions) -> None:
 def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
     """Make a refused order what is free of a box that holds it; tell whether one is found that is taken."""
     lattice, limits = regions.lattice, regions.limits
-    cell = float(np.mean(lattice.area_dm2))
-    own_tall, own_wide = (side.stop - side.start for side in box)
-    if own_tall > limits.most_rows or own_wide > limits.most_cols:
+    sizes = _sizes(regions, box)
+    if not sizes or not _may_hold(regions, label, _reach(regions, box, *np.max(sizes, axis=0).tolist())):
         return False
-    rows, cols = lattice.shape
-    most_rows, most_cols = min(limits.most_rows, rows), min(limits.most_cols, cols)
-    tried: tuple[int, int] | None = None
-    for larger in _LARGER:
-        tall = min(most_rows, max(own_tall, int(np.ceil(limits.least_rows * larger))))
-        wide = min(most_cols, max(own_wide, int(np.ceil(limits.least_cols * larger))))
-        while tall * wide * cell < limits.least_dm2 * larger and (tall < most_rows or wide < most_cols):
-            if tall < most_rows and (tall <= wide or wide == most_cols):
-                tall += 1
-            else:
-                wide += 1
-        if (tall, wide) == tried:
-            continue
-        tried = tall, wide
+    for tall, wide in sizes:
         for window in _places(regions, label, box, tall, wide):
-            free = regions.inner[window]
-            own = free == label
-            free = own | ((free == 0) & ~lattice.barred[window])
+            free, own = _free(regions, label, window)
             region = _one_part(free, own)
             if region is None:
                 continue
@@ -96,6 +80,53 @@ def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
                 inner[region] = label
                 return True
     return False
+
+
+def _sizes(regions: Regions, box: Window) -> list[tuple[int, int]]:
+    """Return the heights and widths of boxes to try around an order, in cells; none if it is too large for any."""
+    limits, cell = regions.limits, float(np.mean(regions.lattice.area_dm2))
+    own_tall, own_wide = (side.stop - side.start for side in box)
+    if own_tall > limits.most_rows or own_wide > limits.most_cols:
+        return []
+    rows, cols = regions.lattice.shape
+    most_rows, most_cols = min(limits.most_rows, rows), min(limits.most_cols, cols)
+    sizes: dict[tuple[int, int], None] = {}  # a set that keeps its order
+    for larger in _LARGER:
+        tall = min(most_rows, max(own_tall, int(np.ceil(limits.least_rows * larger))))
+        wide = min(most_cols, max(own_wide, int(np.ceil(limits.least_cols * larger))))
+        while tall * wide * cell < limits.least_dm2 * larger and (tall < most_rows or wide < most_cols):
+            if tall < most_rows and (tall <= wide or wide == most_cols):
+                tall += 1
+            else:
+                wide += 1
+        sizes[tall, wide] = None
+    return list(sizes)
+
+
+def _reach(regions: Regions, box: Window, tall: int, wide: int) -> Window:
+    """Return all that boxes of a size around an order may hold."""
+    down, across = (
+        slice(max(0, side.stop - long), min(most, side.start + long))
+        for side, long, most in zip(box, (tall, wide), regions.lattice.shape, strict=True)
+    )
+    return down, across
+
+
+def _free(regions: Regions, label: int, window: Window) -> tuple[Mask, Mask]:
+    """Return the cells of a window that an order has or may have, and those that it has."""
+    inner = regions.inner[window]
+    own = inner == label
+    return own | ((inner == 0) & ~regions.lattice.barred[window]), own
+
+
+def _may_hold(regions: Regions, label: int, window: Window) -> bool:
+    """Tell whether an order and all that is free beside it are as much as the vendor takes at least."""
+    limits = regions.limits
+    free, own = _free(regions, label, window)
+    part = _holding(free, own)
+    tall, wide = (int(np.ptp(np.flatnonzero(part.any(axis=axis)))) + 1 for axis in (1, 0))
+    enough = tall >= limits.least_rows and wide >= limits.least_cols
+    return enough and int(regions.lattice.areas[window][part].sum()) >= limits.least_dm2
 
 
 def _places(regions: Regions, label: int, box: Window, tall: int, wide: int) -> list[Window]:
@@ -131,7 +162,11 @@ def _sums(array: NDArray[np.generic], tall: int, wide: int) -> NDArray[np.float6
 
 def _one_part(free: Mask, own: Mask) -> Mask | None:
     """Return the part of what is free that holds an order, whole, or None if it is not."""
-    parts, _ = ndimage.label(free)
-    part = parts == parts[tuple(np.argwhere(own)[0])]
-    region = whole(part, ~free)
+    region = whole(_holding(free, own), ~free)
     return region if (region & own).sum() == own.sum() else None
+
+
+def _holding(free: Mask, own: Mask) -> Mask:
+    """Return the part of what is free that holds an order's first cell."""
+    parts, _ = ndimage.label(free)
+    return np.asarray(parts == parts[tuple(np.argwhere(own)[0])], dtype=np.bool_)
