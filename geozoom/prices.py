@@ -151,6 +151,11 @@ class PriceList:
         costs = ((whole > 0) | (rest > 0)).astype(np.int64)
         return np.where(area_dm2 == 0, 0, np.maximum(np.maximum(cents, costs), least))
 
+    @property
+    def falls_dm2(self) -> list[int]:
+        """The areas at which a bill may fall: where "whole" tiers after the first begin."""
+        return self._steps[0, 1:].tolist() if self.tiers_apply == "whole" else []
+
     def with_uplifts(self, names: Iterable[str]) -> PriceList:
         """Return the list with the uplifts of these names switched on.
 

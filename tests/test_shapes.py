@@ -139,7 +139,7 @@ def test_every_rule_that_is_broken_is_named() -> None:
         min_box_share=Decimal("0.9"),
         convex=True,
     )
-    found = violations(mask, 26 * CELL_DM2, cell_limits(vendor, lattice_of(mask)))
+    found = list(violations(mask, 26 * CELL_DM2, cell_limits(vendor, lattice_of(mask))))
     assert found == [
         "too small",
         "too tall",
@@ -150,8 +150,8 @@ def test_every_rule_that_is_broken_is_named() -> None:
         "parts or holes",
     ]
     wide = cell_limits(ShapeRules(max_km2=Decimal("0.001"), min_width_km=Decimal(1)), lattice_of(mask))
-    assert violations(np.ones((2, 2), dtype=bool), 4 * CELL_DM2, wide) == ["too large", "too narrow"]
-    assert violations(np.zeros((2, 2), dtype=bool), 0, wide) == ["empty"]
+    assert list(violations(np.ones((2, 2), dtype=bool), 4 * CELL_DM2, wide)) == ["too large", "too narrow"]
+    assert list(violations(np.zeros((2, 2), dtype=bool), 0, wide)) == ["empty"]
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])

@@ -26,13 +26,20 @@ _BAND = 1024
 
 def most_area_dm2(prices: PriceList, budget_cents: int, largest: int) -> int:
     """Return the largest area up to `largest` that one order under the budget can have; 0 if there is none."""
-    low, high = 0, largest
+    high = largest
+    # Between the areas at which a bill falls, it rises.
+    for start in sorted((0, *prices.falls_dm2), reverse=True):
+        low = start
+        if low <= high and int(prices.bills_cents(np.array([low]))[0]) <= budget_cents:
+            break
+        high = min(high, start - 1)
     while low < high:
-        tried = np.unique(np.linspace(low + 1, high, _LOOKED_UP).astype(np.int64))
-        # The last that is paid for: a cheaper tier may begin above one that is not.
-        beyond = int(np.flatnonzero(np.r_[True, prices.bills_cents(tried) <= budget_cents])[-1])
-        low = int(tried[beyond - 1]) if beyond else low
-        high = int(tried[beyond]) - 1 if beyond < len(tried) else low
+        tried = low + 1 + (high - low - 1) * np.arange(_LOOKED_UP, dtype=np.int64) // (_LOOKED_UP - 1)
+        paid = int((prices.bills_cents(tried) <= budget_cents).sum())
+        low, high = (
+            int(tried[paid - 1]) if paid else low,
+            int(tried[paid]) - 1 if paid < _LOOKED_UP else high,
+        )
     return low
 
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from geozoom.errors import SolverError
 from geozoom.ordering.lattice import Lattice
-from geozoom.ordering.shapes import CellLimits, is_refused
+from geozoom.ordering.shapes import CellLimits, violations
 from geozoom.ordering.small import Candidates, best_packing, rectangles
 from geozoom.prices import PriceList
 
@@ -168,7 +168,7 @@ class _Model:
                 )
                 for own in held.tolist():
                     self.for_each_order([*around, own], [*[1.0] * len(around), -1.0], len(around) - 1)
-            if count == 1 and is_refused(mask, int(self.area[mine].sum()), self.limits[lattice]):
+            if count == 1 and any(violations(mask, int(self.area[mine].sum()), self.limits[lattice])):
                 others = [cell for cell in range(self.cells) if cell not in set(mine)]
                 self.for_each_order(mine + others, [*[1.0] * len(mine), *[-1.0] * len(others)], len(mine) - 1)
         if len(self.rows) == before and self.cost(chosen) > self.budget_cents:

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from geozoom.ordering.covering import Mask, Window, whole
 from geozoom.ordering.regions import Regions
-from geozoom.ordering.shapes import is_refused
+from geozoom.ordering.shapes import violations
 
 _PLACES = 6
 """Places of a box that are tried."""
@@ -74,7 +74,7 @@ def _into_a_box(regions: Regions, label: int, box: Window) -> bool:
             if region is None:
                 continue
             area = int(lattice.areas[window][region].sum())
-            if not is_refused(region, area, limits):
+            if not any(violations(region, area, limits)):
                 inner = regions.inner[window]
                 inner[own] = 0
                 inner[region] = label

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from geozoom.ordering.covering import whole
 from geozoom.ordering.regions import Regions
-from geozoom.ordering.shapes import is_refused
+from geozoom.ordering.shapes import violations
 from geozoom.prices import PriceList
 
 _ATTEMPTS = 4000
@@ -86,7 +86,7 @@ def _merged(
     region = whole(both, lattice.barred[window] | ((labels > 0) & ~both))
     area = int(lattice.areas[window][region].sum())
     apart = int(prices.bills_cents(regions.area[[one, other]]).sum())
-    if is_refused(region, area, regions.limits) or int(prices.bills_cents(np.array([area]))[0]) >= apart:
+    if any(violations(region, area, regions.limits)) or int(prices.bills_cents(np.array([area]))[0]) >= apart:
         return False
     labels[region] = one
     return True

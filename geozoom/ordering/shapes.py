@@ -72,18 +72,11 @@ def limits_of(rules: ShapeRules, shape: tuple[int, int], cell_km: tuple[float, f
     )
 
 
-def is_refused(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> bool:
-    """Tell whether a vendor would refuse a region of cells, by the first rule that it breaks."""
-    return next(_broken(mask, area_dm2, limits), None) is not None
+def violations(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> Iterator[str]:
+    """Yield what a vendor would refuse a region of cells for, as short words, first what is seen at a glance.
 
-
-def violations(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> list[str]:
-    """Return what a vendor would refuse a region of cells for, as short words; none if it would take it."""
-    return list(_broken(mask, area_dm2, limits))
-
-
-def _broken(mask: NDArray[np.bool_], area_dm2: int, limits: CellLimits) -> Iterator[str]:
-    """Yield the rules that a region breaks, those first that are seen at a glance."""
+    None if it would take it; whoever wants no more than to know that asks `any` of them.
+    """
     if not mask.any():
         yield "empty"
         return
