@@ -203,7 +203,7 @@ print(json.dumps(outcomes))
 """
 
 
-@pytest.mark.parametrize("flips", [70, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [50, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layout", ["strips", "tiles"])
 def test_a_damaged_file_is_a_plan_or_one_line(
     tmp_path: Path, model_file: Path, layout: str, flips: int

@@ -87,7 +87,7 @@ def test_between_closed_cells_the_fast_solver_is_within_one_per_cent_of_the_exac
     assert exact.total_value <= exact.bound <= fast.bound * (1 + 1e-6) + 1e-9
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(4, 40))
 def test_a_mask_is_covered_by_whole_regions_between_closed_cells(
     seed: int, most_cells: int, most_rows: int, most_corners: int

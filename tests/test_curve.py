@@ -74,7 +74,7 @@ def test_budgets_of_their_own_end_at_the_price_of_everything(write_raster: Write
     points = trace(candidates, default_budgets(candidates, 10)).points
     assert points[-1].budget == points[-1].cost == candidates.choose(None).cost
     assert points[0].patches > 0
-    assert len(points) > 8
+    assert len(points) > 5
 
 
 def test_the_curve_is_written_as_table_and_picture(write_raster: WriteRaster, tmp_path: Path) -> None:
