@@ -94,7 +94,7 @@ def test_budgets_near_the_bill_for_everything_buy_more_the_larger_they_are() -> 
     lattices, prices = [tile(1, 20, 20)], shaped(minimum_of(30), CORNERS)
     full = choose_orders(lattices, prices, None)
     values = []
-    for share in (0.6, 0.9):
+    for share in (0.6, 0.75, 0.9):
         choice = choose_orders(lattices, prices, int(full.total_cents * share))
         check(choice, lattices, prices, CORNERS)
         values.append(choice.total_value)

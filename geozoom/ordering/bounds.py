@@ -36,10 +36,10 @@ def most_area_dm2(prices: PriceList, budget_cents: int, largest: int) -> int:
     while low < high:
         tried = low + 1 + (high - low - 1) * np.arange(_LOOKED_UP, dtype=np.int64) // (_LOOKED_UP - 1)
         paid = int((prices.bills_cents(tried) <= budget_cents).sum())
-        low, high = (
-            int(tried[paid - 1]) if paid else low,
-            int(tried[paid]) - 1 if paid < _LOOKED_UP else high,
-        )
+        if paid:
+            low = int(tried[paid - 1])
+        if paid < _LOOKED_UP:
+            high = int(tried[paid]) - 1
     return low
 
 

@@ -131,16 +131,14 @@ def _may_hold(regions: Regions, label: int, window: Window) -> bool:
 
 def _places(regions: Regions, label: int, box: Window, tall: int, wide: int) -> list[Window]:
     """Return the best windows of a size around a box: most of them free, then worth most."""
-    rows, cols = regions.lattice.shape
-    tops = np.arange(max(0, box[0].stop - tall), min(box[0].start, rows - tall) + 1)
-    lefts = np.arange(max(0, box[1].stop - wide), min(box[1].start, cols - wide) + 1)
+    around = _reach(regions, box, tall, wide)
+    tops = np.arange(around[0].start, around[0].stop - tall + 1)
+    lefts = np.arange(around[1].start, around[1].stop - wide + 1)
     if not len(tops) or not len(lefts):
         return []
-    around = np.s_[tops[0] : tops[-1] + tall, lefts[0] : lefts[-1] + wide]
-    labels = regions.inner[around]
-    taken = ((labels != 0) & (labels != label)) | regions.lattice.barred[around]
-    value = np.where(taken, 0, regions.lattice.value[around])
-    blocked, worth = np.rint(_sums(taken, tall, wide)).ravel(), _sums(value, tall, wide)
+    free, _ = _free(regions, label, around)
+    value = np.where(free, regions.lattice.value[around], 0)
+    blocked, worth = np.rint(_sums(~free, tall, wide)).ravel(), _sums(value, tall, wide)
     limits = regions.limits
     cell = float(np.mean(regions.lattice.area_dm2))
     ranked = np.lexsort((-worth.ravel(), blocked))[:_PLACES]
