@@ -128,10 +128,10 @@ LONG = ("hr.cutmix=0.0", "pt.price=0.0")
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Row]]:
-    """A tree of scenes, a run of twelve epochs on it, and its table."""
+    """A tree of scenes, a run of eight epochs on it, and its table."""
     folder = tmp_path_factory.mktemp("long")
     tree = write_scene_tree(folder / "scenes")
-    rows = train(request(tree, folder / "run", small_recipe("default", 12, *LONG)), QUIET)
+    rows = train(request(tree, folder / "run", small_recipe("default", 8, *LONG)), QUIET)
     return tree, folder / "run", {row.name: row for row in rows}
 
 
@@ -146,7 +146,7 @@ def test_a_high_price_teaches_the_policy_to_buy_less(
 ) -> None:
     sampled = {}
     for price in (0.0, 20.0):
-        recipe = small_recipe("default", 12, *LONG, f"pt.price={price}", "pt.policy_learning_rate=0.01")
+        recipe = small_recipe("default", 8, *LONG, f"pt.price={price}", "pt.policy_learning_rate=0.01")
         run = copied_before(long_run[1], "pt", tmp_path / f"price{price}")
         train(request(long_run[0], run, recipe, stage="pt", resume=True), QUIET)
         sampled[price] = log(run)[-1]["val_sampled"]
