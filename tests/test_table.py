@@ -160,6 +160,8 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         patched.setattr(Engine, "fit", interrupted)
         stopped = table(*asked, name="results", code=1)
     assert "interrupted; give the same command again to go on" in stopped.stderr
+    measured = {"lr-cnn", "srgan", "kd", "pcn", "hr-cnn", "fixed-h", "patchdrop"}
+    assert {row["row"] for row in json.loads((out / "table.json").read_text())["rows"]} == measured
     first, fitted[:], limit = list(fitted), [], 99
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "fit", interrupted)

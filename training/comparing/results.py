@@ -53,7 +53,10 @@ _BEGUN_WITH = ("hr", "lr", "robust")
 def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     """Train what is not trained yet, measure what is not measured, and return all that is known.
 
+    The table is written after every row.
+
     Raises:
+        OutputError: It cannot be written.
         RunError: A run cannot be trained or is of another recipe; a row is not known; or there are several processes.
         DatasetError: The dataset is not as expected.
     """
@@ -80,7 +83,13 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
         ):
             console.print(f"seed {seed}: {ROWS[name]}", highlight=False)
             ledger.add(seed, name, measuring.measure(name))
+            _table(request, ledger).keep(request.out)  # what is stopped now leaves what is known
     _draw(request, console)
+    return _table(request, ledger)
+
+
+def _table(request: TableRequest, ledger: Ledger) -> ResultsTable:
+    """Return the table of what is measured."""
     return ResultsTable(
         title=f"Baselines and PatchDrop on {read_record(request.out / f'seed{request.seeds[0]}')['data']}",
         about=_about(request, ledger),
