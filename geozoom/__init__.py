@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from geozoom.bands import ReadOptions
     from geozoom.budget import Budget
     from geozoom.card import ModelCard
-    from geozoom.classification import ClassifiedScenes, classify
+    from geozoom.classification import classify
+    from geozoom.classifiedimages import ClassifiedImages
+    from geozoom.classifiedscenes import ClassifiedScenes
     from geozoom.curve import Curve, trace
     from geozoom.errors import GeozoomError
     from geozoom.grid import PatchGrid
-    from geozoom.imageclassification import ClassifiedImages, classify_images
+    from geozoom.imageclassification import classify_images
     from geozoom.imagescenes import list_fmow, list_folder
     from geozoom.model import PatchDrop, load_model
     from geozoom.orders import Plan
@@ -39,8 +41,8 @@ __version__ = "0.1.0"
 _HOME = {
     "Budget": "budget",
     "Candidates": "planner",
-    "ClassifiedImages": "imageclassification",
-    "ClassifiedScenes": "classification",
+    "ClassifiedImages": "classifiedimages",
+    "ClassifiedScenes": "classifiedscenes",
     "Curve": "curve",
     "GeozoomError": "errors",
     "Ingested": "receiving.report",

@@ -16,10 +16,11 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from geozoom.classifiedimages import ClassifiedImages
 from geozoom.cli import main
 from geozoom.errors import DatasetError
 from geozoom.fmow.boxes import CLASSES
-from geozoom.imageclassification import ClassifiedImages, classify_images, sensor_of
+from geozoom.imageclassification import classify_images, sensor_of
 from geozoom.images import read_square
 from geozoom.imagescenes import list_fmow, list_folder
 from geozoom.model import PatchDrop, load_model

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geozoom.card import ModelCard
-    from geozoom.classification import ClassifiedScenes
+    from geozoom.classifiedscenes import ClassifiedScenes
     from geozoom.money import Buyable
     from geozoom.moneycurve import MoneyCurve
     from geozoom.prices import PriceList
@@ -52,8 +52,9 @@ def classify_files(given: dict[str, Any]) -> None:
     with loading.libraries():
         console = options.stderr_console(given["quiet"])
         options.check_json(given["as_json"], given["output"])
+        from geozoom.classifiedimages import labels_of
         from geozoom.features import check_output
-        from geozoom.imageclassification import THRESHOLD, classify_images, labels_of
+        from geozoom.imageclassification import THRESHOLD, classify_images
         from geozoom.imagescenes import list_fmow, list_folder
         from geozoom.model import load_model
         from geozoom.tables import SUFFIXES
