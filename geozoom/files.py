@@ -34,13 +34,13 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file whole or not at all; bytes of file names that are no UTF-8 become escapes.
 
     Raises:
         OutputError: The file cannot be written.
     """
     with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def check_folder(folder: Path, ours: re.Pattern[str], what: str, *, overwrite: bool) -> None:

@@ -10,10 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from torch import Tensor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (
+    OSError,
+    UnidentifiedImageError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,  # of a damaged AVIF; NotImplementedError of a DDS, whatever their names end in
+    Image.DecompressionBombError,
+)
 """What Pillow raises for files that it cannot decode."""
 
 Box = NDArray[np.float64]
@@ -81,9 +90,12 @@ def read_box(file: Path, box: Box, side: int) -> Tensor:
     return _resized(image, (left * across, top * down, right, bottom), side)
 
 
-def _refuse_deep(image: Image.Image) -> None:
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"pixels of more than 8 bits (mode {image.mode}); store it as 8-bit RGB")
+def _refuse_deep(image: ImageFile) -> None:
+    """Refuse what has more than 8 bits a band; of colours Pillow would keep the high byte, which is next to black."""
+    deep = image.mode.startswith(("I", "F")) or any("16" in str(part[3]) for part in image.tile)
+    bits = image.tag_v2.get(BITSPERSAMPLE, (8,)) if isinstance(image, TiffImageFile) else (8,)
+    if deep or max(bits) > 8:
+        raise ValueError("pixels of more than 8 bits; store it as 8-bit RGB")
 
 
 def _resized(image: Image.Image, box: tuple[float, float, float, float], side: int) -> Tensor:

@@ -53,7 +53,8 @@ def simulate_lr(
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
     """
     weights = _sampling_matrix_on(hr.device, hr.shape[-1], lr_px, sensor.psf_fwhm)
-    lr = weights @ hr @ weights.T
+    with torch.autocast(hr.device.type, enabled=False):  # products would be in bfloat16
+        lr = weights @ hr @ weights.T
     if generator is not None:
         shape = (len(hr), 3, 1, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -20,7 +21,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from geozoom.cli import main
-from geozoom.errors import DatasetError
+from geozoom.errors import DatasetError, OutputError
+from geozoom.files import write_text
 from tests import test_train
 from tests.datasets import (
     SYNSETS,
@@ -31,7 +33,7 @@ from tests.datasets import (
     write_fmow,
     write_imagenet,
 )
-from training import DATASETS, STAGES
+from training import DATASETS, STAGES, run
 from training.datasets import Batch, HeldSplit, Split
 from training.datasets.streamed import StreamedSplit
 from training.recipe_files import RECIPES, load_recipe, recipe_of
@@ -355,6 +357,35 @@ def test_a_streamed_dataset_is_surveyed_once(
     assert len(changed.train) + len(changed.val) == 59
     file.write_text("{")
     assert read_scenes(scene_tree, memory_gib=0, survey_file=file).mean == changed.mean
+
+
+def test_what_could_not_be_read_is_read_again_once_it_is_mended(scene_tree: Path, tmp_path: Path) -> None:
+    survey, file = tmp_path / "run" / "survey.json", scene_tree / "train/water/00.png"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:60])
+    with pytest.raises(DatasetError, match=r"00\.png"):
+        read_scenes(scene_tree, memory_gib=0, survey_file=survey)
+    left = read_scenes(scene_tree, memory_gib=0, survey_file=survey, skip_unreadable=True)
+    assert len(left.train) + len(left.val) == 59
+    file.write_bytes(whole)
+    for skip in (False, True):
+        found = read_scenes(scene_tree, memory_gib=0, survey_file=survey, skip_unreadable=skip)
+        assert len(found.train) + len(found.val) == 60
+        assert not found.unreadable
+    survey.parent.joinpath("file").touch()
+    with pytest.raises(OutputError, match="file: cannot be created"):
+        read_scenes(scene_tree, memory_gib=0, survey_file=survey.parent / "file" / "survey.json")
+
+
+def test_names_that_are_no_utf_8_are_read_and_written_all_the_same(scene_tree: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (scene_tree / "train/water/00.png").rename(scene_tree / "train/water" / name)
+    recipe = test_train.small_recipe("default", 1)
+    out = tmp_path / "run"
+    asked = test_train.request(scene_tree, out, recipe, stage="hr", memory_gib=0)
+    run.train(asked, test_train.QUIET)
+    write_text(tmp_path / "names.json", json.dumps([name], ensure_ascii=False))
+    assert json.loads((tmp_path / "names.json").read_text()) == [name]
 
 
 def test_an_image_that_vanishes_while_a_split_is_streamed_is_named(scene_tree: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,38 @@ def test_images_of_more_than_8_bits_are_refused_rather_than_clipped(scene_tree: 
     Image.fromarray(deep).save(scene_tree / "train/built/deep.png")
     with pytest.raises(DatasetError, match=r"deep\.png \(pixels of more than 8 bits"):
         read(scene_tree)
+
+
+@pytest.mark.parametrize(("bands", "suffix"), [(3, "png"), (4, "png"), (2, "png"), (3, "tif"), (4, "tif")])
+def test_colours_of_more_than_8_bits_are_refused_rather_than_shown_as_black(
+    tmp_path: Path, bands: int, suffix: str
+) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    file = tmp_path / f"deep.{suffix}"
+    profile = {"driver": "PNG" if suffix == "png" else "GTiff", "width": 20, "height": 20, "count": bands}
+    if suffix == "tif":
+        profile["photometric"] = "RGB"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(file, "w", dtype="uint16", **profile) as out:
+            out.write(np.full((bands, 20, 20), 3000, dtype=np.uint16))
+        with pytest.raises(ValueError, match="more than 8 bits"):
+            read_square(file, 8)
+        with rasterio.open(file, "w", dtype="uint8", **profile) as out:
+            out.write(np.full((bands, 20, 20), 90, dtype=np.uint8))
+    assert set(read_square(file, 8).flatten().tolist()) == {90}
+
+
+def test_images_that_belong_to_no_class_are_counted(scene_tree: Path) -> None:
+    assert read(scene_tree).notes == ()
+    (scene_tree / "train/water/north/deep").mkdir(parents=True)
+    shutil.copy(scene_tree / "train/water/00.png", scene_tree / "train/water/north/deep/00.PNG")
+    shutil.copy(scene_tree / "train/water/00.png", scene_tree / "train/water/north/01.png")
+    shutil.copy(scene_tree / "train/water/00.png", scene_tree / "test/loose.png")
+    assert read(scene_tree).notes == (
+        "2 images in folders within the classes of train are not read",
+        "1 images beside the classes of test are not read",
+    )
 
 
 def test_a_wrong_layout_is_answered_with_the_one_expected(tmp_path: Path, scene_tree: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socket
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from geozoom.errors import RunError
 from tests.test_train import QUIET, SMALL, log, request, small_recipe, without_time
 from training import STAGES
+from training.compiling import as_written
 from training.engine import out_of_memory
 from training.parallel import SharedGenerator, Team, rand
 from training.record import RunRequest
@@ -139,6 +141,28 @@ def test_a_batch_too_large_for_memory_is_answered_with_one_to_try(
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shapes"), out_of_memory("no"):
         raise RuntimeError("shapes do not match")
+
+
+def test_what_is_measured_on_a_gpu_is_asked_of_networks_as_they_are_written() -> None:
+    asked: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        def run(*inputs: object) -> object:
+            asked.append(1)
+            return graph(*inputs)
+
+        return run
+
+    network, images = torch.nn.Conv2d(3, 4, 3), torch.rand(2, 3, 8, 8)
+    network.compile(backend=backend)
+    compiled = network(images)
+    with as_written(torch.device("cuda")):
+        assert torch.equal(network(images), compiled)
+        network(torch.rand(1, 3, 9, 9))
+    assert len(asked) == 1
+    with as_written(torch.device("cpu")):
+        network(images)
+    assert len(asked) == 2
 
 
 def test_networks_that_cannot_be_compiled_are_trained_as_they_are(

@@ -53,6 +53,8 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("hr=3", "must be a table"),
         ("hr.epochs=0", r"hr\.epochs is impossible: it must be at least 1"),
         ("hr.batch_size=1", "at least 2"),
+        ("networks.classifier_widths=[0, 8, 8]", "hold positive numbers of channels"),
+        ("networks.policy_widths=[-4, 8, 8]", r"networks\.policy_widths is impossible"),
         ("hr.schedule=step", "be cosine or constant"),
         ("hr.optimizer=lion", "be sgd, adam or adamw"),
         ("hr.learning_rate=-1", "be positive"),

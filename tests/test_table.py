@@ -194,6 +194,17 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         patched.setattr(Engine, "fit", None)
         assert json.loads(table(*asked, "--json", name="results").stdout)["rows"] == rows
     assert (out / "table.json").read_text() == written
+    # What is measured is not said to be of another recipe, and is where its data is now.
+    other = table(*asked, "--set", "sensor.noise=0.5", name="results", code=1)
+    assert "begun with another recipe table 'sensor'" in other.stderr
+    moved = scene_tree.rename(tmp_path / "moved")
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", None)
+        again = table("--root", moved, *asked[2:], "--json", name="results")
+    assert json.loads(again.stdout)["rows"] == rows
+    assert (out / "table.json").read_text() == written
+    (moved / "test" / "water" / "00.png").rename(moved / "test" / "water" / "zz.png")
+    assert "begun with other files" in table("--root", moved, *asked[2:], name="results", code=1).stderr
 
 
 def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) -> None:
@@ -204,6 +215,9 @@ def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) 
     )
     scouted = ("--rows", "patchdrop-scout", "--set", "scout.epochs=0")
     assert "row 'patchdrop-scout' needs a scout" in table(*asked, *scouted, name="results", code=1).stderr
+    bagnet = ["table", *map(str, asked), "--rows", "kd,srgan", "--set", "networks.classifier=bagnet-resnet32"]
+    assert "row 'srgan' learns by the features" in CliRunner().invoke(main, bagnet).stderr
+    assert "a seed above 2147483647" in table(*asked, "--seeds", "99999999999999999999", code=2).stderr
     assert "--policy is the policy of" in table(*asked, "--policy", "x", name="results", code=2).stderr
     assert "--rows chooses rows of" in table(*asked, "--rows", "kd", code=2).stderr
     (tmp_path / "table").mkdir()

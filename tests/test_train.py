@@ -34,6 +34,7 @@ from training.evaluate import (
     spread_evenly,
     view_split,
 )
+from training.evaluation import EvaluationRequest, open_run
 from training.recipe import Recipe
 from training.recipe_files import load_recipe
 from training.record import RunRequest
@@ -256,6 +257,14 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
     with pytest.raises(RunError, match="begun with another data set"):
         train(request(scene_tree, out, recipe, resume=True), QUIET)
     Image.new("RGB", (40, 40)).save(scene_tree / "train/water/19.png")
+    (scene_tree / "train/water/00.png").rename(scene_tree / "train/water/zz.png")
+    for use in (
+        lambda: train(request(scene_tree, out, recipe, resume=True), QUIET),
+        lambda: open_run(EvaluationRequest(run=out, device="cpu"), QUIET),
+    ):
+        with pytest.raises(RunError, match="begun with other files"):
+            use()
+    (scene_tree / "train/water/zz.png").rename(scene_tree / "train/water/00.png")
     with pytest.raises(RunError, match="holds no run to resume"):
         train(request(scene_tree, tmp_path / "nothing", recipe, resume=True), QUIET)
     record = json.loads((out / "config.json").read_text())

@@ -18,7 +18,7 @@ from geozoom.errors import OutputError, RunError
 from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.test_train import QUIET, log, request, small_recipe
-from training.checkpoints import read_checkpoint, take_weights, write_checkpoint
+from training.checkpoints import Position, read_checkpoint, take_weights, write_checkpoint
 from training.datasets import Batch
 from training.engine import Engine
 from training.log import RunLog
@@ -199,6 +199,13 @@ def test_an_unfinished_stage_goes_on_with_another_batch_size_at_the_scene_where_
     record = json.loads((out / "config.json").read_text())
     assert record["recipe"]["hr"]["batch_size"] == 8
     assert record["changes"] == ["hr.batch_size from 16 to 8 after 1 epochs and 2 steps"]
+
+
+def test_an_epoch_that_is_over_by_larger_batches_has_no_steps_left() -> None:
+    # 59 scenes in batches of 14: three of four steps are done, and of batches of 40 there is one.
+    at = Position(epoch=2, step=3, totals={"accuracy": torch.tensor(2.7)}).resized(14, 40, 59)
+    assert (at.epoch, at.step) == (2, 1)
+    assert at.totals["accuracy"].item() == pytest.approx(0.9)
 
 
 def test_a_batch_size_stays_where_a_stage_is_done_or_its_checkpoint_does_not_say_its_own(

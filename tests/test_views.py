@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from geozoom.sensor import Sensor, sampling_matrix, simulate_lr
+from tests.conftest import small_card
+from training.baselines.stn import SaliencySampler
 from training.stages.hr import cutmix
 from training.views import Augmentation, augment
 
@@ -47,6 +49,28 @@ def test_noise_comes_from_the_generator_alone() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(simulate_lr(hr, 8, sensor), torch.full((4, 3, 8, 8), 0.5))
+
+
+def test_pixels_lie_where_they_lie_in_full_precision_under_autocast() -> None:
+    images = torch.randint(0, 256, (8, 3, 60, 60), dtype=torch.uint8)
+    sensor = Sensor(psf_fwhm=0.8, gain=0.1, offset=0.05, noise=0.02)
+    sampler = SaliencySampler(small_card().grid, torch.device("cpu"))
+
+    def made() -> tuple[torch.Tensor, ...]:
+        hr = augment(images, 48, Augmentation(), generator())
+        saliency = torch.rand(8, 16, generator=generator()).softmax(dim=1)
+        return (
+            hr,
+            simulate_lr(hr, 12, sensor, generator()),
+            simulate_lr(hr, 12, sensor),
+            sampler.positions(saliency),
+        )
+
+    plain = made()
+    with torch.autocast("cpu", torch.bfloat16):
+        for half, full in zip(made(), plain, strict=True):
+            assert half.dtype == torch.float32
+            assert torch.equal(half, full)
 
 
 def test_without_augmentation_a_view_is_the_scene_or_its_mirror_image() -> None:

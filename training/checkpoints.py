@@ -43,15 +43,15 @@ class Position:
     totals: dict[str, Tensor] = field(default_factory=dict)
     """Sums of the metrics of these steps."""
 
-    def resized(self, before: int, now: int) -> Position:
-        """Return the same place in an epoch that goes on in batches of `now` scenes, after batches of `before`.
+    def resized(self, before: int, now: int, scenes: int) -> Position:
+        """Return the same place in an epoch of `scenes` that goes on in batches of `now`, after batches of `before`.
 
         The order of the scenes stays. None is seen twice; where what was seen is no whole number of new batches,
         the scenes up to the next such number are left out of this epoch.
         """
         if now == before or not self.step:
             return self
-        step = -(-self.step * before // now)
+        step = min(-(-self.step * before // now), max(1, scenes // now))
         totals = {name: total * (step / self.step) for name, total in self.totals.items()}
         return Position(epoch=self.epoch, step=step, totals=totals)
 

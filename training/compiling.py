@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from rich.console import Console
@@ -38,6 +40,19 @@ def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, con
     hr = model.hr.network if isinstance(model.hr, BagNet) else model.hr
     for network in (model.policy, hr, model.lr):
         network.compile(mode=mode, dynamic=False)
+
+
+@contextmanager
+def as_written(device: torch.device) -> Iterator[None]:
+    """Let compiled networks on a GPU run as they are written: for what is asked once, of batches of any size.
+
+    Graphs would be recorded for each of its shapes, and their memory held until the next step of training.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) -> None:

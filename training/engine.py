@@ -224,7 +224,7 @@ class Engine:
             self.log.drop_after(stage.name, int(header["epoch"]))
         at = Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
         before = int(header.get("batch_size", stage.batch_size))
-        return at.resized(min(before, scenes), min(stage.batch_size, scenes))
+        return at.resized(min(before, scenes), min(stage.batch_size, scenes), scenes)
 
     def _is_due(self) -> bool:
         return self.team.leads and time.monotonic() - self._written >= CHECKPOINT_INTERVAL_S

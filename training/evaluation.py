@@ -20,7 +20,7 @@ from training.engine import Engine, out_of_memory
 from training.evaluate import EVALUATION_BATCH, Row, view_split
 from training.recipe import Recipe
 from training.recipe_files import recipe_from
-from training.record import card_of, read_record
+from training.record import card_of, check_files, files_digest, read_record
 from training.results import Results
 from training.run import pick_device
 from training.tables import as_plain
@@ -47,6 +47,13 @@ class EvaluationRequest:
     device: str = "auto"
     skip_unreadable: bool = False
     memory_gib: float = 8.0
+    moved: bool = False
+    """The dataset and root given are the run's own data, wherever it lies now."""
+
+    @property
+    def own(self) -> bool:
+        """Whether the run's own data is meant, and no other."""
+        return self.moved or (self.dataset is None and self.root is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,8 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         raise RunError(f"{request.run}: has no checkpoint of stage hr yet; train it further with --resume")
     data = _read(request, record, recipe, console)
     _refuse_other_classes(request.run, record["classes"], data)
+    if request.own:
+        check_files(request.run, data_root(request, record), record, files_digest(data))
     if "mean" not in record:  # a run of before records had it
         record |= _moments(request.run, data)
     model = PatchDrop(card_of(record, request.run.name)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -163,12 +172,8 @@ def _state(engine: Engine, stage: str, epochs: int) -> StageState:
 
 
 def _read(request: EvaluationRequest, record: dict[str, Any], recipe: Recipe, console: Console) -> SceneData:
-    own = request.dataset is None and request.root is None
-    root = request.root or (Path(record["root"]) if "root" in record else None)
-    if root is None:
-        raise RunError(f"{request.run}: its config.json does not say where its data is; give --root")
-    lr_root = request.lr_root
-    if own and lr_root is None and record.get("lr_root"):
+    root, lr_root = data_root(request, record), request.lr_root
+    if request.own and lr_root is None and record.get("lr_root"):
         lr_root = Path(record["lr_root"])
     return read_dataset(
         request.dataset or record["dataset"],
@@ -179,12 +184,24 @@ def _read(request: EvaluationRequest, record: dict[str, Any], recipe: Recipe, co
             memory_gib=request.memory_gib,
             skip_unreadable=request.skip_unreadable,
             # Another dataset's survey would take the place of the run's.
-            survey_file=request.run / "survey.json" if own else None,
+            survey_file=request.run / "survey.json" if request.own else None,
             console=console,
         ),
         lr_root=lr_root,
         card=recipe.card,
     )
+
+
+def data_root(request: EvaluationRequest, record: dict[str, Any]) -> Path:
+    """Return the folder of the data that a run is measured on.
+
+    Raises:
+        RunError: Neither request nor record tells.
+    """
+    root = request.root or (Path(record["root"]) if "root" in record else None)
+    if root is None:
+        raise RunError(f"{request.run}: its config.json does not say where its data is; give --root")
+    return root
 
 
 def _refuse_other_classes(run: Path, classes: list[str], data: SceneData) -> None:

@@ -16,6 +16,7 @@ from geozoom.files import write_tensors
 from geozoom.model import PatchDrop
 from geozoom.sensor import simulate_lr
 from training.checkpoints import read_checkpoint
+from training.compiling import as_written
 from training.datasets import Split
 from training.engine import Engine
 from training.evaluate import EVALUATION_BATCH, Streams, ViewedSplit, correct, policy_probabilities, whole
@@ -39,7 +40,7 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int, choos
     model.eval()
     device = train.labels.device
     noise = torch.Generator(device).manual_seed(seed)
-    with _averaging(model.hr):
+    with _averaging(model.hr), as_written(device):
         for batch in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
             hr = whole(batch.images, recipe.data.hr_px)
             if batch.twins is None:

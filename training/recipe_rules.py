@@ -80,6 +80,9 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
 
 def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     data, small = recipe.data, recipe.hr.small_px
+    for key in ("classifier_widths", "policy_widths"):
+        positive = all(width > 0 for width in getattr(recipe.networks, key) or ())
+        yield f"networks.{key}", positive, "hold positive numbers of channels"
     yield "networks.policy", not is_bagnet(recipe.networks.policy), "see the whole LR image"
     if is_bagnet(recipe.networks.classifier):
         divides = small % data.grid_rows == small % data.grid_cols == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,21 +133,47 @@ def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]
     """Refuse to go on with other data than the run was begun with.
 
     Raises:
-        RunError: Name, classes or sizes of the data set differ.
+        RunError: Name, classes, sizes or files of the data set differ.
     """
     if any(held.get(key) != record[key] for key in ("data", "classes", "scenes", "val_from")):
         raise RunError(
             f"{request.out}: was begun with another data set than {request.root}; use that one, or another --out"
         )
+    check_files(request.out, request.root, held, record["files"])
+
+
+def check_files(run: Path, root: Path, held: dict[str, Any], digest: str) -> None:
+    """Refuse data whose files are not the run's: what it was trained on may lie in another split.
+
+    Args:
+        run: The run's folder.
+        root: The data's.
+        held: The run's record; those of older runs do not tell.
+        digest: Of the data, as `files_digest` makes it.
+
+    Raises:
+        RunError: They differ.
+    """
+    if held.get("files", digest) != digest:
+        raise RunError(
+            f"{run}: was begun with other files than those of {root}: some were renamed, added or removed since, so "
+            "that training scenes may be tested on; restore them, or use another --out"
+        )
+
+
+def files_digest(data: SceneData) -> str:
+    """Return the SHA-256 of the names of all scenes, split by split and in order."""
+    names = [name for split in (data.train, data.val, data.test) for name in (*split.files, "")]
+    return hashlib.sha256(os.fsencode("\n".join(names))).hexdigest()
 
 
 def new_record(request: RunRequest, data: SceneData, device: torch.device) -> dict[str, Any]:
     """Return what config.json says: all that is needed to run this again."""
     return {
         "dataset": request.dataset,
-        "root": str(request.root),
+        "root": str(request.root.resolve()),
         "data": data.name,
-        "lr_root": None if request.lr_root is None else str(request.lr_root),
+        "lr_root": None if request.lr_root is None else str(request.lr_root.resolve()),
         "recipe_name": request.recipe_name,
         "seed": request.seed,
         "recipe": request.recipe.to_dict(),
@@ -155,6 +183,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
         "std": list(data.std),
         "notes": list(data.notes),
         "scenes": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        "files": files_digest(data),
         "versions": {
             "geozoom": __version__,
             "python": platform.python_version(),

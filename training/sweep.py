@@ -11,6 +11,7 @@ import torch
 
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
+from training.compiling import as_written
 
 _Part = TypeVar("_Part")
 _Found = TypeVar("_Found")
@@ -50,7 +51,8 @@ def sweep(
     asked = for_inference(model, [network]) if worth else model
 
     def answer(part: _Part) -> _Found:
-        with torch.inference_mode(), torch.autocast(kind, dtype, enabled=half, cache_enabled=False):
+        autocast = torch.autocast(kind, dtype, enabled=half, cache_enabled=False)
+        with torch.inference_mode(), autocast, as_written(model.mean.device):
             return ask(asked, part)
 
     threads = torch.get_num_threads()

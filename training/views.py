@@ -91,7 +91,8 @@ def draw_crops(images: Tensor, side: int, augmentation: Augmentation, generator:
 
 def cut(images: Tensor, crops: Tensor, side: int, augmentation: Augmentation) -> Tensor:
     """Return the views (B, 3, side, side) in 0..1 that `draw_crops` drew, of uint8 images of any size."""
-    where = F.affine_grid(crops, [len(images), 3, side, side], align_corners=False)
+    with torch.autocast(images.device.type, enabled=False):  # in bfloat16 places are up to a pixel off
+        where = F.affine_grid(crops, [len(images), 3, side, side], align_corners=False)
     beyond = "zeros" if augmentation.crop == "shift" else "reflection"
     return F.grid_sample(
         images.float() / 255, where, mode="bilinear", padding_mode=beyond, align_corners=False

@@ -44,7 +44,7 @@ from geozoom.cli import classifying, options
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, options.LARGEST_SEED),
     help="Of --folder or --fmow: seed of the simulated LR sensor's noise; as in the model's test if absent.",
 )
 @click.option(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from geozoom.budget import Budget
     from geozoom.scoring import Progress
 
+LARGEST_SEED = 2**31 - 1
+"""Generators take 64 bits, and seeds of stages are made of it by a few digits more."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -28,6 +28,8 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]
         if not all(part.strip().isdecimal() for part in parts):
             self.fail(f"{value!r} is no list of seeds; write them as 0,1,2", param, ctx)
         seeds = tuple(int(part) for part in parts)
+        if max(seeds) > options.LARGEST_SEED:
+            self.fail(f"{value!r} names a seed above {options.LARGEST_SEED}", param, ctx)
         if len(set(seeds)) < len(seeds):
             self.fail(f"{value!r} names a seed twice", param, ctx)
         return seeds

@@ -66,7 +66,9 @@ from training import DATASETS, STAGES
     is_flag=True,
     help="Go on with the run in --out; what is not given is as the run's config.json says.",
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of every random choice; 0 if absent.")
+@click.option(
+    "--seed", type=click.IntRange(0, options.LARGEST_SEED), help="Seed of every random choice; 0 if absent."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
     dataset: str | None,
@@ -143,5 +145,5 @@ def _hard_positives(augment: str | None, policy: Path | None) -> list[str]:
     """Return the options as values of the recipe."""
     return [
         *([] if augment is None else [f"hard_positives.augment={augment}"]),
-        *([] if policy is None else [f"hard_positives.policy={json.dumps(str(policy))}"]),
+        *([] if policy is None else [f"hard_positives.policy={json.dumps(str(policy.resolve()))}"]),
     ]

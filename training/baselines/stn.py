@@ -52,8 +52,9 @@ class SaliencySampler:
         cols = torch.arange(-grid.cols, 2 * grid.cols, device=saliency.device).clamp(0, grid.cols - 1)
         weights = mapped[:, 0, rows][:, :, cols].flatten(1)
         pulled = (weights[:, :, None] * self.places).transpose(0, 1).flatten(1)
-        sums = (self.kernel @ pulled).view(-1, len(weights), 2).transpose(0, 1)
-        total = weights @ self.kernel.T
+        with torch.autocast(weights.device.type, enabled=False):  # places in bfloat16 are pixels off
+            sums = (self.kernel @ pulled).view(-1, len(weights), 2).transpose(0, 1)
+            total = weights @ self.kernel.T
         return (sums / total[..., None]).clamp(0, 1).view(-1, _POINTS, _POINTS, 2)
 
     def sample(self, hr: Tensor, saliency: Tensor) -> Tensor:

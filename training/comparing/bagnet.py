@@ -27,9 +27,9 @@ from training.baselines.rules import RULES, Rule
 from training.baselines.stn import SALIENT
 from training.comparing.comparison import Compared, TableRequest, check_out
 from training.comparing.results_table import ROWS
-from training.comparing.runs import run_engine, train_run
+from training.comparing.runs import open_measured, run_engine, train_run
 from training.evaluate import correct, view_split
-from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
+from training.evaluation import NOISE, OpenedRun
 from training.precision import in_half
 from training.recalibrate import is_settled, load_as_shipped, settle
 from training.recipe_files import with_bagnet
@@ -232,13 +232,7 @@ class _Measuring:
         )
 
     def _open(self, kind: str) -> OpenedRun:
-        asked = EvaluationRequest(
-            run=self.request.out / kind,
-            device=self.request.device,
-            skip_unreadable=self.request.skip_unreadable,
-            memory_gib=self.request.memory_gib,
-        )
-        return open_run(asked, self.console)
+        return open_measured(self.request, self.request.out / kind, self.console)
 
     def _all_patches(self, model: PatchDrop) -> _Found:
         with self.engine.autocast():

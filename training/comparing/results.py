@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from geozoom.errors import RunError
+from geozoom.networks import is_bagnet
 from training import STAGES
 from training.baselines.lowres import LOWRES
 from training.baselines.masked import Column, MaskedBaseline
@@ -24,7 +25,7 @@ from training.comparing.comparison import TableRequest, check_out
 from training.comparing.ledger import Cell, Entry, Ledger
 from training.comparing.published import PUBLISHED
 from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
-from training.comparing.runs import run_engine, train_run
+from training.comparing.runs import check_run, is_where_it_was, open_measured, run_engine, train_run
 from training.decomposition import (
     accuracy_by_spend,
     decompose,
@@ -34,7 +35,7 @@ from training.decomposition import (
 )
 from training.engine import Engine
 from training.evaluate import Row, correct, row, view_split
-from training.evaluation import NOISE, EvaluationRequest, OpenedRun, open_run
+from training.evaluation import NOISE, OpenedRun
 from training.figures import draw_all
 from training.log import RunLog
 from training.recalibrate import load_as_shipped
@@ -64,19 +65,25 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
         raise RunError("the baselines of table results train in one process: start it without torchrun")
     check_out(request.out)
     scouted = wants_scout(request.recipe)
-    every = tuple(name for name in ROWS if scouted or name != SCOUTED)
+    drawn = not is_bagnet(request.recipe.networks.classifier)
+    every = tuple(name for name in ROWS if (scouted or name != SCOUTED) and (drawn or name != "srgan"))
     wanted = every if request.rows is None else request.rows
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise RunError(f"row {unknown[0]!r} is not known; choose of {', '.join(ROWS)}")
     if SCOUTED in wanted and not scouted:
         raise RunError(f"row {SCOUTED!r} needs a scout; leave it out, or give --set scout.epochs=60")
+    if "srgan" in wanted and not drawn:
+        raise RunError("row 'srgan' learns by the features of a ResNet, which a BagNet is not; leave it out")
     ledger = Ledger.open(request.out / "ledger.json")
     _announce(request, wanted, ledger, console)
     for seed in request.seeds:
         left = [name for name in wanted if (seed, name) not in ledger.entries]
-        if not left and (seed, "patchdrop") in ledger.entries:
-            continue
+        folder = request.out / f"seed{seed}"
+        if (folder / "config.json").is_file():
+            record = check_run(request, folder, request.recipe, seed, console)
+            if not left and (seed, "patchdrop") in ledger.entries and is_where_it_was(request, record):
+                continue
         measuring = _Measuring.begin(request, seed, console)
         for name in dict.fromkeys(
             (*left, *(["patchdrop"] if (seed, "patchdrop") not in ledger.entries else []))
@@ -102,7 +109,7 @@ def _draw(request: TableRequest, console: Console) -> None:
     """Tell when and where apart and draw the paper's figures, of the first seed, where that is not done yet."""
     if (request.out / "figures").is_dir():
         return
-    opened = _open(request, request.seeds[0], console)
+    opened = open_measured(request, request.out / f"seed{request.seeds[0]}", console)
     results, seed = opened.results, request.seeds[0]
     val = view_split(opened.scenes.val.to(results.engine.device), opened.recipe, seed=seed + NOISE["val"])
     console.print("when and where, accuracy by spend, figures", highlight=False)
@@ -110,19 +117,6 @@ def _draw(request: TableRequest, console: Console) -> None:
         write_decomposition(list(decompose(results, val)), request.out)
         write_spend(accuracy_by_spend(results, val), request.out / "spend.png")
         draw_all(opened, list(results.rows()), (), request.out / "figures")
-
-
-def _open(request: TableRequest, seed: int, console: Console) -> OpenedRun:
-    """Open the run of a seed on the data that its record names."""
-    return open_run(
-        EvaluationRequest(
-            run=request.out / f"seed{seed}",
-            device=request.device,
-            skip_unreadable=request.skip_unreadable,
-            memory_gib=request.memory_gib,
-        ),
-        console,
-    )
 
 
 def _announce(request: TableRequest, wanted: Sequence[str], ledger: Ledger, console: Console) -> None:
@@ -163,7 +157,7 @@ class _Measuring:
         folder = request.out / f"seed{seed}"
         train_run(request, folder, request.recipe, seed, STAGES, "PatchDrop", console)
         took = time.perf_counter() - began
-        opened = _open(request, seed, console)
+        opened = open_measured(request, folder, console)
         results = opened.results
         val = opened.scenes.val.to(results.engine.device)
         bench = Bench(

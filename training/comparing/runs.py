@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from geozoom.errors import RunError
 from training import STAGES
 from training.comparing.comparison import TableRequest
 from training.engine import Engine
+from training.evaluation import EvaluationRequest, OpenedRun, open_run
 from training.recipe import Recipe
 from training.record import RunRequest, check_recipe, read_record, write_record
 from training.run import pick_device, train
@@ -41,30 +44,80 @@ def train_run(
     """
     for stage in stages:
         begun = (out / "config.json").is_file()
-        asked = RunRequest(
-            dataset=request.dataset,
-            root=request.root,
-            out=out,
-            recipe=recipe,
-            recipe_name=request.recipe_name,
-            stage=stage,
-            seed=seed,
-            resume=begun,
-            device=request.device,
-            lr_root=request.lr_root,
-            skip_unreadable=request.skip_unreadable,
-            memory_gib=request.memory_gib,
-        )
+        asked = _asked(request, out, recipe, seed, stage, begun=begun)
         engine = run_engine(request, out, seed, console)
         if begun:
-            record = read_record(out)
-            check_recipe(asked, engine, record)
+            record = check_run(request, out, recipe, seed, console)
             # What has not begun may change, baselines too, of which the run itself knows nothing.
             write_record(out, record | {"recipe": recipe.to_dict()})
         measured = stage != STAGES[-1] or (out / "table.json").is_file()
         if getattr(recipe, stage).epochs and not (engine.is_done(stage) and measured):
             console.print(f"{name}, seed {seed}: stage {stage}", highlight=False)
             train(asked, console)
+
+
+def check_run(
+    request: TableRequest, out: Path, recipe: Recipe, seed: int, console: Console
+) -> dict[str, Any]:
+    """Return the record of a run, refusing one that is not of the table that is asked for.
+
+    Raises:
+        RunError: It is of another recipe, seed or dataset.
+    """
+    record = read_record(out)
+    check_recipe(
+        _asked(request, out, recipe, seed, "all", begun=True), run_engine(request, out, seed, console), record
+    )
+    if record["dataset"] != request.dataset:
+        raise RunError(f"{out}: is a run on {record['dataset']}, not on {request.dataset}; use another --out")
+    return record
+
+
+def is_where_it_was(request: TableRequest, record: dict[str, Any]) -> bool:
+    """Tell whether a run's data is given where it was when the run was begun."""
+    given = [request.root, request.lr_root]
+    return [record.get("root"), record.get("lr_root")] == [
+        None if path is None else str(path.resolve()) for path in given
+    ]
+
+
+def open_measured(request: TableRequest, out: Path, console: Console) -> OpenedRun:
+    """Open a run of the table to be measured, on the data that the table was asked for.
+
+    Raises:
+        RunError: As `open_run`.
+        DatasetError: The dataset is not as expected.
+    """
+    asked = EvaluationRequest(
+        run=out,
+        dataset=request.dataset,
+        root=request.root,
+        lr_root=request.lr_root,
+        moved=True,
+        device=request.device,
+        skip_unreadable=request.skip_unreadable,
+        memory_gib=request.memory_gib,
+    )
+    return open_run(asked, console)
+
+
+def _asked(
+    request: TableRequest, out: Path, recipe: Recipe, seed: int, stage: str, *, begun: bool
+) -> RunRequest:
+    return RunRequest(
+        dataset=request.dataset,
+        root=request.root,
+        out=out,
+        recipe=recipe,
+        recipe_name=request.recipe_name,
+        stage=stage,
+        seed=seed,
+        resume=begun,
+        device=request.device,
+        lr_root=request.lr_root,
+        skip_unreadable=request.skip_unreadable,
+        memory_gib=request.memory_gib,
+    )
 
 
 def run_engine(request: TableRequest, out: Path, seed: int, console: Console) -> Engine:

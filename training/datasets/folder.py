@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def index_folder(root: Path, *, val_share: float, seed: int) -> DatasetIndex:
         test=as_index(root, test_files, classes),
         val_from=val_from,
         train_px=_native_px(root / train.files[0]),
+        notes=tuple(note for split in ("train", "val", "test") for note in _unread(root / split)),
     )
 
 
@@ -86,6 +88,24 @@ def as_index(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...])
             [len(listed) for listed in files.values()],
         ),
     )
+
+
+def _unread(folder: Path) -> Iterator[str]:
+    """Say how many images of a split lie where no class is told: beside the class folders, or within one too deep."""
+    if not folder.is_dir():
+        return
+    entries = list(folder.iterdir())
+    loose = sum(_is_image(entry) for entry in entries)
+    below = [inner for entry in entries if entry.is_dir() for inner in entry.iterdir() if inner.is_dir()]
+    deep = sum(_is_image(file) for inner in below for file in inner.rglob("*"))
+    if loose:
+        yield f"{loose} images beside the classes of {folder.name} are not read"
+    if deep:
+        yield f"{deep} images in folders within the classes of {folder.name} are not read"
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
 
 def _native_px(file: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from geozoom.cores import usable_cores
-from geozoom.errors import DatasetError, first_line
+from geozoom.errors import DatasetError, OutputError, first_line
 from geozoom.files import write_text
 from geozoom.images import UNREADABLE
 from training.datasets.index import DatasetIndex, SceneIndex
@@ -86,7 +87,7 @@ def load(index: DatasetIndex, sizes: Sizes, reading: Reading) -> SceneData:
     size = sum(3 * len(split) * sides[name][0] ** 2 for name, split in splits.items())
     held = size <= reading.memory_gib * 2**30
     key = _key(index, sides)
-    survey = None if held else _remembered(reading.survey_file, key)
+    survey = None if held else _unless_mended(_remembered(reading.survey_file, key), splits, sides)
     reads = (
         {} if survey else {name: _read(split, *sides[name], held, reading) for name, split in splits.items()}
     )
@@ -158,7 +159,12 @@ class _Survey:
 
     def write(self, file: Path, key: str) -> None:
         content = {"key": key, "moments": self.moments, "unreadable": self.unreadable}
-        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{file.parent}: cannot be created ({error.strerror}); choose another folder"
+            ) from error
         write_text(file, json.dumps(content) + "\n")
 
 
@@ -179,11 +185,22 @@ def _remembered(file: Path | None, key: str) -> _Survey | None:
     return _Survey(moments=(mean, std), unreadable=unreadable)
 
 
+def _unless_mended(
+    survey: _Survey | None, splits: dict[str, SceneIndex], sides: dict[str, tuple[int, int]]
+) -> _Survey | None:
+    """Return what is remembered, unless a scene that could not be read can be now."""
+    for name, found in {} if survey is None else survey.unreadable.items():
+        damaged = splits[name].only(np.array(sorted(found), dtype=np.int64))
+        if found and len(_read(damaged, *sides[name], False, Reading()).unreadable) < len(found):
+            return None
+    return survey
+
+
 def _key(index: DatasetIndex, sides: dict[str, tuple[int, int]]) -> str:
     """Return what a survey was made of: files, boxes and sizes."""
     digest = hashlib.sha256(json.dumps([index.name, sides]).encode())
     for split in (index.train, index.val, index.test):
-        digest.update("\n".join(split.files).encode())
+        digest.update(os.fsencode("\n".join(split.files)))
         digest.update(b"" if split.boxes is None else split.boxes.tobytes())
         digest.update(str(split.twin_source is not None).encode())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """JPEG files decoded, cropped and resized on the GPU; what it refuses is left to Pillow.
 
-The result is within rounding of Pillow's: decoders differ in the last bit, and boxes are cut at whole pixels.
+Pixels differ from Pillow's a little: decoders round differently, boxes are cut at whole pixels, and where a file holds
+colours at half of the pixels (4:2:0, as most do) nvJPEG repeats them and Pillow interpolates. Training alone uses it.
 """
 
 from __future__ import annotations

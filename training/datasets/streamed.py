@@ -1,8 +1,8 @@
 """Splits too large for memory: files are decoded by threads, a few batches ahead of the training.
 
 Decoding has no randomness of its own, and the shuffle is that of a split in memory, so that a run on a CPU does
-not depend on where its pixels were held or on the number of threads. For a GPU the threads read JPEG files only,
-and the GPU decodes them, to within rounding of the same pixels.
+not depend on where its pixels were held or on the number of threads. What a GPU is trained on, it decodes itself where
+it is JPEG; what anything is measured on, the CPU decodes everywhere.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ class StreamedSplit:
     ) -> Iterator[Batch]:
         """Yield shuffled batches of exactly `size` scenes; a split smaller than that is one batch."""
         order = torch.randperm(len(self), generator=generator)
-        return self._decoded(order[rows] for rows in windows(len(self), size, skip, team))
+        return self._decoded((order[rows] for rows in windows(len(self), size, skip, team)), self._encoded)
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """Yield all scenes in file order, the last batch as short as it is."""
-        return self._decoded(torch.split(torch.arange(len(self)), size))
+        return self._decoded(torch.split(torch.arange(len(self)), size), lambda _: None)
 
-    def _decoded(self, chunks: Iterable[Tensor]) -> Iterator[Batch]:
+    def _decoded(self, chunks: Iterable[Tensor], encoded: Callable[[int], Tensor | None]) -> Iterator[Batch]:
         pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         begun: deque[Callable[[], Batch]] = deque()
         try:
             for chosen in chunks:
-                begun.append(self._begin(pool, chosen))
+                begun.append(self._begin(pool, chosen, encoded))
                 if len(begun) > BATCHES_AHEAD:
                     yield begun.popleft()()
             while begun:
@@ -82,7 +82,9 @@ class StreamedSplit:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _begin(self, pool: ThreadPoolExecutor, chosen: Tensor) -> Callable[[], Batch]:
+    def _begin(
+        self, pool: ThreadPoolExecutor, chosen: Tensor, encoded_by: Callable[[int], Tensor | None]
+    ) -> Callable[[], Batch]:
         """Hand a batch to the threads; return what waits for it."""
         device = self.labels.device
         pinned = device.type == "cuda"
@@ -95,7 +97,7 @@ class StreamedSplit:
 
         def decode(row: int, scene: int) -> None:
             with self._readable(scene):
-                found = self._encoded(scene)
+                found = encoded_by(scene)
                 if found is None:
                     images[row] = self.index.read(scene, self.side)
                 else:
