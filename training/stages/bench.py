@@ -111,13 +111,12 @@ class Bench:
 
     def take_step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Backpropagate a loss, the mean over this process's scenes, and take one optimiser step."""
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients(
             parameter for group in optimizer.param_groups for parameter in group["params"]
         )
         optimizer.step()
-        # Gradients that lie in a CUDA graph's memory would keep it until the next step, through a validation.
-        optimizer.zero_grad(set_to_none=True)
 
 
 def hit_rate(scores: Tensor, labels: Tensor) -> Tensor:
