@@ -242,6 +242,9 @@ def test_stages_can_be_run_one_by_one_but_only_in_order(scene_tree: Path, tmp_pa
         train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
     assert train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET) == []
     assert train(request(scene_tree, out, recipe, resume=True), QUIET)
+    (out / "checkpoints" / "pt.safetensors").unlink()
+    with pytest.raises(RunError, match=r"stage ft1 was trained without stage pt.* delete .* of ft1, ft2 "):
+        train(request(scene_tree, out, recipe, resume=True), QUIET)
 
 
 def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> None:

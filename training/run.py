@@ -178,6 +178,7 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
                     f"--stage {name}, or all with --stage all"
                 )
             continue
+        _refuse_before_later(request, engine, name)
         if name in POLICY_STAGES and bench.judges is None and bench.recipe.judges.folds:
             bench = replace(bench, judges=_train_judges(request, engine, bench, split))
         bench = _train_stage(name, before, engine, bench, split)
@@ -185,6 +186,16 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
         if name == "lr" and engine.team.leads:
             with engine.autocast():
                 _report_gap(bench, engine.console)
+
+
+def _refuse_before_later(request: RunRequest, engine: Engine, name: str) -> None:
+    """Refuse to train a stage that later ones have been trained without."""
+    later = [stage for stage in STAGES[STAGES.index(name) + 1 :] if engine.checkpoint(stage).is_file()]
+    if later:
+        raise RunError(
+            f"{request.out}: stage {later[0]} was trained without stage {name}, which comes before it; use another "
+            f"--out, or delete the checkpoints of {', '.join(later)} to train them anew"
+        )
 
 
 def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, split: Split) -> Bench:
