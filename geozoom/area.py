@@ -16,6 +16,7 @@ from geozoom.cells import CellGrid
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
 from geozoom.orderfile import is_plan, read_order_polygons
+from geozoom.receiving.catalog import is_catalog, usable_ground
 from geozoom.tiles import Tile
 from geozoom.vectors import PixelSpace, polygons_of, read_vectors
 
@@ -83,15 +84,19 @@ def read_area(*paths: Path | str) -> Area:
 
     Raises:
         VectorError: A file cannot be used.
+        CatalogError: A catalog of `geozoom ingest` cannot be read, or none of its deliveries counts as delivered.
     """
     parts = []
     for path in paths:
         if is_plan(path):
             # What is delivered is what was ordered, not only the patches wanted of it.
             shapes = [shapely.Polygon(order.ring) for order in read_order_polygons(Path(path)).orders]
+        elif is_catalog(path):
+            shapes = usable_ground(Path(path))
         else:
             shapes = read_vectors(path, ("Polygon", "MultiPolygon")).geometry.to_numpy()
-        parts.append(polygons_of(shapely.make_valid(shapes)))
+        # Each part by itself: making a multipolygon valid takes what two of its parts share for a hole.
+        parts.append(polygons_of(shapely.make_valid(shapely.get_parts(shapes))))
         if parts[-1].is_empty:
             raise VectorError(f"{path}: its polygons have no area; correct them")
     return Area(geometry=shapely.union_all(parts))

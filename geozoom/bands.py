@@ -13,10 +13,11 @@ from geozoom.errors import GeozoomError
 
 _MASK_NAME = re.compile(r"data_?mask", re.IGNORECASE)
 _RGB_NAMES = (
-    re.compile(r"(sr_|sur_refl_)?b0?4\b|red\b", re.IGNORECASE),
-    re.compile(r"(sr_|sur_refl_)?b0?3\b|green\b", re.IGNORECASE),
-    re.compile(r"(sr_|sur_refl_)?b0?2\b|blue\b", re.IGNORECASE),
+    re.compile(r"(sr_)?b0?4\b|sur_refl_b01\b|red\b(?!\W*edge)", re.IGNORECASE),
+    re.compile(r"(sr_)?b0?3\b|sur_refl_b04\b|green\b(?!\W*i\b)", re.IGNORECASE),
+    re.compile(r"(sr_)?b0?2\b|sur_refl_b03\b|blue\b", re.IGNORECASE),
 )
+"""Numbers of Sentinel-2 and Landsat, those of MODIS, and words; but not the red edge, nor Planet's second green."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class ReadOptions:
     """CRS of rasters that have none."""
     clouds: CloudMask | None = None
     """Where clouds are; a product's own classification if absent."""
+    prefix: str = ""
+    """What the command's flags for these rasters begin with, as in --hr-bands, for messages."""
 
 
 def choose_bands(
@@ -54,7 +57,7 @@ def choose_bands(
     if options.bands is not None:
         if max(options.bands) > dataset.count:
             raise problem(
-                f"{name}: has {dataset.count} band(s), so --bands "
+                f"{name}: has {dataset.count} band(s), so --{options.prefix}bands "
                 f"{','.join(map(str, options.bands))} does not fit it"
             )
         return options.bands
@@ -82,7 +85,7 @@ def choose_bands(
         )
     raise problem(
         f"{name}: which of its {dataset.count} bands are red, green and blue cannot be told "
-        f"({seen}); say it with --bands R,G,B"
+        f"({seen}); say it with --{options.prefix}bands R,G,B"
     )
 
 

@@ -77,12 +77,12 @@ def calibrate(
             scale=(options.scale,) * 3,
             offset=(offset,) * 3,
             reflectance=True,
-            source="--scale and --offset",
+            source=f"--{options.prefix}scale and --{options.prefix}offset",
         )
     raise problem(
         f"{name}: holds {', '.join(sorted(dtypes))} without scale and offset tags, so its "
-        "reflectance is not known; give --scale (and --offset), for Sentinel-2 L2A usually "
-        "--scale 0.0001, with --offset -0.1 from processing baseline 04.00 on unless already subtracted"
+        f"reflectance is not known; give --{options.prefix}scale (and --{options.prefix}offset), for Sentinel-2 L2A "
+        "usually 0.0001, with an offset of -0.1 from processing baseline 04.00 on unless already subtracted"
     )
 
 

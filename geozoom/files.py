@@ -33,6 +33,29 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+@contextmanager
+def created_aside(path: Path) -> Iterator[Path]:
+    """As `written_aside`, but what another process has put at `path` in the meantime stays.
+
+    Raises:
+        OutputError: The file cannot be created.
+    """
+    aside = path.with_name(f".{os.getpid()}.part{path.suffix}")
+    try:
+        yield aside
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                aside.replace(path)
+    except OSError as error:
+        raise OutputError(f"{str(path)[:200]}: cannot be created ({error.strerror or error})") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; bytes of file names that are no UTF-8 become escapes.
 

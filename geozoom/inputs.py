@@ -38,7 +38,8 @@ def find_rasters(inputs: Iterable[str]) -> Found:
             if not entry or not path.exists():
                 problems.append(f"{entry or '(an empty path)'}: no such file or folder; check the path")
             elif path.is_dir():
-                files = sorted(path.iterdir())
+                # macOS keeps what a file system cannot hold beside a file, by its name after "._".
+                files = sorted(file for file in path.iterdir() if not file.name.startswith("._"))
                 inside = [file for file in files if file.suffix.lower() in RASTER_SUFFIXES]
                 if not inside:
                     problems.append(

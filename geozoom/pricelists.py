@@ -50,7 +50,7 @@ def load_price_list(prices: Path | str | None = None) -> PriceList:
         if prices in shipped_price_lists():
             file = f"{prices}.toml"
             return parse_price_list((_FOLDER / file).read_text(encoding="utf-8"), file)
-        return parse_price_list(Path(prices).read_text(encoding="utf-8"), str(prices))
+        return parse_price_list(Path(prices).read_text(encoding="utf-8-sig"), str(prices))
     except (OSError, ValueError) as error:
         raise PriceListError(
             f"{prices}: cannot be read as a price list ({error}); give a TOML file, or one of the names that "

@@ -34,7 +34,7 @@ def open_raster(dataset: str, problem: type[GeozoomError], name: str | None = No
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported as a missing CRS
             return rasterio.open(dataset)
-    except RasterioError as error:
+    except (RasterioError, UnicodeError) as error:  # of a name that is no UTF-8
         raise problem(
             f"{name or dataset}: cannot be opened as a raster ({error}); replace or remove it"
         ) from error

@@ -51,7 +51,7 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
         read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
-            frame = read(path)
+            frame = read(path) if read is geopandas.read_parquet else _all_layers(path)
     except (RuntimeError, ValueError, OSError, ImportError, KeyError, shapely.errors.ShapelyError) as error:
         raise VectorError(
             f"{path}: cannot be read as vectors ({first_line(error)}); give a format that GDAL reads, "
@@ -62,7 +62,7 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if frame.crs is None:
         raise VectorError(f"{path}: has no CRS; assign one")
     wrong = [
-        f"feature {number} ({kind or 'no geometry'})"
+        f"feature {number} ({kind if isinstance(kind, str) else 'no geometry'})"
         for number, (kind, empty) in enumerate(
             zip(frame.geometry.geom_type, frame.geometry.is_empty, strict=True), start=1
         )
@@ -80,6 +80,21 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if not np.isfinite(placed.total_bounds).all():
         raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     return placed
+
+
+def _all_layers(path: Path | str) -> geopandas.GeoDataFrame:
+    """Return the features of all layers that have geometries, as folders of a KML file are."""
+    import geopandas
+    import pandas  # type: ignore[import-untyped]
+
+    layers = geopandas.list_layers(path)
+    names = layers["name"][layers["geometry_type"].notna()]
+    if len(names) < 2:
+        return geopandas.read_file(path, **({"layer": names.iloc[0]} if len(names) else {}))
+    frames = [geopandas.read_file(path, layer=name) for name in names]
+    if any(frame.crs is None for frame in frames):
+        return frames[0].set_crs(None, allow_override=True)  # it is refused for it
+    return pandas.concat([frame.to_crs("EPSG:4326") for frame in frames], ignore_index=True)
 
 
 def _take_back(journal: Path, path: Path | str) -> None:

@@ -7,8 +7,10 @@ import os
 import zipfile
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from click.testing import CliRunner
 
@@ -132,6 +134,35 @@ def test_invalid_polygons_are_mended_and_leave_no_lines(tmp_path: Path) -> None:
     assert area.area == pytest.approx(2 + 2 - 0.75 + 1)
     with pytest.raises(VectorError, match="its polygons have no area"):
         read_area(geojson(tmp_path / "b.geojson", [[0, 0], [1, 1], [0, 0], [0, 0]]))
+
+
+def test_ground_that_two_parts_of_a_polygon_share_is_no_hole(tmp_path: Path) -> None:
+    parts = shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)
+    for name, shape in (("two", parts), ("nested", (shapely.box(0, 0, 3, 3), shapely.box(1, 1, 2, 2)))):
+        path = tmp_path / f"{name}.gpkg"
+        geopandas.GeoDataFrame(geometry=[shapely.MultiPolygon(shape)], crs=4326).to_file(path)
+        assert read_area(path).geometry.area == pytest.approx(shapely.union_all(shape).area)
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "kml"])
+def test_all_layers_of_a_file_are_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"two.{suffix}"
+    places = [shapely.box(number, 0, number + 0.5, 1) for number in range(2)]
+    if suffix == "kml":  # as Google Earth writes folders
+        folders = "".join(
+            f"<Folder><name>part{number}</name><Placemark><name>a</name><Polygon><outerBoundaryIs><LinearRing>"
+            f"<coordinates>{' '.join(f'{x},{y}' for x, y in place.exterior.coords)}</coordinates>"
+            "</LinearRing></outerBoundaryIs></Polygon></Placemark></Folder>"
+            for number, place in enumerate(places)
+        )
+        path.write_text(f'<kml xmlns="http://www.opengis.net/kml/2.2"><Document>{folders}</Document></kml>')
+    else:
+        for number, place in enumerate(places):
+            frame = geopandas.GeoDataFrame(geometry=[place], crs=4326)
+            frame.to_file(path, layer=f"part{number}", mode="a" if number else "w")
+    area = read_area(path).geometry
+    assert area.bounds == pytest.approx((0, 0, 1.5, 1))
+    assert area.area == pytest.approx(1)
 
 
 def test_an_open_ring_is_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from affine import Affine
 from click.testing import CliRunner, Result
 
 import geozoom
+from geozoom.area import read_area
 from geozoom.cli import main
-from geozoom.errors import DeliveryError
+from geozoom.errors import CatalogError, DeliveryError
+from geozoom.files import created_aside
 from geozoom.receiving.catalog import Entry, open_catalog
 from geozoom.virtual import joined
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, smooth_noise
@@ -410,6 +413,35 @@ def test_a_file_that_was_moved_touched_or_replaced_is_still_one_delivery(
     assert after.sha256 != before.sha256
 
 
+@pytest.mark.parametrize(
+    "renamed", [{"a": "b", "b": "a"}, {"a": "b", "b": "c", "new": "a"}, {"a": "old", "new": "a"}]
+)
+def test_files_that_are_renamed_among_each_other_are_all_still_there(
+    send: Deliver, orders: Path, tmp_path: Path, renamed: dict[str, str]
+) -> None:
+    send("a.tif")
+    send("b.tif", 80)
+    assert take(tmp_path, orders).complete
+    sent = tmp_path / "sent"
+    sums = {hashlib.sha256(file.read_bytes()).hexdigest() for file in sent.glob("*.tif")}
+    if "new" in renamed:
+        new = send("new.tif", pixels=pixels(seed=7))
+        sums.add(hashlib.sha256(new.read_bytes()).hexdigest())
+    for old in renamed:
+        (sent / f"{old}.tif").rename(sent / f"{old}.moved")
+    for old, name in renamed.items():
+        (sent / f"{old}.moved").rename(sent / f"{name}.tif")
+    for _ in range(2):
+        found = take(tmp_path, orders)
+        assert found.complete
+        assert (found.duplicates, found.gone, found.problems) == ((), (), ())
+        entries = held(tmp_path)
+        assert set(entries) == {file.name for file in sent.glob("*.tif")}
+        assert {entry.sha256 for entry in entries.values()} == sums
+        for name, entry in entries.items():
+            assert entry.sha256 == hashlib.sha256((sent / name).read_bytes()).hexdigest()
+
+
 def test_files_that_are_gone_do_not_count_and_are_named(send: Deliver, orders: Path, tmp_path: Path) -> None:
     send("a.tif")
     send("b.tif", 80)
@@ -430,6 +462,45 @@ def test_a_good_file_that_is_replaced_by_a_bad_one_leaves_the_catalog(
     found = take(tmp_path, orders)
     assert len(found.problems) == 1
     assert list(held(tmp_path)) == ["b.tif"]
+
+
+def test_a_catalog_that_another_process_has_begun_stays(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.gpkg"
+    with created_aside(path) as aside:
+        aside.write_text("mine")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_zip_in_a_folder_with_braces_and_what_macos_adds(
+    send: Deliver, orders: Path, tmp_path: Path
+) -> None:
+    west, east = send("a.tif"), send("b.tif", 80)
+    folder = tmp_path / "sent" / "z{1}"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "x.ZIP", "w") as archive:
+        archive.write(west, "sub/a.tif")
+        archive.writestr("__MACOSX/sub/._a.tif", b"Mac OS X")
+    west.unlink()
+    east.with_name("._b.tif").write_bytes(b"Mac OS X")
+    found = take(tmp_path, orders)
+    assert found.complete
+    assert (found.gone, found.problems, len(found.added)) == ((), (), 2)
+
+
+def test_what_ingest_does_not_count_is_not_owned(send: Deliver, orders: Path, tmp_path: Path) -> None:
+    send("a.tif", pixels=pixels(bands=1))
+    take(tmp_path, orders)
+    with pytest.raises(CatalogError, match="none of its deliveries"):
+        read_area(tmp_path / "catalog.gpkg")
+    send("b.tif", 80)
+    take(tmp_path, orders)
+    footprint = held(tmp_path)["b.tif"].footprint
+    assert read_area(tmp_path / "catalog.gpkg").geometry.symmetric_difference(footprint).area < 1e-12
+    (tmp_path / "sent" / "b.tif").unlink()
+    with pytest.raises(CatalogError, match="none of its deliveries"):
+        read_area(tmp_path / "catalog.gpkg")
 
 
 def test_what_the_catalog_holds_is_not_bought_again(

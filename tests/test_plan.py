@@ -19,6 +19,7 @@ from shapely.geometry import shape
 import geozoom
 from geozoom.bought import read_frame
 from geozoom.cli import loading, main
+from geozoom.cli.options import Budgets
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
 from tests.conftest import BY_AREA, WriteRaster
@@ -260,11 +261,20 @@ def test_the_table_shows_what_a_buyer_signs(
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("budget", ["0", "-5", "much", "nan", "0.001", "1e400"])
+@pytest.mark.parametrize(
+    "budget",
+    ["0", "-5", "much", "nan", "0.001", "1e400", "5,000", "1,500", "1,500 USD", "12,050,000", "1,500,000"],
+)
 def test_a_budget_that_is_no_amount_is_wrong_usage(budget: str, tmp_path: Path) -> None:
     result = run("plan", tmp_path, f"--budget={budget}")
     assert result.exit_code == 2
     assert "--budget" in result.stderr
+
+
+@pytest.mark.parametrize("budgets", ["1000,5000 EUR", "500,1000,5000", "100,200,500", "50,100", "5, 500"])
+def test_several_budgets_are_not_taken_for_one(budgets: str) -> None:
+    given = Budgets().convert(budgets, None, None)
+    assert [each.cents for each in given] == [100 * int(part.split()[0]) for part in budgets.split(",")]
 
 
 @pytest.mark.parametrize(

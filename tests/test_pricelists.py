@@ -370,6 +370,12 @@ def test_a_missing_price_list_is_named_with_where_to_find_others(tmp_path: Path)
         load_price_list(tmp_path / "binary.toml")
 
 
+def test_a_list_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + Path("examples/prices.toml").read_bytes())
+    assert load_price_list(file) == load_price_list("examples/prices.toml")
+
+
 def test_a_path_is_never_taken_for_a_name() -> None:
     with pytest.raises(PriceListError, match="cannot be read"):
         load_price_list(Path(DEFAULT_PRICE_LIST))

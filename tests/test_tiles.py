@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +48,16 @@ def scenes(tile: Tile, max_nodata: float = 0.5) -> SceneBlock:
         (("B04", "B03", "B02", "B08"), (1, 2, 3)),
         (("nir", "Red", "GREEN", "blue"), (2, 3, 4)),
         (("SR_B4", "SR_B3", "SR_B2", "QA"), (1, 2, 3)),
+        (("NIR", "Red Edge", "Red", "Green", "Blue"), (3, 4, 5)),
+        (("Green I", "Green", "Yellow", "Red", "Red Edge", "Coastal Blue", "Blue"), (4, 2, 7)),
+        (("sur_refl_b01", "sur_refl_b02", "sur_refl_b03", "sur_refl_b04"), (1, 4, 3)),
         (("B02 (blue)", "B03 (green)", "B04 (red)", "B8A"), (3, 2, 1)),
     ],
 )
 def test_bands_are_found_by_their_descriptions(
     write_raster: WriteRaster, descriptions: tuple[str, ...], bands: tuple[int, int, int]
 ) -> None:
-    path = write_raster(count=4, descriptions=descriptions, rgb=False)
+    path = write_raster(count=len(descriptions), descriptions=descriptions, rgb=False)
     assert open_one(path).bands == bands
 
 
@@ -67,6 +71,19 @@ def test_bands_are_found_by_colour_or_by_being_three_or_by_flag(write_raster: Wr
     assert open_one(unknown, ReadOptions(bands=(4, 1, 2))).bands == (4, 1, 2)
     with pytest.raises(TileError, match=r"has 4 band\(s\), so --bands 5,1,2"):
         open_one(unknown, ReadOptions(bands=(5, 1, 2)))
+
+
+def test_a_name_that_is_no_utf_8_is_one_sentence_and_what_macos_adds_is_left_alone(
+    write_raster: WriteRaster,
+) -> None:
+    tile = write_raster()
+    tile.with_name("._tile.tif").write_bytes(b"Mac OS X")
+    (found,), _ = open_tiles([str(tile.parent)], PLAIN, 10.0, 8)
+    assert found.path == str(tile)
+    strange = tile.with_name(os.fsdecode(b"caf\xe9.tif"))
+    tile.rename(strange)
+    with pytest.raises(TileError, match="cannot be opened as a raster"):
+        open_one(strange)
 
 
 def test_three_bands_that_are_described_as_something_else_are_not_taken_for_rgb(

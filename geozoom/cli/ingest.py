@@ -96,7 +96,7 @@ def command(
             ordered_gsd_m=gsd,
             max_cloud=max_cloud,
             lr=lr,
-            lr_options=ReadOptions(bands=lr_bands, nodata=lr_nodata),
+            lr_options=ReadOptions(bands=lr_bands, nodata=lr_nodata, prefix="lr-"),
             progress=progress,
         )
     if not quiet:

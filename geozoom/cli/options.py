@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**31 - 1
 """Generators take 64 bits, and seeds of stages are made of it by a few digits more."""
 
+_THOUSANDS = re.compile(r"\s*\d{1,3}(,\d{3})*,0\d\d\b|\s*[1-9],\d{3}(\D|$)(?!\d)")
+"""5,000 and 1,500: one amount, as it is written in English, and not two budgets."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -39,6 +43,9 @@ class Budgets(click.ParamType):  # type: ignore[type-arg]
         from geozoom.budget import Budget
         from geozoom.errors import BudgetError
 
+        if _THOUSANDS.match(str(value)):
+            one, several = str(value).replace(",", ""), str(value).replace(",", ", ")
+            self.fail(f"{value!r} may be one amount or several; write {one!r}, or {several!r}", param, ctx)
         try:
             given = [Budget.of(part) for part in str(value).split(",")]
         except BudgetError as error:
@@ -196,6 +203,7 @@ def read_options(
         nodata=nodata,
         assume_crs=assume_crs,
         clouds=None if cloud_mask is None else CloudMask(dataset=cloud_mask, kind="mask"),
+        prefix=prefix,
     )
 
 

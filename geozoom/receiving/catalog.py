@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geozoom import __version__
 from geozoom.errors import CatalogError
-from geozoom.files import written_aside
+from geozoom.files import created_aside
 
 CATALOG_FORMAT = 2
 LAYER = "deliveries"
@@ -32,7 +32,7 @@ _WAIT_S = 30.0
 _WGS84 = 4326
 _HEAD = b"GP\x00\x01" + _WGS84.to_bytes(4, "little")
 """GeoPackage binary: version 0, little-endian, no envelope; WKB follows."""
-_IN_ZIP = re.compile(r"/vsizip/\{(.+?)\}/")
+_IN_ZIP = re.compile(r"/vsizip/\{(.+?\.zip)\}/", re.IGNORECASE)
 _ENVELOPES = {0: 0, 1: 4, 2: 6, 3: 6, 4: 8}
 """Kind of a geometry's envelope → its length in doubles."""
 
@@ -176,7 +176,7 @@ def open_catalog(path: Path, *, create: bool = False) -> Iterator[Catalog]:
         OutputError: It cannot be created.
     """
     if not path.exists() and create:
-        with written_aside(path) as aside, closing(sqlite3.connect(aside)) as connection:
+        with created_aside(path) as aside, closing(sqlite3.connect(aside)) as connection:
             _create(connection)
     if not path.is_file():
         raise CatalogError(f"{path}: no such catalog; write one with `geozoom ingest`")
@@ -185,6 +185,33 @@ def open_catalog(path: Path, *, create: bool = False) -> Iterator[Catalog]:
     with closing(connection):
         _check(path, connection)
         yield Catalog(path, connection)
+
+
+def is_catalog(path: Path | str) -> bool:
+    """Tell whether a file is a catalog, of this version of geozoom or of another."""
+    if Path(path).suffix.lower() != ".gpkg" or not Path(path).is_file():
+        return False
+    query = "SELECT description FROM gpkg_contents WHERE table_name = ?"
+    try:
+        with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute(query, [LAYER]).fetchone()
+    except sqlite3.Error:
+        return False
+    return row is not None and f'"{_MARK}"' in str(row[0])
+
+
+def usable_ground(path: Path) -> list[BaseGeometry]:
+    """Return the ground (WGS84) of each delivery that counts: it is there, in colours, and less what is unusable.
+
+    Raises:
+        CatalogError: The catalog cannot be read, or none counts.
+    """
+    with open_catalog(path) as catalog:
+        usable = [entry for entry in catalog.entries() if entry.exists and entry.rgb is not None]
+    ground = [entry.footprint.difference(entry.unusable) for entry in usable]
+    if not ground:
+        raise CatalogError(f"{path}: none of its deliveries is there and in colours; leave it out")
+    return ground
 
 
 def _create(connection: sqlite3.Connection) -> None:

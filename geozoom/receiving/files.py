@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 from geozoom.errors import DeliveryError
@@ -189,7 +189,7 @@ def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
     found: list[ReceivedFile] = []
     others: list[str] = []
     problems: list[str] = []
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+    for file in sorted(each for each in path.rglob("*") if each.is_file() and not _is_of_macos(each)):
         suffix = file.suffix.lower()
         if suffix == ".zip":
             try:
@@ -208,6 +208,11 @@ def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
     return ReceivedFiles(files=tuple(found), ignored=(), problems=tuple(problems)), others
 
 
+def _is_of_macos(path: PurePath) -> bool:
+    """Tell whether a file is what macOS keeps beside another one, under that one's name."""
+    return path.name.startswith("._") or "__MACOSX" in path.parts
+
+
 def _plain(path: Path) -> ReceivedFile:
     facts = path.stat()
     return ReceivedFile(
@@ -223,7 +228,11 @@ def _zipped(path: Path) -> list[ReceivedFile]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [
+                member
+                for member in archive.infolist()
+                if not member.is_dir() and not _is_of_macos(PurePosixPath(member.filename))
+            ]
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DeliveryError(f"{path}: cannot be read as a zip ({error}); copy it again") from error
     names = [member.filename for member in members]

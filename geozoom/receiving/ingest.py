@@ -78,7 +78,7 @@ def ingest(
     files, faults = with_sources(found.files)
     problems += faults
     with open_catalog(path, create=True) as held, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-        receiver = _Receiver(held, ground, options or ReadOptions())
+        receiver = _Receiver(held, ground, options or ReadOptions(), files)
         _check_belongs(path, receiver.by_path.values(), ground)
         for number, file in enumerate(files, start=1):
             try:
@@ -88,6 +88,7 @@ def ingest(
                 problems.append(str(error))
             if progress is not None:
                 progress(number, len(files))
+        receiver.forget_replaced()
         entries = held.entries()
     gone = {each.path for each in entries if not each.exists}
     usable = [each for each in entries if each.path not in gone and each.rgb is not None]
@@ -119,15 +120,26 @@ def _lr_tiles(lr: Sequence[str | Path], options: ReadOptions) -> list[Tile]:
     return tiles
 
 
+_ASIDE = "replaced:"
+"""Begins the path, which no file has, of an entry whose own path holds other bytes now."""
+
+
 class _Receiver:
     """Takes one raster after the other into a catalog."""
 
-    def __init__(self, catalog: Catalog, ground: OrderedGround, options: ReadOptions) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        ground: OrderedGround,
+        options: ReadOptions,
+        files: Iterable[ReceivedFile],
+    ) -> None:
         self.added: list[str] = []
         self.known: list[str] = []
         self.duplicates: list[str] = []
         self.by_path = {entry.path: entry for entry in catalog.entries()}
         self._by_sum = {entry.sha256: entry for entry in self.by_path.values()}
+        self._given = {file.path: file for file in files}
         self._catalog = catalog
         self._ground = ground
         self._options = options
@@ -139,17 +151,18 @@ class _Receiver:
             DeliveryError: It cannot be used, or lies on no order.
         """
         before = self.by_path.get(file.path)
-        if before is not None and (before.bytes, before.modified_ns) == (file.size, file.modified_ns):
+        if before is not None and _is_unchanged(before, file):
             self.known.append(file.name)
             return
         checksum = sha256(file)
+        if before is not None and before.sha256 != checksum:
+            self._set_aside(before)
         same = self._by_sum.get(checksum)
-        if same is not None and (same.path == file.path or not same.exists):
-            self._catalog.move(same.path, file.path, file.name, file.modified_ns)
+        if same is not None and (same.path == file.path or not self._is_there(same)):
+            self._move(same, file.path, file.name, file.modified_ns)
             self.known.append(file.name)
             return
         if same is not None:
-            self._catalog.remove(file.path)
             self.duplicates.append(file.name)
             return
         entry = describe(file, checksum, self._options)
@@ -160,8 +173,32 @@ class _Receiver:
                 "wrong, or it belongs to other orders"
             )
         self._catalog.put(entry)
-        self._by_sum[checksum] = entry
+        self._by_sum[checksum] = self.by_path[file.path] = entry
         self.added.append(file.name)
+
+    def forget_replaced(self) -> None:
+        """Forget what lay at paths that hold other bytes now, and was found at no other one."""
+        for path in [path for path in self.by_path if path.startswith(_ASIDE)]:
+            self._catalog.remove(path)
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Tell whether an entry's path still holds its bytes, by size and time, and not those of a renamed file."""
+        given = self._given.get(entry.path)
+        return entry.exists if given is None else _is_unchanged(entry, given)
+
+    def _set_aside(self, entry: Entry) -> None:
+        """Make room at a path that holds other bytes now; a file with the entry's own may come yet."""
+        self._move(entry, f"{_ASIDE}{entry.sha256}", entry.name, entry.modified_ns)
+
+    def _move(self, entry: Entry, path: str, name: str, modified_ns: int) -> None:
+        self._catalog.move(entry.path, path, name, modified_ns)
+        moved = replace(entry, path=path, name=name, modified_ns=modified_ns)
+        self.by_path.pop(entry.path, None)
+        self._by_sum[entry.sha256] = self.by_path[path] = moved
+
+
+def _is_unchanged(entry: Entry, file: ReceivedFile) -> bool:
+    return (entry.bytes, entry.modified_ns) == (file.size, file.modified_ns)
 
 
 def _check_belongs(path: Path, entries: Iterable[Entry], ground: OrderedGround) -> None:

@@ -34,7 +34,7 @@ _CLASSES = (1, 2, 3, 4, 5, 6)
 _CLOUD = 6
 _NAME = re.compile(r"(.{8,}_)udm2([_.].*)?\.tiff?", re.IGNORECASE)
 """Planet's name of a mask; what comes before it begins the image's name too."""
-_IN_ZIP = re.compile(r"(/vsizip/\{(.+?)\}/)(.+)")
+_IN_ZIP = re.compile(r"(/vsizip/\{(.+?\.zip)\}/)(.+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
