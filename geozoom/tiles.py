@@ -23,7 +23,7 @@ from geozoom.ground import measured_gsd_m
 from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
 from geozoom.rasters import Pixels, open_raster, read_rgb
-from geozoom.warping import on_grid, placed_by_gcps
+from geozoom.warping import on_grid, placed_by_gcps, with_one_nodata
 
 SAMPLED_PX = 1024
 """A tile's shares of missing and clouded pixels are counted on at most this many rows and columns."""
@@ -106,6 +106,7 @@ class Tile:
                 dataset = stack.enter_context(placed_by_gcps(dataset, self.nodata))
             if self.regridded:
                 nodata = None if self.by_gcps else self.nodata  # the warp before has seen to it
+                dataset = stack.enter_context(with_one_nodata(dataset, self.placed_by, nodata))
                 dataset = stack.enter_context(self._warped(dataset, self.placed_by, nodata))
             yield dataset
 

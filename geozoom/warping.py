@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,6 +25,31 @@ def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
         resampling=Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,
+    )
+
+
+def with_one_nodata(dataset: Any, crs: str, nodata: float | None) -> Any:
+    """Return a raster that marks with one number what its tag and the user say is missing: the warper knows only one.
+
+    Args:
+        dataset: An open rasterio dataset.
+        crs: Its CRS, as WKT.
+        nodata: Digital number that means no data, where the user said so.
+    """
+    tagged = dataset.nodata
+    if nodata is None or tagged is None or nodata == tagged or (math.isnan(nodata) and math.isnan(tagged)):
+        return nullcontext(dataset)
+    own = RasterioCRS.from_wkt(crs)
+    return WarpedVRT(
+        dataset,
+        src_crs=own,
+        crs=own,
+        transform=dataset.transform,
+        width=dataset.width,
+        height=dataset.height,
+        resampling=Resampling.nearest,
+        src_nodata=tagged,
+        nodata=nodata,
     )
 
 

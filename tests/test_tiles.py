@@ -263,6 +263,21 @@ def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteR
     assert scenes(open_one(path, options), max_nodata=0.7).skipped.nodata == 1
 
 
+@pytest.mark.parametrize("gsd", [10, 5, 15])
+def test_what_a_flag_says_is_missing_is_so_beside_what_the_tag_says(
+    write_raster: WriteRaster, gsd: float
+) -> None:
+    pixels = np.full((3, 64, 96), 1000, dtype=np.uint16)
+    pixels[:, :, :32] = 0
+    pixels[:, :, 32:64] = 65535
+    path = write_raster(pixels=pixels, dtype="uint16", gsd=gsd, nodata=0, scale=0.0001)
+    for nodata, share in ((None, 2 / 3), (65535, 1 / 3), (0, 2 / 3)):
+        block = scenes(open_one(path, ReadOptions(nodata=nodata)), max_nodata=0.999)
+        assert block.present.mean() * len(block.row) == pytest.approx(
+            share * (len(block.row) + block.skipped.nodata), rel=0.05
+        )
+
+
 @pytest.mark.parametrize("kind", ["tag", "flag", "mask"])
 def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: WriteRaster, kind: str) -> None:
     pixels = np.full((3, 32, 64), 100, dtype=np.uint8)
