@@ -168,6 +168,7 @@ def test_the_default_model_is_as_sure_as_it_is_right() -> None:
 
 
 @needs_uc_merced
+@pytest.mark.slow
 def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
     model = load_model()
     benefit, doubt = model.card.benefit, model.card.doubt

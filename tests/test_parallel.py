@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from geozoom.errors import RunError
+from tests.conftest import write_scene_tree
 from tests.test_train import QUIET, SMALL, log, request, small_recipe, without_time
 from training import STAGES
 from training.compiling import as_written
@@ -29,11 +30,28 @@ EXACT = ["precision=fp32", *(f"{stage}.batch_size=18" for stage in STAGES)]
 """Reductions of several processes differ from one's in the last bits, which bfloat16 would blow up."""
 
 
-def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) -> None:
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    train(request(scene_tree, alone, small_recipe("default", 1, *EXACT)), QUIET)
+@pytest.fixture(scope="module")
+def trained_alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree of scenes, and a run on it of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    tree = write_scene_tree(folder / "scenes")
+    train(request(tree, folder / "run", small_recipe("default", 1, *EXACT)), QUIET)
+    return tree, folder / "run"
+
+
+def test_two_processes_give_the_result_of_one(trained_alone: tuple[Path, Path], tmp_path: Path) -> None:
+    tree, alone = trained_alone
+    asked = request(tree, tmp_path / "together", small_recipe("default", 1, *EXACT))
+    assert said_by_two(asked) == ["trained", "trained"]
+    check_alike(tmp_path / "together", alone)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_result_of_one(trained_alone: tuple[Path, Path], tmp_path: Path) -> None:
+    tree, alone = trained_alone
+    together = tmp_path / "together"
     settings = [part for value in [*SMALL, *EXACT] for part in ("--set", value)]
-    command = ["train", "--root", str(scene_tree), "--out", str(together), "--device", "cpu", "--epochs", "1"]
+    command = ["train", "--root", str(tree), "--out", str(together), "--device", "cpu", "--epochs", "1"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -46,14 +64,19 @@ def test_two_processes_give_the_result_of_one(scene_tree: Path, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("training scenes") <= 1  # the second process says nothing
+    check_alike(together, alone)
+
+
+def check_alike(together: Path, alone: Path) -> None:
+    """Hold a run of two processes to one of one; sums in another order differ in the last digits."""
     for ours, theirs in zip(without_time(log(together)), without_time(log(alone)), strict=True):
         assert ours == pytest.approx(theirs, abs=2e-3)
     for stage in STAGES:
         file = f"checkpoints/{stage}.safetensors"
-        ours, theirs = load_file(together / file), load_file(alone / file)
-        assert set(ours) == set(theirs)
-        for name, tensor in theirs.items():
-            torch.testing.assert_close(ours[name], tensor, rtol=2e-3, atol=2e-3, msg=f"{stage}: {name}")
+        found, wanted = load_file(together / file), load_file(alone / file)
+        assert set(found) == set(wanted)
+        for name, tensor in wanted.items():
+            torch.testing.assert_close(found[name], tensor, rtol=2e-3, atol=2e-3, msg=f"{stage}: {name}")
     rows = [json.loads((run / "table.json").read_text()) for run in (together, alone)]
     assert [row["name"] for row in rows[0]] == [row["name"] for row in rows[1]]
 
@@ -69,13 +92,8 @@ def one_of_two(rank: str, port: str, asked: RunRequest, said: Connection) -> Non
         said.send(f"{type(error).__name__}: {error}")
 
 
-def test_two_processes_stop_together_in_the_middle_of_an_epoch(
-    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
-    monkeypatch.setattr("training.engine.STEPS_BETWEEN_LOOKS", 4)
-    recipe = small_recipe("default", 1, *EXACT, "hr.batch_size=2", "hr.learning_rate=1e30")
-    asked = request(scene_tree, tmp_path / "run", recipe, stage="hr")
+def said_by_two(asked: RunRequest) -> list[str]:
+    """Train in two processes, as torchrun would start them, and return what ended each."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -89,11 +107,21 @@ def test_two_processes_stop_together_in_the_middle_of_an_epoch(
         for process in started:
             process.start()
         assert all(pipe[0].poll(120) for pipe in pipes)
-        first, second = (pipe[0].recv() for pipe in pipes)
+        return [pipe[0].recv() for pipe in pipes]
     finally:
         for process in started:
             process.kill()
             process.join()
+
+
+def test_two_processes_stop_together_in_the_middle_of_an_epoch(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("training.engine.STEPS_BETWEEN_LOOKS", 4)
+    recipe = small_recipe("default", 1, *EXACT, "hr.batch_size=2", "hr.learning_rate=1e30")
+    asked = request(scene_tree, tmp_path / "run", recipe, stage="hr")
+    first, second = said_by_two(asked)
     assert first == second
     assert first.startswith("RunError: stage hr: the loss is no number at step")
     assert "of epoch 1; there is no checkpoint of the stage yet" in first  # the first look was at step 4
