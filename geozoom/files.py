@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a name beside `path`; rename it to `path` at the end, or remove it if anything fails.
+
+    Without `replace`, what another process has put at `path` in the meantime stays.
 
     Raises:
         OutputError: The file cannot be written.
@@ -26,34 +28,22 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{os.getpid()}.part{path.suffix}")
     try:
         yield aside
-        aside.replace(path)
+        if replace:
+            aside.replace(path)
+        else:
+            _put_unless_there(aside, path)
     except OSError as error:
         raise OutputError(f"{str(path)[:200]}: cannot be written ({error.strerror or error})") from error
     finally:
         aside.unlink(missing_ok=True)
 
 
-@contextmanager
-def created_aside(path: Path) -> Iterator[Path]:
-    """As `written_aside`, but what another process has put at `path` in the meantime stays.
-
-    Raises:
-        OutputError: The file cannot be created.
-    """
-    aside = path.with_name(f".{os.getpid()}.part{path.suffix}")
+def _put_unless_there(aside: Path, path: Path) -> None:
     try:
-        yield aside
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without hard links
-            if not path.exists():
-                aside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{str(path)[:200]}: cannot be created ({error.strerror or error})") from error
-    finally:
-        aside.unlink(missing_ok=True)
+        os.link(aside, path)
+    except OSError:  # it is there, or the file system has no hard links
+        if not path.exists():
+            aside.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
 """What is read from a folder; a file of any other suffix can be named itself."""
@@ -24,6 +24,11 @@ class Found:
     """A sentence for every path that does not exist or holds no raster."""
 
 
+def is_of_macos(path: PurePath) -> bool:
+    """Tell whether a file is what macOS keeps of another one where a file system or zip cannot hold it."""
+    return path.name.startswith("._") or "__MACOSX" in path.parts
+
+
 def find_rasters(inputs: Iterable[str]) -> Found:
     """Expand files, folders, `/vsi…` paths and URLs."""
     rasters: dict[str, None] = {}
@@ -38,8 +43,7 @@ def find_rasters(inputs: Iterable[str]) -> Found:
             if not entry or not path.exists():
                 problems.append(f"{entry or '(an empty path)'}: no such file or folder; check the path")
             elif path.is_dir():
-                # macOS keeps what a file system cannot hold beside a file, by its name after "._".
-                files = sorted(file for file in path.iterdir() if not file.name.startswith("._"))
+                files = sorted(file for file in path.iterdir() if not is_of_macos(file))
                 inside = [file for file in files if file.suffix.lower() in RASTER_SUFFIXES]
                 if not inside:
                     problems.append(

@@ -48,10 +48,10 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
         if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
             raise VectorError(f"{path}: no such file; check the path")
         _take_back(Path(f"{path}-journal"), path)
-        read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else geopandas.read_file
+        read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else _all_layers
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
-            frame = read(path) if read is geopandas.read_parquet else _all_layers(path)
+            frame = read(path)
     except (RuntimeError, ValueError, OSError, ImportError, KeyError, shapely.errors.ShapelyError) as error:
         raise VectorError(
             f"{path}: cannot be read as vectors ({first_line(error)}); give a format that GDAL reads, "
@@ -92,8 +92,9 @@ def _all_layers(path: Path | str) -> geopandas.GeoDataFrame:
     if len(names) < 2:
         return geopandas.read_file(path, **({"layer": names.iloc[0]} if len(names) else {}))
     frames = [geopandas.read_file(path, layer=name) for name in names]
-    if any(frame.crs is None for frame in frames):
-        return frames[0].set_crs(None, allow_override=True)  # it is refused for it
+    for frame in frames:
+        if frame.crs is None:
+            return frame  # the file is refused for it
     return pandas.concat([frame.to_crs("EPSG:4326") for frame in frames], ignore_index=True)
 
 

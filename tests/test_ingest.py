@@ -24,7 +24,7 @@ import geozoom
 from geozoom.area import read_area
 from geozoom.cli import main
 from geozoom.errors import CatalogError, DeliveryError
-from geozoom.files import created_aside
+from geozoom.files import written_aside
 from geozoom.receiving.catalog import Entry, open_catalog
 from geozoom.virtual import joined
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, smooth_noise
@@ -466,7 +466,7 @@ def test_a_good_file_that_is_replaced_by_a_bad_one_leaves_the_catalog(
 
 def test_a_catalog_that_another_process_has_begun_stays(tmp_path: Path) -> None:
     path = tmp_path / "catalog.gpkg"
-    with created_aside(path) as aside:
+    with written_aside(path, replace=False) as aside:
         aside.write_text("mine")
         path.write_text("theirs")
     assert path.read_text() == "theirs"

@@ -14,13 +14,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geozoom import __version__
 from geozoom.errors import CatalogError
-from geozoom.files import created_aside
+from geozoom.files import written_aside
 
 CATALOG_FORMAT = 2
 LAYER = "deliveries"
@@ -176,7 +177,7 @@ def open_catalog(path: Path, *, create: bool = False) -> Iterator[Catalog]:
         OutputError: It cannot be created.
     """
     if not path.exists() and create:
-        with created_aside(path) as aside, closing(sqlite3.connect(aside)) as connection:
+        with written_aside(path, replace=False) as aside, closing(sqlite3.connect(aside)) as connection:
             _create(connection)
     if not path.is_file():
         raise CatalogError(f"{path}: no such catalog; write one with `geozoom ingest`")
@@ -191,13 +192,11 @@ def is_catalog(path: Path | str) -> bool:
     """Tell whether a file is a catalog, of this version of geozoom or of another."""
     if Path(path).suffix.lower() != ".gpkg" or not Path(path).is_file():
         return False
-    query = "SELECT description FROM gpkg_contents WHERE table_name = ?"
     try:
         with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            row = connection.execute(query, [LAYER]).fetchone()
-    except sqlite3.Error:
+            return _MARK in _mark(connection)
+    except (sqlite3.Error, ValueError, LookupError, TypeError):
         return False
-    return row is not None and f'"{_MARK}"' in str(row[0])
 
 
 def usable_ground(path: Path) -> list[BaseGeometry]:
@@ -240,16 +239,19 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.commit()
 
 
+def _mark(connection: sqlite3.Connection) -> Any:
+    """Return what the layer's description says, which a catalog is known by."""
+    query = "SELECT description FROM gpkg_contents WHERE table_name = ?"
+    return json.loads(connection.execute(query, [LAYER]).fetchone()[0])
+
+
 def _check(path: Path, connection: sqlite3.Connection) -> None:
     """Refuse what is no catalog of this format."""
     strange = CatalogError(
         f"{path}: is not a catalog that `geozoom ingest` wrote; name another file, or remove this one"
     )
     try:
-        row = connection.execute(
-            "SELECT description FROM gpkg_contents WHERE table_name = ?", [LAYER]
-        ).fetchone()
-        mark = json.loads(row[0])
+        mark = _mark(connection)
         version = mark[_MARK]
     except sqlite3.OperationalError as error:
         if "locked" in str(error):

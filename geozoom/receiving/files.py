@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from geozoom.errors import DeliveryError
-from geozoom.inputs import RASTER_SUFFIXES
+from geozoom.inputs import RASTER_SUFFIXES, is_of_macos
 
 HR_SUFFIXES = (*RASTER_SUFFIXES, ".ntf", ".nitf", ".nsf")
 """What is read from a folder or a zip; a file of any other suffix can be named itself."""
@@ -189,7 +189,7 @@ def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
     found: list[ReceivedFile] = []
     others: list[str] = []
     problems: list[str] = []
-    for file in sorted(each for each in path.rglob("*") if each.is_file() and not _is_of_macos(each)):
+    for file in sorted(each for each in path.rglob("*") if each.is_file() and not is_of_macos(each)):
         suffix = file.suffix.lower()
         if suffix == ".zip":
             try:
@@ -206,11 +206,6 @@ def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
             "holds them"
         )
     return ReceivedFiles(files=tuple(found), ignored=(), problems=tuple(problems)), others
-
-
-def _is_of_macos(path: PurePath) -> bool:
-    """Tell whether a file is what macOS keeps beside another one, under that one's name."""
-    return path.name.startswith("._") or "__MACOSX" in path.parts
 
 
 def _plain(path: Path) -> ReceivedFile:
@@ -231,7 +226,7 @@ def _zipped(path: Path) -> list[ReceivedFile]:
             members = [
                 member
                 for member in archive.infolist()
-                if not member.is_dir() and not _is_of_macos(PurePosixPath(member.filename))
+                if not member.is_dir() and not is_of_macos(PurePosixPath(member.filename))
             ]
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DeliveryError(f"{path}: cannot be read as a zip ({error}); copy it again") from error

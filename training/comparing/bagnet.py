@@ -29,7 +29,7 @@ from training.comparing.comparison import Compared, TableRequest, check_out
 from training.comparing.results_table import ROWS
 from training.comparing.runs import open_measured, run_engine, train_run
 from training.evaluate import correct, view_split
-from training.evaluation import NOISE, OpenedRun
+from training.evaluation import NOISE
 from training.precision import in_half
 from training.recalibrate import is_settled, load_as_shipped, settle
 from training.recipe_files import with_bagnet
@@ -171,7 +171,9 @@ class _Measuring:
 
     def __init__(self, request: TableRequest, seed: int, console: Console) -> None:
         self.request, self.seed, self.console = request, seed, console
-        self.bagnet, self.cnn = self._open("bagnet"), self._open("cnn")
+        self.bagnet, self.cnn = (
+            open_measured(request, request.out / kind, console) for kind in ("bagnet", "cnn")
+        )
         self.engine, self.model = self.bagnet.results.engine, self.bagnet.results.model
         self.views, self.train = self.bagnet.results.views, self.bagnet.results.train
         val = self.bagnet.scenes.val.to(self.engine.device)
@@ -230,9 +232,6 @@ class _Measuring:
             )
             for name, (before, after, _) in found.items()
         )
-
-    def _open(self, kind: str) -> OpenedRun:
-        return open_measured(self.request, self.request.out / kind, self.console)
 
     def _all_patches(self, model: PatchDrop) -> _Found:
         with self.engine.autocast():

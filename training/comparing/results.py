@@ -80,9 +80,12 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     for seed in request.seeds:
         left = [name for name in wanted if (seed, name) not in ledger.entries]
         folder = request.out / f"seed{seed}"
-        if (folder / "config.json").is_file():
-            record = check_run(request, folder, request.recipe, seed, console)
-            if not left and (seed, "patchdrop") in ledger.entries and is_where_it_was(request, record):
+        if not left and (seed, "patchdrop") in ledger.entries:
+            # Of a run that is gone on with, training checks the same.
+            kept = (folder / "config.json").is_file()
+            if not kept or is_where_it_was(
+                request, check_run(request, folder, request.recipe, seed, console)
+            ):
                 continue
         measuring = _Measuring.begin(request, seed, console)
         for name in dict.fromkeys(
