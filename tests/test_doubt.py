@@ -31,6 +31,7 @@ from tests.conftest import BENEFIT, BY_AREA, DOUBT, DOUBTFUL, WriteRaster, small
 from tests.datasets import read_scenes
 from tests.test_train import small_recipe
 from training.calibrate import Gains, fit_doubt
+from training.doubting import doubted_masks
 from training.engine import Engine
 from training.evaluate import view_split
 from training.scout import scout_spec, train_scout
@@ -69,6 +70,25 @@ def test_patches_of_a_scene_add_up_to_what_doubt_leaves_of_its_gain(wrong: float
     added = DOUBT.marginals(s, np.array([wrong], dtype=np.float32), np.array([had], dtype=np.float32))
     gain = DOUBT.benefit.gain(np.array([had, had + s.sum(dtype=np.float64)]))
     assert added.sum() == pytest.approx(wrong * (gain[1] - gain[0]), abs=1e-6)
+
+
+@given(
+    hnp.arrays(np.float32, (5, 4), elements=st.floats(0, 1, width=32)),
+    hnp.arrays(np.float32, (5, 3), elements=st.floats(-30, 30, width=32)),
+    st.integers(0, 20),
+)
+def test_training_buys_what_a_plan_that_asks_the_lr_stream_would(
+    s: np.ndarray, known: np.ndarray, total: int
+) -> None:
+    masks = doubted_masks(DOUBT, torch.from_numpy(s), torch.from_numpy(known), torch.tensor(total)).numpy()
+    assert masks.sum() == total
+    worth = DOUBT.marginals(s, DOUBT.wrong(known)).astype(np.float64)
+    assert (worth * masks).sum() == pytest.approx(np.sort(worth, axis=None)[::-1][:total].sum(), abs=1e-6)
+    # Of a scene, and of patches that add nothing, the more probable come first.
+    dropped = np.where(masks == 0, s, -1).max(axis=1)
+    assert (np.where(masks == 1, s, 2).min(axis=1) >= dropped).all()
+    none = worth == 0
+    assert s[none & (masks == 1)].min(initial=1) >= s[none & (masks == 0)].max(initial=0)
 
 
 def test_the_fit_finds_the_curve_and_the_line_that_made_the_gains() -> None:

@@ -67,6 +67,8 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("pt.start=hr", "be fresh or lr"),
         ("ft2.together=product", "be mixture or fusion"),
         ("ft1.together=fusion", "be mixture: the HR stream answers alone"),
+        ("ft1.classifier_masks=doubted", "be sampled or likely: the LR stream is asked in ft2 alone"),
+        ("ft2.classifier_masks=random", "be sampled, likely or doubted"),
         ("ft1.start=lr", "be fresh: it begins as pt left the policy"),
         ("augmentation.crop=zoom", "be area or shift"),
         ("augmentation.pad_px=-1", r"lie in 0\.\.hr_px"),

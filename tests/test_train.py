@@ -5,7 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +15,9 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
+from geozoom.benefit import Benefit
 from geozoom.cli import main
+from geozoom.doubt import Doubt
 from geozoom.errors import RunError
 from geozoom.model import load_model
 from geozoom.networks import NetworkSpec
@@ -190,7 +192,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     killed_at: tuple[int, int],
 ) -> None:
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
-    recipe = small_recipe("default", 3)
+    recipe = small_recipe("default", 3, "ft2.classifier_masks=doubted")
     scene_tree, whole = whole_run
     killed = copied_before(whole, stage, tmp_path / "killed", judges=stage != "lr")
     keep = Engine._keep
@@ -388,20 +390,25 @@ def test_fine_tuning_moves_policy_and_hr_stream_and_nothing_else(scene_tree: Pat
     assert all(parameter.grad is not None for parameter in model.hr.parameters())
 
 
-@pytest.mark.parametrize("masks", ["sampled", "likely"])
+@pytest.mark.parametrize(("name", "masks"), [("ft1", "sampled"), ("ft1", "likely"), ("ft2", "doubted")])
 def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
-    scene_tree: Path, monkeypatch: pytest.MonkeyPatch, masks: str
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch, name: Literal["ft1", "ft2"], masks: str
 ) -> None:
-    recipe = small_recipe("default", 1, f"ft1.classifier_masks={masks}", "ft1.distill=0", "judges.folds=0")
+    settings = [f"{name}.classifier_masks={masks}", f"{name}.distill=0", "judges.folds=0"]
+    recipe = small_recipe("default", 1, *settings)
     model, data = small_model(), read_scenes(scene_tree)
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
-    stage = FineTuning(bench, "ft1")
+    stage = FineTuning(bench, name)
+    if masks == "doubted":
+        assert stage.doubt is not None
+        every_patch = Benefit(knots=(16.0,), weights=(0.1,), scenes=100)
+        stage.doubt = Doubt(intercept=0.0, slope=-30.0, benefit=every_patch)  # of odds that differ by little
     stage.train_mode()
-    asked: list[tuple[torch.Tensor, bool]] = []
+    asked: list[tuple[torch.Tensor, torch.Tensor | None, bool]] = []
     classify = stage.classify
 
     def spy(*arguments: Any) -> torch.Tensor:
-        asked.append((arguments[2], torch.is_grad_enabled()))
+        asked.append((arguments[2], arguments[3], torch.is_grad_enabled()))
         return classify(*arguments)
 
     monkeypatch.setattr(stage, "classify", spy)
@@ -417,12 +424,20 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
         next(data.train.batches(16, torch.Generator().manual_seed(0))), 0.5, torch.Generator().manual_seed(0)
     )
     likely = (said[0] > 0).float()
-    learned = [mask for mask, with_gradient in asked if with_gradient]
+    learned = [(mask, known) for mask, known, with_gradient in asked if with_gradient]
     assert len(learned) == 1
-    assert torch.equal(learned[0], likely) == (masks == "likely")
-    # Rewarded are two sampled masks in either case.
+    taught, known = learned[0]
+    assert torch.equal(taught, likely) == (masks == "likely")
+    # Rewarded are two sampled masks in any case.
     assert len(asked) == (2 if masks == "sampled" else 3)
-    assert not any(torch.equal(mask, likely) for mask, with_gradient in asked if not with_gradient)
+    assert not any(torch.equal(mask, likely) for mask, _, with_gradient in asked if not with_gradient)
+    if masks == "doubted":
+        assert known is not None
+        assert stage.doubt is not None
+        assert taught.sum() == likely.sum()
+        unsure = torch.from_numpy(stage.doubt.wrong(known.numpy()))
+        bought = taught.sum(dim=1)
+        assert bought[unsure.argsort()[-4:]].sum() > bought[unsure.argsort()[:4]].sum()
 
 
 def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:

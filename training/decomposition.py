@@ -21,6 +21,7 @@ from geozoom.files import write_text, written_aside
 from geozoom.model import PatchDrop
 from training.baselines.rules import gate, top
 from training.calibrate import fit_doubt, measure_gains
+from training.doubting import doubted_masks
 from training.evaluate import (
     Row,
     Streams,
@@ -28,7 +29,6 @@ from training.evaluate import (
     answers,
     centre_masks,
     correct,
-    doubted_masks,
     policy_probabilities,
     random_masks,
     row,

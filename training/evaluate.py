@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geozoom.doubt import Doubt
 from geozoom.model import PatchDrop
 from geozoom.scores import wilson_interval
 from geozoom.sensor import simulate_lr
@@ -210,24 +209,6 @@ def random_masks(counts: Tensor, model: PatchDrop, rng: np.random.Generator) -> 
     """Return masks (N, P) with `counts` patches of each scene, chosen uniformly."""
     noise = torch.from_numpy(rng.random((len(counts), model.grid.patches)))
     return (noise.argsort(dim=1).argsort(dim=1) < counts.view(-1, 1)).float()
-
-
-def doubted_masks(doubt: Doubt, s: Tensor, known: Tensor, total: int) -> Tensor:
-    """Return masks (N, P) of the `total` patches that are worth most where the LR stream is asked how sure it is.
-
-    Args:
-        doubt: What its doubt means.
-        s: (N, P) the policy's probabilities.
-        known: (N, classes) logits of the LR stream.
-        total: Patches over all scenes.
-    """
-    likely = s.float().cpu().numpy()
-    value = doubt.marginals(likely, doubt.wrong(known.float().cpu().numpy()))
-    # Last key first: patches that add nothing more still differ in probability.
-    best_first = np.lexsort((-likely.ravel(), -value.ravel()))
-    bought = np.zeros(likely.size, dtype=np.float32)
-    bought[best_first[:total]] = 1
-    return torch.from_numpy(bought.reshape(likely.shape)).to(s.device)
 
 
 @dataclass(frozen=True, kw_only=True)

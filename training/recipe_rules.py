@@ -158,7 +158,12 @@ def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tu
         yield f"{name}.estimator", apart, "have judges.folds = 0, since judges give no derivative"
     known = stage.reward in ("priced", "priced_hits", "paper")
     yield f"{name}.reward", known, "be priced, priced_hits or paper"
-    yield f"{name}.classifier_masks", stage.classifier_masks in ("sampled", "likely"), "be sampled or likely"
+    if name == "ft2":
+        met = stage.classifier_masks in ("sampled", "likely", "doubted")
+        yield "ft2.classifier_masks", met, "be sampled, likely or doubted"
+    else:
+        met = stage.classifier_masks in ("sampled", "likely")
+        yield f"{name}.classifier_masks", met, "be sampled or likely: the LR stream is asked in ft2 alone"
     for key in ("policy_learning_rate", "classifier_learning_rate"):
         yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"
     for key in ("penalty", "price", "entropy"):

@@ -13,6 +13,7 @@ from geozoom.errors import RunError
 from geozoom.model import PatchDrop
 from training import STAGES
 from training.datasets import Split
+from training.doubting import doubted_masks
 from training.engine import Engine
 from training.evaluate import (
     Row,
@@ -21,7 +22,6 @@ from training.evaluate import (
     answers,
     control_rows,
     correct,
-    doubted_masks,
     policy_probabilities,
     row,
     scout_answers,

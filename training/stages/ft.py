@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.calibrate import fit_doubt, measure_gains
 from training.datasets import Batch
+from training.doubting import doubted_masks
 from training.stages.bench import Bench
 from training.stages.policy import PolicyStage
 
@@ -27,6 +29,9 @@ class FineTuning(PolicyStage):
         policy = {"params": list(model.policy.parameters()), "lr": recipe.policy_learning_rate}
         stream = {"params": list(model.hr.parameters()), "lr": recipe.classifier_learning_rate}
         super().__init__(bench, name, "hr" if name == "ft1" else "both", recipe, [policy, stream])
+        # By the weights that the stage begins with, so that a resumed one finds the same.
+        asked = recipe.classifier_masks == "doubted"
+        self.doubt = fit_doubt(measure_gains(model, bench.val)) if asked else None
 
     def train_mode(self) -> None:
         """The policy and the HR stream learn."""
@@ -34,7 +39,7 @@ class FineTuning(PolicyStage):
         self.frozen = self.bench.folded()
 
     def step(self, batch: Batch, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Propose masks, learn to classify under the first of them, or the likeliest of all, and reward them."""
+        """Propose masks and reward them; learn to classify under the first of them, or under what will be bought."""
         model, alpha = self.bench.model, self.alpha(progress)
         hr, lr = self.bench.views(batch, generator, self.recipe.min_area)
         logits = model.policy_logits(lr)
@@ -43,9 +48,26 @@ class FineTuning(PolicyStage):
         known = self.known(self.frozen, lr)
         read = model.hr_reader(hr)
         sampled = self.recipe.classifier_masks == "sampled"
-        taught = masks[0] if sampled else (logits > 0).to(masks.dtype)
+        taught = masks[0] if sampled else self.expected(logits, known).to(masks.dtype)
         answers = self.classify(model, read, taught, known)
         loss = self.bench.taught(F.nll_loss(answers, batch.labels), answers, hr, self.recipe.distill)
         with self.rewarding():
             scores = self.judged(model, batch, hr, lr, masks, known, read, answers if sampled else None)
         return self.learn(logits, alpha, masks, scores, batch.labels, loss)
+
+    @torch.no_grad()
+    def expected(self, logits: Tensor, known: Tensor | None) -> Tensor:
+        """Return the masks (B, P) that the finished model will meet: its policy's own, or those of a plan that asks.
+
+        A plan that asks the LR stream where it is unsure buys as many patches, over the whole batch.
+
+        Args:
+            logits: (B, P) of the policy.
+            known: (B, N) logits of the LR stream, where the stage asks it.
+        """
+        if self.doubt is None or known is None:
+            return logits > 0
+        team = self.bench.team
+        s, said = team.gather(torch.sigmoid(logits.float())), team.gather(known)
+        masks = doubted_masks(self.doubt, s, said, (s > 0.5).sum())
+        return masks[team.share(len(masks))]
