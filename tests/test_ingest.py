@@ -204,10 +204,18 @@ def test_folders_zips_and_formats_of_vendors_are_found(send: Deliver, orders: Pa
     with zipfile.ZipFile(tmp_path / "sent" / "d.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(send("d.tif", folder=tmp_path / "aside"), "DELIVERY/d.tif")
         archive.writestr("DELIVERY/d.json", json.dumps({"properties": {"datetime": "2024-05-06T07:08:09Z"}}))
+        archive.writestr("DELIVERY/d_udm2.tif", b"not looked into")
+        archive.writestr("DELIVERY/more.zip", b"not looked into")
+    (tmp_path / "sent" / "linked").symlink_to(tmp_path / "aside")
     found = take(tmp_path, orders)
     assert found.problems == ()
     assert sorted(held(tmp_path)) == ["a_SR.tif", "b.ntf", "c.jp2", "d.tif"]
-    assert [Path(name).name for name in found.ignored] == ["a-BROWSE.tif", "a_udm2.tif", "b.ecw"]
+    assert [Path(name).relative_to(tmp_path / "sent").as_posix() for name in found.ignored] == [
+        *(f"052_01/IMG_01/{name}" for name in ("a-BROWSE.tif", "a_udm2.tif", "b.ecw")),
+        "d.zip/DELIVERY/d_udm2.tif",
+        "d.zip/DELIVERY/more.zip",
+        "linked",
+    ]
     assert all(len(entry.sha256) == 64 for entry in found.entries)
     zipped = held(tmp_path)["d.tif"]
     assert zipped.acquired is not None

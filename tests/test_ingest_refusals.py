@@ -181,6 +181,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "zip damaged": (zipped("bad.zip", flipped), "bad.zip/bad.tif: cannot be read (Bad CRC-32"),
     "zip encrypted": (zipped("bad.zip", encrypted), "bad.zip: is encrypted"),
     "zip without rasters": (zipped("bad.zip", member="readme.txt"), "bad.zip: a zip without rasters"),
+    "zip in a zip": (
+        zipped("bad.zip", member="more.ZIP"),
+        "bad.zip/more.ZIP, which is not read; name what holds them",
+    ),
     "zip with a vrt out of it": (vrt_out_of_a_zip, "bad.zip/bad.vrt: is made of "),
     "no vrt": (lambda _, sent: (sent / "bad.vrt").write_text("<VRTDataset/>"), "bad.vrt: cannot be opened"),
 }  # fmt: skip

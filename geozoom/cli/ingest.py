@@ -176,7 +176,10 @@ def _remarks(found: Ingested) -> list[str]:
         ),
         (list(found.gone), "no longer where they were, so they do not count as delivered"),
         (list(found.elsewhere), "on no order of this plan"),
-        (list(found.ignored), "not read: masks, small pictures, or formats that are only read if named"),
+        (
+            list(found.ignored),
+            "not read: masks, small pictures, zips in zips, linked folders, or formats that are only read if named",
+        ),
     ):
         if names:
             named = ", ".join(names[:SHOWN_FILES]) + (" and more" if len(names) > SHOWN_FILES else "")

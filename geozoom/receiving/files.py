@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 from geozoom.errors import DeliveryError
@@ -36,9 +36,10 @@ UNREAD_SUFFIXES = frozenset(
         ".gz",
         ".7z",
         ".rar",
+        ".zip",
     )
 )
-"""Suffixes of what may hold an image and is not read, so that it is named."""
+"""Suffixes of what may hold an image and is not read, a zip where it lies in another, so that it is named."""
 _NO_IMAGE = re.compile(
     r"(.*[_.-])?(udm2?|pixel_mask|cloud_mask|browse|thumb(nail)?|quicklook|preview)([_.-].*)?", re.IGNORECASE
 )
@@ -131,7 +132,7 @@ class ReceivedFiles:
     files: tuple[ReceivedFile, ...]
     """Without repetitions, by path."""
     ignored: tuple[str, ...]
-    """What may hold an image and was not read: masks, small pictures, other formats and archives."""
+    """What may hold an image and was not read: masks, small pictures, other formats and archives, linked folders."""
     problems: tuple[str, ...]
     """A sentence for every path that cannot be used."""
 
@@ -143,7 +144,7 @@ def find_files(inputs: Iterable[str]) -> ReceivedFiles:
     problems: list[str] = []
     for entry in inputs:
         try:
-            found, others = _look_at(entry)
+            found = _look_at(entry)
         except DeliveryError as error:
             problems += str(error).splitlines()
             continue
@@ -152,7 +153,7 @@ def find_files(inputs: Iterable[str]) -> ReceivedFiles:
             continue
         files.update((file.path, file) for file in found.files)
         problems += found.problems
-        ignored += others
+        ignored += found.ignored
     return ReceivedFiles(
         files=tuple(files[path] for path in sorted(files)),
         ignored=tuple(ignored),
@@ -174,7 +175,7 @@ def sha256(file: ReceivedFile) -> str:
     return digest.hexdigest()
 
 
-def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
+def _look_at(entry: str) -> ReceivedFiles:
     if entry.startswith("/vsi") or "://" in entry:
         raise DeliveryError(
             f"{entry}: is no local file; download it first, since what was delivered is told by its bytes"
@@ -182,30 +183,52 @@ def _look_at(entry: str) -> tuple[ReceivedFiles, list[str]]:
     path = Path(entry)
     if not entry or not path.exists():
         raise DeliveryError(f"{entry or '(an empty path)'}: no such file or folder; check the path")
-    if not path.is_dir():
-        zipped = path.suffix.lower() == ".zip"
-        files = _zipped(path) if zipped else [_plain(path)]
-        return ReceivedFiles(files=tuple(files), ignored=(), problems=()), []
+    if path.is_dir():
+        return _in_folder(path)
+    if path.suffix.lower() == ".zip":
+        return _zipped(path)
+    return ReceivedFiles(files=(_plain(path),), ignored=(), problems=())
+
+
+def _in_folder(path: Path) -> ReceivedFiles:
     found: list[ReceivedFile] = []
     others: list[str] = []
     problems: list[str] = []
-    for file in sorted(each for each in path.rglob("*") if each.is_file() and not is_of_macos(each)):
-        suffix = file.suffix.lower()
-        if suffix == ".zip":
+    for file in sorted(each for each in path.rglob("*") if not is_of_macos(each)):
+        if file.is_dir():
+            others += [str(file)] if file.is_symlink() else []  # it is not gone into, and may lead back here
+        elif file.suffix.lower() == ".zip":
             try:
-                found += _zipped(file)
+                zipped = _zipped(file)
             except DeliveryError as error:
                 problems.append(str(error))
-        elif suffix in HR_SUFFIXES and not _NO_IMAGE.fullmatch(file.stem):
+            else:
+                found += zipped.files
+                others += zipped.ignored
+        elif _is_image(file):
             found.append(_plain(file))
-        elif suffix in HR_SUFFIXES or suffix in UNREAD_SUFFIXES:
+        elif _may_hold_one(file):
             others.append(str(file))
     if not found and not problems:
         raise DeliveryError(
-            f"{path}: no rasters ({', '.join(HR_SUFFIXES)}) in this folder or those in it; name the folder that "
-            "holds them"
+            f"{path}: no rasters ({', '.join(HR_SUFFIXES)}) in this folder or those in it{_besides(others)}; name "
+            "what holds them"
         )
-    return ReceivedFiles(files=tuple(found), ignored=(), problems=tuple(problems)), others
+    return ReceivedFiles(files=tuple(found), ignored=tuple(others), problems=tuple(problems))
+
+
+def _is_image(path: PurePath) -> bool:
+    return path.suffix.lower() in HR_SUFFIXES and not _NO_IMAGE.fullmatch(path.stem)
+
+
+def _may_hold_one(path: PurePath) -> bool:
+    """Tell whether a file that is not read may hold an image."""
+    return path.suffix.lower() in (*HR_SUFFIXES, *UNREAD_SUFFIXES)
+
+
+def _besides(others: list[str]) -> str:
+    """Say what there is where no raster is."""
+    return f", but {others[0]}, which is not read" if others else ""
 
 
 def _plain(path: Path) -> ReceivedFile:
@@ -215,8 +238,8 @@ def _plain(path: Path) -> ReceivedFile:
     )
 
 
-def _zipped(path: Path) -> list[ReceivedFile]:
-    """Return the rasters in a zip.
+def _zipped(path: Path) -> ReceivedFiles:
+    """Return the rasters in a zip, and what in it may hold others.
 
     Raises:
         DeliveryError: It is none, is encrypted, holds no raster, or a path that climbs out of it.
@@ -240,18 +263,20 @@ def _zipped(path: Path) -> list[ReceivedFile]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DeliveryError(f"{path}: holds two files called {twice!r}; ask for the delivery again")
-    inside = [
-        member
+    inside = [member for member in members if _is_image(PurePosixPath(member.filename))]
+    others = [
+        f"{path}/{member.filename}"
         for member in members
-        if PurePosixPath(member.filename).suffix.lower() in HR_SUFFIXES
-        and not _NO_IMAGE.fullmatch(PurePosixPath(member.filename).stem)
+        if member not in inside and _may_hold_one(PurePosixPath(member.filename))
     ]
     if not inside:
-        raise DeliveryError(f"{path}: a zip without rasters ({', '.join(HR_SUFFIXES)}); name what holds them")
+        raise DeliveryError(
+            f"{path}: a zip without rasters ({', '.join(HR_SUFFIXES)}){_besides(others)}; name what holds them"
+        )
     if any(member.flag_bits & 1 for member in inside):
         raise DeliveryError(f"{path}: is encrypted; unpack it and name the folder")
     modified = path.stat().st_mtime_ns
-    return [
+    files = [
         ReceivedFile(
             path=f"/vsizip/{{{path.resolve()}}}/{member.filename}",
             name=f"{path}/{member.filename}",
@@ -262,6 +287,7 @@ def _zipped(path: Path) -> list[ReceivedFile]:
         )
         for member in inside
     ]
+    return ReceivedFiles(files=tuple(files), ignored=tuple(others), problems=())
 
 
 def climbs(name: str) -> bool:
