@@ -235,8 +235,7 @@ class Gathered:
         if not self.scenes:
             raise TileError(
                 f"none of the {self.skipped.total} scenes of {len(self._tiles)} tile(s) can be used "
-                f"({self.skipped}); check nodata values or raise --max-nodata or --max-cloud, and see that the area "
-                "or the sites lie on the tiles"
+                f"({self.skipped}); {_remedy(self.skipped)}"
             )
         if self._spilled is not None:
             return self._scored(self._spilled, refused)
@@ -256,6 +255,16 @@ class Gathered:
             tiles_with_zeros=tuple(self._with_zeros),
             refused=refused,
         )
+
+
+def _remedy(skipped: Skipped) -> str:
+    """Say what to do where every scene was left out."""
+    remedies = (
+        (skipped.nodata or skipped.cloud, "check nodata values or raise --max-nodata or --max-cloud"),
+        (skipped.outside or skipped.off_tiles, "see that the area or the sites lie on the tiles"),
+        (skipped.owned, "there is nothing left to buy there; plan other ground, or leave out --owned"),
+    )
+    return ", and ".join(said for applies, said in remedies if applies) or "see what the tiles hold"
 
 
 def _once(claims: Claims, tile: int, block: SceneBlock) -> SceneBlock:

@@ -18,6 +18,7 @@ import geozoom
 from geozoom.area import read_area
 from geozoom.benefit import Benefit
 from geozoom.cli import main
+from geozoom.errors import TileError
 from geozoom.orders import Plan
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 
@@ -89,6 +90,12 @@ def test_scenes_owned_whole_are_counted_and_not_asked_about(
     assert (plan.scenes, plan.scenes_skipped.owned) == (26, 4)
     assert plan.summary()["totals"]["scenes_skipped_owned"] == 4
     assert "4 owned already" in str(plan.scenes_skipped)
+
+
+def test_where_everything_is_owned_it_says_so(write_raster: WriteRaster, tmp_path: Path) -> None:
+    everywhere = square(tmp_path / "everywhere.gpkg", -10, -10, 500)
+    with pytest.raises(TileError, match=r"skipped \d+ owned already\); there is nothing left to buy there"):
+        geozoom.plan([write_raster()], model=small_model(), owned=[everywhere])
 
 
 def test_several_files_are_owned_together(write_raster: WriteRaster, tmp_path: Path) -> None:
