@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -133,18 +134,19 @@ class Results:
                 self.engine.load(self.model, before)
                 yield row(f"{name} · its masks on {what}", self._correct(streams, masks), masks)
 
-    def scouted(self) -> Row:
-        """Return the row of as many patches as Ft-2 buys, where the scout expects most of them.
+    def asking(self, whom: Literal["classifier", "scout"]) -> Row:
+        """Return the row of as many patches as Ft-2 buys, where the LR stream or its scout expects most of them.
 
         Raises:
-            RunError: The run has no finished model with a scout.
+            RunError: The run has no finished model that can be asked so.
         """
         self.known()  # it loads another stage's weights
         load_as_shipped(self.engine, self.model, "ft2")
         for what, spent in self._spent():
-            if what == "scout":
-                return row("PatchDrop, scout asked", self._correct("both", spent), spent)
-        raise RunError(f"{self.engine.folder}: has no scout; give the recipe scout.epochs above 0")
+            if what == whom:
+                return row(f"PatchDrop, {whom} asked", self._correct("both", spent), spent)
+        missing = "no scout; give the recipe scout.epochs above 0" if whom == "scout" else "no finished model"
+        raise RunError(f"{self.engine.folder}: has {missing}")
 
     def _spent(self) -> Iterator[tuple[str, Tensor]]:
         """Yield who may be asked when to zoom, and what is bought (N, P) then: as many patches as the policy buys."""

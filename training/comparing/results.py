@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from torch import nn
@@ -24,7 +25,7 @@ from training.baselines.reading import lr_correct
 from training.comparing.comparison import TableRequest, check_out
 from training.comparing.ledger import Cell, Entry, Ledger
 from training.comparing.published import PUBLISHED
-from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
+from training.comparing.results_table import COLUMNS, ROWS, ResultsTable, notes
 from training.comparing.runs import check_run, is_where_it_was, open_measured, run_engine, train_run
 from training.decomposition import (
     accuracy_by_spend,
@@ -45,6 +46,11 @@ from training.run import with_teacher
 from training.scout import NAME, wants_scout
 from training.stages import Bench
 
+ASKED: dict[str, Literal["classifier", "scout"]] = {
+    "patchdrop-classifier": "classifier",
+    "patchdrop-scout": "scout",
+}
+"""Rows that buy where somebody expects most of it, and who that is."""
 SCOUTED = "patchdrop-scout"
 """The row that a run without a scout does not have."""
 _BEGUN_WITH = ("hr", "lr", "robust")
@@ -102,7 +108,7 @@ def _table(request: TableRequest, ledger: Ledger) -> ResultsTable:
     """Return the table of what is measured."""
     return ResultsTable(
         title=f"Baselines and PatchDrop on {read_record(request.out / f'seed{request.seeds[0]}')['data']}",
-        about=_about(request, ledger),
+        about=notes(request, ledger),
         entries=ledger.entries,
         published=PUBLISHED.get(request.dataset, {}),
     )
@@ -194,11 +200,12 @@ class _Measuring:
             with self.results.engine.autocast():
                 rows: dict[Column, Row] = {"ft2": summed_streams(self.results)}
             return self._entry(began, rows, [model.hr, model.lr, model.policy], self._seconds(STAGES))
-        if name == SCOUTED:
+        if name in ASKED:
             with self.results.engine.autocast():
-                rows = {"ft2": self.results.scouted()}
-            networks = [model.hr, model.lr, model.policy, *self._scout()]
-            return self._entry(began, rows, networks, self._seconds((*STAGES, NAME)))
+                rows = {"ft2": self.results.asking(ASKED[name])}
+            scout, taught = (self._scout(), (NAME,)) if name == SCOUTED else ([], ())
+            networks = [model.hr, model.lr, model.policy, *scout]
+            return self._entry(began, rows, networks, self._seconds((*STAGES, *taught)))
         if name == "patchdrop":
             rows = dict(self._patchdrop())
             networks = [model.hr, model.lr, model.policy]
@@ -272,29 +279,3 @@ def _logged(folder: Path, stages: Sequence[str] | None = None) -> float:
     """Return the seconds that the log of a folder counts, of all stages or of some."""
     rows = RunLog(folder).rows()
     return float(sum(each["seconds"] for each in rows if stages is None or each["stage"] in stages))
-
-
-def _about(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
-    recipe = request.recipe
-    data, networks = recipe.data, recipe.networks
-    scenes = next((cell.scenes for entry in ledger.entries.values() for cell in entry.cells.values()), 0)
-    return (
-        (
-            f"{scenes} test scenes of {data.hr_px} px, LR of {data.lr_px} px; {networks.classifier} and "
-            f"{networks.policy}; recipe {request.recipe_name}. Mean ± standard deviation over the seeds, where there "
-            "are several."
-        ),
-        (
-            "The masked baselines buy PatchDrop's S of the same column and seed, spread evenly over scenes (the gate: "
-            "whole scenes), and begin with the classifier that PatchDrop's begins with."
-        ),
-        (
-            "Parameters are of all networks that answer in Ft-2; training is all that a row needs, what it begins with "
-            "included."
-        ),
-        "PatchDrop, logits added, is the published code's rule: Ft-2's streams summed without weights.",
-        (
-            "PatchDrop, scout asked, buys as many patches as Ft-2, where a small network that knows the LR image alone "
-            "expects most of them: what `geozoom plan` does."
-        ),
-    )
