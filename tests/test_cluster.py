@@ -13,7 +13,6 @@ from click.testing import CliRunner
 
 import geozoom
 from geozoom.cli import main
-from geozoom.doubt import When
 from geozoom.errors import ClusterError, TileError
 from geozoom.orders import Plan
 from geozoom.scenes import SceneLimits
@@ -50,56 +49,36 @@ def same(one: Plan, other: Plan) -> bool:
     return one.summary() == other.summary() and list(one.features()) == list(other.features())
 
 
-@pytest.mark.parametrize(
-    ("overlap", "budget", "when", "in_memory"),
-    [
-        ("all", None, "policy", True),
-        ("latest", 40, "scout", False),
-    ],
-)
 def test_a_cluster_makes_the_same_plan(
-    cluster: Any,
-    tiles: list[Path],
-    overlap: Any,
-    budget: int | None,
-    when: When,
-    in_memory: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Any, tiles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not in_memory:
-        monkeypatch.setattr("geozoom.planner.MOST_CELLS", 0)
-    model = small_model() if when == "policy" else small_model(**DOUBTFUL)
-    seen: list[tuple[int, int]] = []
-    alone = geozoom.plan(tiles, model=model, budget=budget, overlap=overlap, when=when)
-    spread = geozoom.plan(
-        tiles[::-1],
-        model=model,
-        budget=budget,
-        overlap=overlap,
-        when=when,
-        dask=cluster.scheduler_address,
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    monkeypatch.setattr("geozoom.planner.MOST_CELLS", 0)  # candidates go to a file
+    asked: dict[str, Any] = {"model": small_model(**DOUBTFUL), "budget": 40, "when": "scout"}
+    alone = geozoom.plan(tiles, **asked)
+    spread = geozoom.plan(tiles[::-1], **asked, dask=cluster.scheduler_address)
     assert len(alone) > 0
     assert same(alone, spread)
-    assert len(seen) == 5
-    assert seen[-1][0] == seen[-1][1]
 
 
 def test_a_worker_killed_in_the_middle_loses_nothing(cluster: Any, tiles: list[Path]) -> None:
-    model = small_model()
-    alone = geozoom.plan(tiles, model=model)
+    asked: dict[str, Any] = {"model": small_model(), "overlap": "all", "when": "policy"}
+    alone = geozoom.plan(tiles, **asked)
     killed: list[int] = []
+    seen: list[tuple[int, int]] = []
 
-    def kill(_: int, __: int) -> None:
+    def kill(done: int, total: int) -> None:
+        seen.append((done, total))
         if not killed:
             pids = {worker.process.pid for worker in cluster.workers.values() if worker.process}
             killed.append(pids.pop())
             os.kill(killed[0], signal.SIGKILL)
 
-    spread = geozoom.plan(tiles, model=model, dask=cluster.scheduler_address, progress=kill)
+    spread = geozoom.plan(tiles[::-1], **asked, dask=cluster.scheduler_address, progress=kill)
     assert killed
+    assert len(alone) > 0
     assert same(alone, spread)
+    assert len(seen) == 5
+    assert seen[-1][0] == seen[-1][1]
 
 
 def test_a_tile_that_a_worker_cannot_use_is_named(cluster: Any, write_raster: WriteRaster) -> None:

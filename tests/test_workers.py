@@ -158,11 +158,11 @@ def tracing(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("delay", [0.0, 1.5])
+@pytest.mark.parametrize("delay", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
 def test_ctrl_c_ends_all_of_them_without_a_traceback(
     tracing: subprocess.Popen[str], tmp_path: Path, delay: float
 ) -> None:
-    time.sleep(delay)  # at 0 while they load what they choose with
+    time.sleep(delay)  # at 0 while they load what they choose with, by 1.5 s as they choose
     os.killpg(tracing.pid, signal.SIGINT)
     _, err = tracing.communicate(timeout=60)
     assert tracing.returncode == 1
