@@ -19,7 +19,10 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.errors import OrdersError, first_line
 from geozoom.features import GEOJSON_SUFFIXES, ORDER_DECIMALS
 from geozoom.figures import CENT
+from geozoom.refusals import area_km2
 
+SAME_AREA = 1e-3
+"""Share of an area by which a polygon may differ from what was planned and be the same: coordinates are rounded."""
 _FORMAT = 2
 _LAYER = "orders"
 _HEAD = 4096
@@ -39,6 +42,7 @@ class OrderPolygon:
     patches: int
     """Number of patches wanted in it."""
     area_km2: float
+    """Its area by the plan."""
     billed_km2: float
     """Area that is billed, at least the price list's minimum."""
     cost: Decimal
@@ -49,6 +53,16 @@ class OrderPolygon:
     """What the plan says that its own vendor would refuse it for."""
     ring: NDArray[np.float64]
     """(n, 2) longitude and latitude (WGS84), closed, counter-clockwise."""
+
+    @property
+    def covered_km2(self) -> float:
+        """The area of the polygon itself, by the WGS84 ellipsoid."""
+        return area_km2(self.ring)
+
+    @property
+    def was_changed(self) -> bool:
+        """Whether the polygon is not the one that was planned and billed, as it covers another area."""
+        return abs(self.covered_km2 - self.area_km2) > SAME_AREA * self.area_km2
 
     @property
     def geometry(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def plan_of(*polygons: Corners, prices: str = "up42-skysat", **changes: Any) -> 
             "order": number,
             "tile": "tile <a & b>",
             "patches": 12,
-            "area_km2": 1.25,
+            "area_km2": area_km2(np.array([*corners, corners[0]])),
             "billed_km2": 25.0,
             "cost": 175.1,
             "value": 3.2,
@@ -480,8 +480,10 @@ def test_nothing_is_sent(write_plan: WritePlan, monkeypatch: pytest.MonkeyPatch)
 
 def test_people_read_what_the_plan_says_that_it_costs(write_plan: WritePlan) -> None:
     asked = (*UP42, *DATES)
-    result = run(write_plan(violations=["it is narrower than 5 km"]), *asked)
+    narrow = {"violations": ["it is narrower than 5 km"], "area_km2": 1.25}
+    result = run(write_plan(**narrow), *asked)
     words = " ".join(result.stderr.split())
+    assert "order 1 covers 0.7556 km², not the 1.2500 km² that were planned: its polygon was changed" in words
     assert words.split("total")[1].split("prices")[0].replace("│", "").split()[:4] == [
         "24",
         "2.5000",
@@ -493,6 +495,7 @@ def test_people_read_what_the_plan_says_that_it_costs(write_plan: WritePlan) -> 
     assert "warning: the plan was billed" not in words
     other = run(write_plan(prices="skywatch-archive-50cm"), *asked)
     assert "warning: the plan was billed by a price list of SkyWatch, not of UP42" in other.stderr
+    assert "was changed since" not in other.stderr
     assert run(write_plan(), *asked, "--quiet").stderr == ""
 
 

@@ -236,6 +236,12 @@ def _remarks(plan: OrderPolygons, vendor: str | None) -> list[str]:
         if vendor not in (None, "STAPI", of):
             lines.append(f"warning: the plan was billed by a price list of {of}, not of {vendor}")
     lines += [
+        f"warning: order {order.id} covers {order.covered_km2:.4f} km², not the {order.area_km2:.4f} km² that were "
+        "planned: its polygon was changed since, and what it costs is not what the plan says"
+        for order in plan.orders
+        if order.was_changed
+    ]
+    lines += [
         f"warning: order {order.id}: by the plan's own price list its vendor refuses it: {why}"
         for order in plan.orders
         for why in order.violations
