@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _FORMAT = 2
 _LAYER = "orders"
 _HEAD = 4096
 """Bytes within which a plan says that it is one."""
+_MARK = re.compile(rb'"geozoom"\s*:\s*\{\s*"format"\s*:')
+"""How it says so, also where it was indented."""
 _NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
 """What reading raises where the content is not as plans have it."""
 
@@ -99,7 +102,7 @@ def is_plan(path: Path | str) -> bool:
     try:
         if path.suffix.lower() in GEOJSON_SUFFIXES:
             with path.open("rb") as file:
-                return b'"geozoom": {"format": ' in file.read(_HEAD)
+                return _MARK.search(file.read(_HEAD)) is not None
         if path.suffix.lower() == ".gpkg" and path.is_file():
             import geopandas
 

@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 import geozoom
 from geozoom.area import read_area
 from geozoom.cli import main
-from geozoom.errors import CatalogError, DeliveryError
+from geozoom.errors import CatalogError, DeliveryError, OrdersError
 from geozoom.files import written_aside
 from geozoom.receiving.catalog import Entry, open_catalog
 from geozoom.virtual import joined
@@ -139,15 +139,30 @@ def test_orders_of_every_format_are_read(send: Deliver, orders: Path, tmp_path: 
     path = tmp_path / f"orders{suffix}"
     frame.to_parquet(path) if suffix == ".parquet" else frame.to_file(path, layer="patches")
     if suffix == ".gpkg":
-        ground = {"order": [1, 2], "vertices": [4, 4]}
         polygons = [to_wgs84(square(left, 0, 80, 80)) for left in (0, 80)]
-        geopandas.GeoDataFrame(ground, geometry=polygons, crs=4326).to_file(path, layer="orders")
+        geopandas.GeoDataFrame({"order": [1, 2]}, geometry=polygons, crs=4326).to_file(path, layer="orders")
     found = take(tmp_path, path)
     missing = [sorted(order.missing) for order in expected.orders]
     assert [sorted(order.missing) for order in found.orders] == missing  # FlatGeobuf orders features by place
     shares = [order.delivered_share for order in expected.orders]
     assert [order.delivered_share for order in found.orders] == pytest.approx(shares, rel=1e-5)
     assert (found.ordered_gsd_m, found.coarser) == (None, ())  # tables do not hold it
+
+
+@pytest.mark.parametrize(("columns", "words"), [
+    ({"order": [1]}, r"its patches are of 1 order\(s\), the first of them 2, that it does not hold any more"),
+    ({"number": [1]}, "its layer 'orders' has lost the column 'order'; plan again"),
+])  # fmt: skip
+def test_a_geopackage_whose_orders_were_edited_is_not_held_against_its_patches_alone(
+    send: Deliver, orders: Path, tmp_path: Path, columns: dict[str, list[int]], words: str
+) -> None:
+    send("most.tif")
+    path = tmp_path / "orders.gpkg"
+    geopandas.read_file(orders).to_file(path, layer="patches")
+    polygons = [to_wgs84(square(0, 0, 80, 80))]
+    geopandas.GeoDataFrame(columns, geometry=polygons, crs=4326).to_file(path, layer="orders")
+    with pytest.raises(OrdersError, match=words):
+        take(tmp_path, path)
 
 
 def test_a_plan_of_geozoom_is_complete_once_its_tile_is_delivered(

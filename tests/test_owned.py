@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -53,6 +54,8 @@ def test_what_an_earlier_plan_ordered_is_not_bought_again(
     first = geozoom.plan([tile], model=model, area=west, prices=replace(BY_AREA, minimum_km2=Decimal("0.05")))
     earlier = tmp_path / f"earlier{suffix}"
     first.write(earlier)
+    if suffix == ".geojson":  # as a tool that people read JSON with writes it
+        earlier.write_text(json.dumps(json.loads(earlier.read_text()), indent=2))
     second = geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA, owned=[earlier])
     assert places(first)
     # All that was ordered is owned, with what lies between the patches wanted.

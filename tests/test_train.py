@@ -26,6 +26,7 @@ from tests.conftest import small_model, write_scene_tree
 from tests.datasets import read_scenes
 from training import STAGES
 from training.checkpoints import Position, read_checkpoint
+from training.doubting import doubted_masks
 from training.engine import Engine, learning_rate_factor
 from training.evaluate import (
     Row,
@@ -434,9 +435,12 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
     if masks == "doubted":
         assert known is not None
         assert stage.doubt is not None
-        assert taught.sum() == likely.sum()
+        assert torch.equal(taught[::2], likely[::2])  # every second scene keeps what the policy buys
+        s = torch.sigmoid(said[0].detach().float())
+        asking = doubted_masks(stage.doubt, s, known, likely.sum())
+        assert torch.equal(taught[1::2], asking[1::2])
         unsure = torch.from_numpy(stage.doubt.wrong(known.numpy()))
-        bought = taught.sum(dim=1)
+        bought = asking.sum(dim=1)
         assert bought[unsure.argsort()[-4:]].sum() > bought[unsure.argsort()[:4]].sum()
 
 

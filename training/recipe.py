@@ -150,8 +150,8 @@ class PolicyRecipe:
     """ft1, ft2: share of the classifier's loss that the HR-CNN's answers give, not the labels."""
     classifier_masks: str = "sampled"
     """ft1, ft2: what the classifier learns under: masks that were sampled, as published, or those that it will meet:
-    the "likely" ones, which the policy alone buys, or, in ft2, the "doubted" ones, which a plan buys for as much where
-    the LR stream is unsure (`plan --when classifier`, and by its scout `plan`)."""
+    the "likely" ones, which the policy alone buys, or, in ft2, for every second scene the "doubted" ones, which a plan
+    buys for as much where the LR stream is unsure (`plan --when classifier`, and by its scout `plan`)."""
     together: str = "mixture"
     """ft2: by what the two streams learn together: mixture (Eq. 7, as published), or fusion, by which the finished
     model answers (`networks.fusion`)."""

@@ -62,11 +62,14 @@ def read_ordered(path: Path) -> Ordered:
     """Read the orders of a plan from any format that `geozoom plan` writes.
 
     Raises:
-        OrdersError: The file is missing, no plan of a known format, or orders nothing.
+        OrdersError: The file is missing, no plan of a known format, orders nothing, or holds patches of orders that
+            it does not hold.
     """
     try:
         plan = _geojson(path) if path.suffix.lower() in GEOJSON_SUFFIXES and path.is_file() else _table(path)
         found = _ordered(path, plan) if plan.format in (None, *FORMATS) else None
+    except OrdersError:
+        raise
     except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); plan again"
@@ -106,6 +109,12 @@ def _table(path: Path) -> _Plan:
 
 def _ordered(path: Path, plan: _Plan) -> Ordered:
     patch_order = np.array([row["order"] for row in plan.rows], dtype=np.int64)
+    lost = sorted(set(patch_order.tolist()) - set(plan.polygons)) if plan.polygons else []
+    if lost:
+        raise OrdersError(
+            f"{path}: its patches are of {len(lost)} order(s), the first of them {lost[0]}, that it does not hold any "
+            "more; take out their patches too, or plan again"
+        )
     names = [f"{row['tile']} {row['scene']} {row['patch']}" for row in plan.rows]
     patches = shapely.make_valid(np.array([None, *plan.patches], dtype=object)[1:])
     numbers = np.unique(patch_order)
@@ -132,9 +141,12 @@ def _order_layer(path: Path) -> dict[int, BaseGeometry]:
     """Return the polygons of the layer "orders", which GeoPackages of format 2 hold beside the patches."""
     import geopandas
 
-    if path.suffix.lower() != ".gpkg" or "orders" not in set(geopandas.list_layers(path)["name"]):
+    layers = set(geopandas.list_layers(path)["name"]) if path.suffix.lower() == ".gpkg" else set()
+    if "orders" not in layers:
         return {}
+    if "patches" not in layers:
+        return {}  # format 1 called its patches "orders"
     frame = geopandas.read_file(path, layer="orders").to_crs("EPSG:4326")
-    if "order" not in frame.columns or "vertices" not in frame.columns:
-        return {}  # format 1 called its patches so
+    if "order" not in frame.columns:
+        raise OrdersError(f"{path}: its layer 'orders' has lost the column 'order'; plan again")
     return dict(zip(frame["order"].tolist(), frame.geometry, strict=True))

@@ -59,7 +59,9 @@ class FineTuning(PolicyStage):
     def expected(self, logits: Tensor, known: Tensor | None) -> Tensor:
         """Return the masks (B, P) that the finished model will meet: its policy's own, or those of a plan that asks.
 
-        A plan that asks the LR stream where it is unsure buys as many patches, over the whole batch.
+        A plan that asks the LR stream where it is unsure buys as many patches, over the whole batch. Every second scene
+        keeps the policy's own: a classifier that never meets these makes them worthless, and the policy buys less and
+        less.
 
         Args:
             logits: (B, P) of the policy.
@@ -69,5 +71,7 @@ class FineTuning(PolicyStage):
             return logits > 0
         team = self.bench.team
         s, said = team.gather(torch.sigmoid(logits.float())), team.gather(known)
-        masks = doubted_masks(self.doubt, s, said, (s > 0.5).sum())
+        likely = (s > 0.5).float()
+        masks = doubted_masks(self.doubt, s, said, likely.sum())
+        masks[::2] = likely[::2]
         return masks[team.share(len(masks))]
