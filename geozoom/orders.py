@@ -57,6 +57,8 @@ class Plan(FeatureTable):
     """Scenes left out, by reason."""
     tiles_with_zeros: tuple[str, ...]
     """Tiles with pixels that are 0 in every band and not marked as missing."""
+    settled_by_name: tuple[str, ...]
+    """Tiles without a date that give way to others, of which, if undated too, the first by name is planned."""
     candidates: int
     """Patches that the policy would buy if money were no object."""
     patches: Patches

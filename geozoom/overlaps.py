@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,22 @@ def ranked(tiles: Sequence[Tile], rule: OverlapRule) -> list[int]:
 def _age(tile: Tile) -> float:
     """Return a number that is smaller for later tiles; undated ones come last."""
     return float("inf") if tile.source.acquired is None else -tile.source.acquired.timestamp()
+
+
+def settled_by_name(
+    tiles: Sequence[Tile], rule: OverlapRule, refused: Mapping[int, BitMask]
+) -> tuple[str, ...]:
+    """Return the names of tiles without a date that give way to others where, of such tiles, names decide.
+
+    Args:
+        tiles: In the order of their names.
+        rule: Which tile is planned where tiles overlap.
+        refused: Of tiles what another tile is planned for.
+    """
+    undated = [at for at, tile in enumerate(tiles) if tile.source.acquired is None]
+    if rule != "latest":
+        return ()
+    return tuple(tiles[at].name for at in undated[1:] if at in refused and refused[at].any())
 
 
 class Claims:

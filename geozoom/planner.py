@@ -22,7 +22,7 @@ from geozoom.model import PatchDrop, load_model
 from geozoom.offer import AtOnce, Offer
 from geozoom.ordering import Solver
 from geozoom.orders import Plan
-from geozoom.overlaps import OverlapRule
+from geozoom.overlaps import OverlapRule, settled_by_name
 from geozoom.patches import Patches
 from geozoom.pieces import MOST_CELLS, Pieces
 from geozoom.placement import first_of_each_place, footprints
@@ -182,6 +182,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         when=when,
         ignored=ignored,
         scored=replace(scored, candidates=patches),
+        settled_by_name=settled_by_name(tiles, overlap, scored.refused),
         sites=placed,
         offer=offer,
         seconds=time.perf_counter() - began,
@@ -203,6 +204,8 @@ class Candidates:
     """Entries of the folders given that were not read as tiles."""
     scored: Scored
     """What the policy made of all scenes."""
+    settled_by_name: tuple[str, ...]
+    """Tiles without a date that give way to others; see `Plan`."""
     sites: SitesOnTiles | None
     """The scenes, if they do not lie on a lattice."""
     offer: Offer
@@ -269,6 +272,7 @@ class Candidates:
             scenes=self.scored.scenes,
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,
+            settled_by_name=self.settled_by_name,
             candidates=len(self.scored.candidates),
             patches=chosen,
             orders=bought.orders,

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from click.testing import CliRunner
 from pyproj import Transformer
 
 import geozoom
 from geozoom.bands import ReadOptions
+from geozoom.bitmask import BitMask
+from geozoom.cli import main
 from geozoom.orders import Plan
-from geozoom.overlaps import ranked
+from geozoom.overlaps import ranked, settled_by_name
 from geozoom.tiles import open_tiles
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 from tests.products import write_safe
@@ -52,6 +55,28 @@ def test_neighbours_share_no_ground_and_leave_no_gap_wider_than_a_patch(
     lost = rings(alone, "b.tif").difference(a).difference(b)
     assert lost.buffer(-0.9 * patch).is_empty
     assert plan.scenes_skipped.overlap > 0
+
+
+def test_it_is_said_where_names_decide_since_no_date_is_known(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    tiles = tmp_path / "tiles"
+    write_raster("a.tif", folder=tiles)
+    model = small_model()
+    alone = geozoom.plan([tiles], model=model)
+    write_raster("b.tif", folder=tiles, seed=1)
+    write_raster("c.tif", folder=tiles, transform=grid(500, 0), seed=2)  # where no other tile lies
+    plan = geozoom.plan([tiles], model=model)
+    assert (alone.settled_by_name, plan.settled_by_name) == ((), ("b.tif",))
+    assert geozoom.plan([tiles], model=model, overlap="clearest").settled_by_name == ()
+    (a, b, c), given_way = plan.tiles, {1: BitMask(np.eye(4, dtype=np.bool_))}
+    dated = replace(a, source=replace(a.source, acquired=datetime(2024, 5, 6, tzinfo=UTC)))
+    assert settled_by_name([a, b, c], "latest", given_way) == ("b.tif",)
+    assert settled_by_name([dated, b, c], "latest", given_way) == ()  # to one that is known to be later
+    model.save(tmp_path / "model.safetensors")
+    asked = ["plan", str(tiles), "--model", str(tmp_path / "model.safetensors"), "--when", "policy"]
+    said = CliRunner().invoke(main, [*asked, "-o", str(tmp_path / "orders.geojson")])
+    assert "note: b.tif: no date is said; of undated tiles that overlap the first by name" in said.stderr
 
 
 def test_where_the_first_tile_misses_data_the_second_is_planned(write_raster: WriteRaster) -> None:

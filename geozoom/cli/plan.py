@@ -187,6 +187,12 @@ def _remarks(plan: Plan, today: date) -> list[str]:
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros
     ]
+    if plan.settled_by_name:
+        named = ", ".join(plan.settled_by_name[:5]) + (" and more" if len(plan.settled_by_name) > 5 else "")
+        lines.append(
+            f"note: {named}: no date is said; of undated tiles that overlap the first by name is planned, as none is "
+            "known to be the latest; --overlap clearest decides by what they show"
+        )
     if plan.off_tiles:
         named = ", ".join(plan.off_tiles[:5]) + (" and more" if len(plan.off_tiles) > 5 else "")
         lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {named}")

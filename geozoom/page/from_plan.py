@@ -126,6 +126,10 @@ def _warnings(plan: Plan, today: date) -> tuple[str, ...]:
         f"{name} has unmarked pixels that are 0 in every band; they may be missing data."
         for name in plan.tiles_with_zeros
     ]
+    if plan.settled_by_name:
+        found.append(
+            f"{len(plan.settled_by_name):,} tile(s) say no date; of those that overlap the first by name is planned."
+        )
     if plan.off_tiles:
         found.append(f"{len(plan.off_tiles):,} site(s) lie on no tile and are not planned.")
     return tuple(found)
