@@ -234,25 +234,31 @@ def test_the_tiles_edges_are_planned_but_nothing_beyond_them(write_raster: Write
     assert covered >= 21 * 18
 
 
-@pytest.mark.parametrize("kind", ["tag", "flag", "nan", "mask"])
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize("kind", ["tag", "flag", "nan", "lowest", "mask"])
 def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteRaster, kind: str) -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(50, 200, (3, 16, 24)).astype("float32" if kind == "nan" else "uint8")
+    marks = {"nan": np.nan, "lowest": LOWEST}
+    pixels = rng.integers(50, 200, (3, 16, 24)).astype("float32" if kind in marks else "uint8")
+    if kind == "lowest":
+        pixels /= 255  # reflectance itself, as exports in floating point hold it
     missing = np.zeros((16, 24), dtype=bool)
     missing[:8, :8] = True  # a whole scene
     missing[:5, 8:16] = True  # more than half of the next
     missing[:2, 16:24] = True  # a quarter of the last
-    pixels[:, missing] = np.nan if kind == "nan" else 0
+    pixels[:, missing] = marks.get(kind, 0)
     path = write_raster(
         pixels=pixels,
         dtype=str(pixels.dtype),
-        nodata=0 if kind == "tag" else None,
+        nodata={"tag": 0, "lowest": LOWEST}.get(kind),
         scale=1 / 255 if kind == "nan" else None,
     )
     if kind == "mask":
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
             dataset.write_mask(~missing)
-    options = ReadOptions(nodata=0) if kind == "flag" else PLAIN
+    options = {"flag": ReadOptions(nodata=0), "lowest": ReadOptions(scale=1.0)}.get(kind, PLAIN)
     block = scenes(open_one(path, options))
     assert block.skipped.nodata == 2
     assert (block.row.tolist(), block.col.tolist()) == ([0, 1, 1, 1], [2, 0, 1, 2])
