@@ -19,7 +19,7 @@ from geozoom.errors import GeozoomError
 
 _TABULATED = (np.dtype(np.uint8), np.dtype(np.uint16))
 _PIXELS_LOOKED_UP = 2**14
-_LARGEST = np.float32(1e20)
+_LARGEST = 1e15
 """No digital number that means something is larger."""
 
 
@@ -118,7 +118,7 @@ def _formula(numbers: NDArray[Any], calibration: Calibration, display: Display) 
     scale = np.asarray(calibration.scale, dtype=np.float32)[:, None, None]
     offset = np.asarray(calibration.offset, dtype=np.float32)[:, None, None]
     # What marks a missing pixel may be the lowest number that a float holds, and overflow.
-    rgb: NDArray[np.float32] = numbers.astype(np.float32).clip(-_LARGEST, _LARGEST) * scale + offset
+    rgb: NDArray[np.float32] = np.clip(numbers, -_LARGEST, _LARGEST).astype(np.float32) * scale + offset
     if calibration.reflectance:
         rgb = np.clip(rgb / display.white, 0, 1) ** (1 / display.gamma)
     return np.asarray(np.clip(rgb, 0, 1), dtype=np.float32)

@@ -127,7 +127,7 @@ def score_on(
             )
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
-    return gathered.result({} if claims is None else claims.refused)
+    return gathered.result(claims)
 
 
 def score_tile(

@@ -63,8 +63,8 @@ class OrderPolygon:
         return area_km2(self.ring)
 
     @property
-    def was_changed(self) -> bool:
-        """Whether the polygon is not the one that was planned and billed, as it covers another area."""
+    def has_other_area(self) -> bool:
+        """Whether the polygon covers another area than the plan says, so that it is not the one that was billed."""
         return abs(self.covered_km2 - self.area_km2) > SAME_AREA * self.area_km2
 
     @property

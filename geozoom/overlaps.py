@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -46,22 +46,6 @@ def _age(tile: Tile) -> float:
     return float("inf") if tile.source.acquired is None else -tile.source.acquired.timestamp()
 
 
-def settled_by_name(
-    tiles: Sequence[Tile], rule: OverlapRule, refused: Mapping[int, BitMask]
-) -> tuple[str, ...]:
-    """Return the names of tiles without a date that give way to others where, of such tiles, names decide.
-
-    Args:
-        tiles: In the order of their names.
-        rule: Which tile is planned where tiles overlap.
-        refused: Of tiles what another tile is planned for.
-    """
-    undated = [at for at, tile in enumerate(tiles) if tile.source.acquired is None]
-    if rule != "latest":
-        return ()
-    return tuple(tiles[at].name for at in undated[1:] if at in refused and refused[at].any())
-
-
 class Claims:
     """Which patches of the tiles so far are planned, for tiles that come later to ask: one tile after the other."""
 
@@ -77,6 +61,13 @@ class Claims:
         self._claims: NDArray[np.bool_] | None = None
         """What the tile whose turn it is has claimed, and below what it was refused."""
         self._refusals: NDArray[np.bool_] | None = None
+        self._undated: set[int] = set()
+        """Tiles without a date that gave way to others without."""
+
+    @property
+    def settled_by_name(self) -> tuple[str, ...]:
+        """Names of tiles without a date that gave way to others without: of these, names decide which is planned."""
+        return tuple(self._tiles[tile].name for tile in sorted(self._undated))
 
     @property
     def refused(self) -> dict[int, BitMask]:
@@ -135,7 +126,10 @@ class Claims:
                     i = np.floor(at_row * self._grid.rows / self._px).astype(np.int64)
                     j = np.floor(at_col * self._grid.cols / self._px).astype(np.int64)
                     inside = (i >= 0) & (i < claimed.shape[0]) & (j >= 0) & (j < claimed.shape[1])
-                    found[near] |= inside & claimed.at(np.where(inside, i, 0), np.where(inside, j, 0))
+                    touched = inside & claimed.at(np.where(inside, i, 0), np.where(inside, j, 0))
+                    found[near] |= touched
+                    if touched.any() and all(self._tiles[at].source.acquired is None for at in (tile, other)):
+                        self._undated.add(tile)
         return found
 
     def _marked(

@@ -22,7 +22,7 @@ from geozoom.model import PatchDrop, load_model
 from geozoom.offer import AtOnce, Offer
 from geozoom.ordering import Solver
 from geozoom.orders import Plan
-from geozoom.overlaps import OverlapRule, settled_by_name
+from geozoom.overlaps import OverlapRule
 from geozoom.patches import Patches
 from geozoom.pieces import MOST_CELLS, Pieces
 from geozoom.placement import first_of_each_place, footprints
@@ -182,7 +182,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         when=when,
         ignored=ignored,
         scored=replace(scored, candidates=patches),
-        settled_by_name=settled_by_name(tiles, overlap, scored.refused),
+        settled_by_name=scored.settled_by_name if overlap == "latest" else (),
         sites=placed,
         offer=offer,
         seconds=time.perf_counter() - began,

@@ -50,6 +50,8 @@ class Scored:
     """Scenes left out, by reason."""
     tiles_with_zeros: tuple[str, ...]
     """Names of tiles with zeros that nothing marks as missing."""
+    settled_by_name: tuple[str, ...]
+    """Tiles without a date that gave way to others without."""
     refused: Mapping[int, BitMask]
     """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
 
@@ -122,7 +124,7 @@ def score(
                 gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, wrong)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
-    scored = gathered.result({} if claims is None else claims.refused)
+    scored = gathered.result(claims)
     _give_back()
     return scored
 
@@ -226,8 +228,8 @@ class Gathered:
             )
         )
 
-    def result(self, refused: Mapping[int, BitMask]) -> Scored:
-        """Return all of it, with the patches of tiles that other tiles are planned for.
+    def result(self, claims: Claims | None) -> Scored:
+        """Return all of it, with the patches of tiles that other tiles are planned for, if any asked for them.
 
         Raises:
             TileError: The policy saw no scene at all.
@@ -238,31 +240,35 @@ class Gathered:
                 f"({self.skipped}); {_remedy(self.skipped)}"
             )
         if self._spilled is not None:
-            return self._scored(self._spilled, refused)
+            return self._scored(self._spilled, claims)
         names = tuple(Patches.__dataclass_fields__)
         parts = [list(column) for column in zip(*self._columns, strict=True)]
         self._columns.clear()
         columns = []
         while parts:  # each column's parts are let go before the next is joined
             columns.append(np.concatenate(parts.pop(0)))
-        return self._scored(Patches(**dict(zip(names, columns, strict=True))), refused)
+        return self._scored(Patches(**dict(zip(names, columns, strict=True))), claims)
 
-    def _scored(self, candidates: Patches | Spilled, refused: Mapping[int, BitMask]) -> Scored:
+    def _scored(self, candidates: Patches | Spilled, claims: Claims | None) -> Scored:
         return Scored(
             candidates=candidates,
             scenes=self.scenes,
             skipped=self.skipped,
             tiles_with_zeros=tuple(self._with_zeros),
-            refused=refused,
+            refused={} if claims is None else claims.refused,
+            settled_by_name=() if claims is None else claims.settled_by_name,
         )
 
 
 def _remedy(skipped: Skipped) -> str:
     """Say what to do where every scene was left out."""
     remedies = (
+        (skipped.owned, "there is nothing left to buy there: plan other ground, or leave out --owned"),
         (skipped.nodata or skipped.cloud, "check nodata values or raise --max-nodata or --max-cloud"),
-        (skipped.outside or skipped.off_tiles, "see that the area or the sites lie on the tiles"),
-        (skipped.owned, "there is nothing left to buy there; plan other ground, or leave out --owned"),
+        (
+            not skipped.owned and (skipped.outside or skipped.off_tiles),
+            "see that the area or the sites lie on the tiles",
+        ),
     )
     return ", and ".join(said for applies, said in remedies if applies) or "see what the tiles hold"
 

@@ -191,7 +191,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     folder = tmp_path_factory.mktemp("whole")
     tree = write_scene_tree(folder / "scenes")
-    train(request(tree, folder / "run", small_recipe("default", 3, "ft2.classifier_masks=doubted")), QUIET)
+    train(request(tree, folder / "run", small_recipe("default", 3)), QUIET)
     return tree, folder / "run"
 
 

@@ -150,16 +150,19 @@ def test_orders_of_every_format_are_read(send: Deliver, orders: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("columns", "words"), [
-    ({"order": [1]}, r"its patches are of 1 order\(s\), the first of them 2, that it does not hold any more"),
+    ({"order": [1]}, "holds patches of order 2, but not its polygon; take out both, or plan again"),
+    ({"order": []}, "holds patches of order 1, but not its polygon"),
+    ({"order": [1, 2, 3]}, "holds a polygon of order 3, but not its patches"),
     ({"number": [1]}, "its layer 'orders' has lost the column 'order'; plan again"),
 ])  # fmt: skip
-def test_a_geopackage_whose_orders_were_edited_is_not_held_against_its_patches_alone(
+def test_a_geopackage_with_half_of_an_order_is_refused(
     send: Deliver, orders: Path, tmp_path: Path, columns: dict[str, list[int]], words: str
 ) -> None:
     send("most.tif")
     path = tmp_path / "orders.gpkg"
     geopandas.read_file(orders).to_file(path, layer="patches")
-    polygons = [to_wgs84(square(0, 0, 80, 80))]
+    (held,) = columns.values()
+    polygons = [to_wgs84(square(0, 0, 80, 80)) for _ in held]
     geopandas.GeoDataFrame(columns, geometry=polygons, crs=4326).to_file(path, layer="orders")
     with pytest.raises(OrdersError, match=words):
         take(tmp_path, path)

@@ -181,6 +181,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "zip damaged": (zipped("bad.zip", flipped), "bad.zip/bad.tif: cannot be read (Bad CRC-32"),
     "zip encrypted": (zipped("bad.zip", encrypted), "bad.zip: is encrypted"),
     "zip without rasters": (zipped("bad.zip", member="readme.txt"), "bad.zip: a zip without rasters"),
+    "link to nothing": (
+        lambda _, sent: (sent / "bad.tif").symlink_to(sent / "gone.tif"),
+        "bad.tif: is no file, or a link to what is not there; copy the file itself",
+    ),
     "zip in a zip": (
         zipped("bad.zip", member="more.ZIP"),
         "bad.zip/more.ZIP, which is not read; name what holds them",
@@ -336,9 +340,10 @@ def test_a_catalog_may_hold_what_was_delivered_for_several_plans(
         ({"format": 3}, "is a plan of format 3, and this version of geozoom reads formats 1 and 2"),
         ({"format": "1"}, "is a plan of format 1, and"),
         ({"features": []}, "orders nothing"),
+        ({"format": 2, "orders": []}, "holds patches of order 1, but not its polygon"),
         ({"features": [{"geometry": None, "properties": {"order": 1}}]}, "not orders that"),
         (
-            {"orders": [{"order": 1, "geometry": {"type": "Point", "coordinates": [1, 2]}}]},
+            {"format": 2, "orders": [{"order": 1, "geometry": {"type": "Point", "coordinates": [1, 2]}}]},
             "not orders that",
         ),
     ],

@@ -13,13 +13,14 @@ from pyproj import Transformer
 
 import geozoom
 from geozoom.bands import ReadOptions
-from geozoom.bitmask import BitMask
 from geozoom.cli import main
 from geozoom.orders import Plan
-from geozoom.overlaps import ranked, settled_by_name
+from geozoom.overlaps import Claims, ranked
 from geozoom.tiles import open_tiles
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 from tests.products import write_safe
+
+NOW = datetime(2024, 5, 6, tzinfo=UTC)
 
 
 def rings(plan: Plan, tile: str) -> shapely.Geometry:
@@ -69,10 +70,13 @@ def test_it_is_said_where_names_decide_since_no_date_is_known(
     plan = geozoom.plan([tiles], model=model)
     assert (alone.settled_by_name, plan.settled_by_name) == ((), ("b.tif",))
     assert geozoom.plan([tiles], model=model, overlap="clearest").settled_by_name == ()
-    (a, b, c), given_way = plan.tiles, {1: BitMask(np.eye(4, dtype=np.bool_))}
-    dated = replace(a, source=replace(a.source, acquired=datetime(2024, 5, 6, tzinfo=UTC)))
-    assert settled_by_name([a, b, c], "latest", given_way) == ("b.tif",)
-    assert settled_by_name([dated, b, c], "latest", given_way) == ()  # to one that is known to be later
+    # To one that is known to be later, an undated tile gives way by date.
+    claims = Claims([replace(plan.tiles[0], source=replace(plan.tiles[0].source, acquired=NOW)), *plan.tiles[1:]],
+                    model.grid, model.card.lr_px)  # fmt: skip
+    (row, col), whole = np.indices((2, 2)).reshape(2, -1), np.ones((4, 16), dtype=np.bool_)
+    for tile, left in ((0, 4), (2, 4), (1, 0)):
+        assert len(claims.leave(tile, row, col, whole)[0]) == left
+    assert claims.settled_by_name == ()
     model.save(tmp_path / "model.safetensors")
     asked = ["plan", str(tiles), "--model", str(tmp_path / "model.safetensors"), "--when", "policy"]
     said = CliRunner().invoke(main, [*asked, "-o", str(tmp_path / "orders.geojson")])

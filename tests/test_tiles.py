@@ -234,31 +234,31 @@ def test_the_tiles_edges_are_planned_but_nothing_beyond_them(write_raster: Write
     assert covered >= 21 * 18
 
 
-LOWEST = float(np.finfo(np.float32).min)
+LOWEST = {kind: float(np.finfo(kind).min) for kind in ("float32", "float64")}
 
 
-@pytest.mark.parametrize("kind", ["tag", "flag", "nan", "lowest", "mask"])
+@pytest.mark.parametrize("kind", ["tag", "flag", "nan", *LOWEST, "mask"])
 def test_scenes_without_enough_data_are_skipped_and_counted(write_raster: WriteRaster, kind: str) -> None:
     rng = np.random.default_rng(0)
-    marks = {"nan": np.nan, "lowest": LOWEST}
-    pixels = rng.integers(50, 200, (3, 16, 24)).astype("float32" if kind in marks else "uint8")
-    if kind == "lowest":
+    of_floats = {"nan": "float32"} | {lowest: lowest for lowest in LOWEST}
+    pixels = rng.integers(50, 200, (3, 16, 24)).astype(of_floats.get(kind, "uint8"))
+    if kind in LOWEST:
         pixels /= 255  # reflectance itself, as exports in floating point hold it
     missing = np.zeros((16, 24), dtype=bool)
     missing[:8, :8] = True  # a whole scene
     missing[:5, 8:16] = True  # more than half of the next
     missing[:2, 16:24] = True  # a quarter of the last
-    pixels[:, missing] = marks.get(kind, 0)
+    pixels[:, missing] = np.nan if kind == "nan" else LOWEST.get(kind, 0)
     path = write_raster(
         pixels=pixels,
         dtype=str(pixels.dtype),
-        nodata={"tag": 0, "lowest": LOWEST}.get(kind),
+        nodata=0 if kind == "tag" else LOWEST.get(kind),
         scale=1 / 255 if kind == "nan" else None,
     )
     if kind == "mask":
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
             dataset.write_mask(~missing)
-    options = {"flag": ReadOptions(nodata=0), "lowest": ReadOptions(scale=1.0)}.get(kind, PLAIN)
+    options = ReadOptions(scale=1.0) if kind in LOWEST else ReadOptions(nodata=0) if kind == "flag" else PLAIN
     block = scenes(open_one(path, options))
     assert block.skipped.nodata == 2
     assert (block.row.tolist(), block.col.tolist()) == ([0, 1, 1, 1], [2, 0, 1, 2])

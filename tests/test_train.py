@@ -25,6 +25,7 @@ from geozoom.scores import wilson_interval
 from tests.conftest import small_model, write_scene_tree
 from tests.datasets import read_scenes
 from training import STAGES
+from training.calibrate import Gains
 from training.checkpoints import Position, read_checkpoint
 from training.doubting import doubted_masks
 from training.engine import Engine, learning_rate_factor
@@ -38,6 +39,7 @@ from training.evaluate import (
     view_split,
 )
 from training.evaluation import EvaluationRequest, open_run
+from training.parallel import Team
 from training.recipe import Recipe
 from training.recipe_files import load_recipe
 from training.record import RunRequest
@@ -55,6 +57,8 @@ SMALL = [
     *(f"{stage}.batch_size=16" for stage in STAGES),
 ]
 QUIET = Console(quiet=True)
+EVERY_PATCH = Benefit(knots=(16.0,), weights=(0.1,), scenes=100)
+"""Each patch is worth its probability."""
 
 
 def small_recipe(name: str = "default", epochs: int = 1, *extra: str) -> Recipe:
@@ -193,7 +197,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     killed_at: tuple[int, int],
 ) -> None:
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
-    recipe = small_recipe("default", 3, "ft2.classifier_masks=doubted")
+    recipe = small_recipe("default", 3)
     scene_tree, whole = whole_run
     killed = copied_before(whole, stage, tmp_path / "killed", judges=stage != "lr")
     keep = Engine._keep
@@ -402,8 +406,7 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
     stage = FineTuning(bench, name)
     if masks == "doubted":
         assert stage.doubt is not None
-        every_patch = Benefit(knots=(16.0,), weights=(0.1,), scenes=100)
-        stage.doubt = Doubt(intercept=0.0, slope=-30.0, benefit=every_patch)  # of odds that differ by little
+        stage.doubt = Doubt(intercept=0.0, slope=-30.0, benefit=EVERY_PATCH)  # of odds that differ by little
     stage.train_mode()
     asked: list[tuple[torch.Tensor, torch.Tensor | None, bool]] = []
     classify = stage.classify
@@ -442,6 +445,61 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
         unsure = torch.from_numpy(stage.doubt.wrong(known.numpy()))
         bought = asking.sum(dim=1)
         assert bought[unsure.argsort()[-4:]].sum() > bought[unsure.argsort()[:4]].sum()
+
+
+def by_its_weights(gains: Gains) -> Doubt:
+    """A doubt that the weights which it was fitted on are told by, and under which answers differ in doubt."""
+    told = float(np.abs(gains.known).sum() + gains.bought.sum())
+    return Doubt(intercept=0.0, slope=-1 - 99 * (told % 1), benefit=EVERY_PATCH)
+
+
+def test_a_resumed_stage_doubts_by_what_it_began_with(
+    whole_run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.stages.ft.fit_doubt", by_its_weights)
+    monkeypatch.setattr("training.run.finish", lambda *_: [])
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe = small_recipe("default", 2, "ft2.classifier_masks=doubted", "judges.folds=0")
+    alone, killed = (copied_before(whole_run[1], "ft2", tmp_path / name) for name in ("alone", "killed"))
+    for run in (alone, killed):  # what the whole run was not asked for
+        record = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(record | {"recipe": recipe.to_dict()}))
+    train(request(whole_run[0], alone, recipe, stage="ft2", resume=True), QUIET)
+    keep = Engine._keep
+
+    def kill_after_an_epoch(self: Engine, *rest: Any) -> None:
+        if rest[-1].epoch == 1 and rest[-1].step == 1:
+            raise KeyboardInterrupt
+        keep(self, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_keep", kill_after_an_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
+    train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
+    assert without_time(log(killed)) == without_time(log(alone))
+    kept = [load_file(run / "checkpoints" / "ft2.safetensors") for run in (killed, alone)]
+    assert all(torch.equal(kept[0][key], tensor) for key, tensor in kept[1].items())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_processes_rank_a_batch_as_one(scene_tree: Path, monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    recipe = small_recipe("default", 1, "ft2.classifier_masks=doubted", "judges.folds=0")
+    model, data = small_model(), read_scenes(scene_tree)
+    bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
+    monkeypatch.setattr("training.stages.ft.fit_doubt", by_its_weights)
+    noise = torch.Generator().manual_seed(0)
+    logits, known = torch.randn(12, 16, generator=noise), 3 * torch.randn(12, 3, generator=noise)
+    alone = FineTuning(bench, "ft2").expected(logits, known)
+    # Each process holds half of the batch, and what it gathers is told apart by its width.
+    whole = {16: torch.sigmoid(logits), 3: known}
+    monkeypatch.setattr(Team, "gather", lambda _, rows: whole[rows.shape[1]])
+    monkeypatch.setattr(Team, "of_leader", lambda _, found: found)
+    team = Team(rank=rank, size=2)
+    half = team.share(12)
+    found = FineTuning(replace(bench, team=team), "ft2").expected(logits[half], known[half])
+    assert torch.equal(found, alone[half])
+    assert not torch.equal(alone, (logits > 0).float())
 
 
 def test_a_student_that_answers_as_its_teacher_does_has_nothing_to_learn_from_it(scene_tree: Path) -> None:

@@ -23,6 +23,7 @@ PATIENCE = timedelta(hours=3)
 """How long processes wait for each other: the first may be reading a dataset, or evaluating."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,14 @@ class Team:
         parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(self.size)]
         dist.all_gather(parts, rows.detach().contiguous())
         return torch.cat(parts)
+
+    def of_leader(self, found: _Found) -> _Found:
+        """Return what the first process has found, where others may have found it in other last digits."""
+        if self.size == 1:
+            return found
+        told = [found]
+        dist.broadcast_object_list(told)
+        return told[0]
 
     def synchronise(self, module: _Module) -> _Module:
         """Let the batch norms of a module see the whole batch; its parameters stay the same objects."""

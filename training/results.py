@@ -145,8 +145,12 @@ class Results:
         for what, spent in self._spent():
             if what == whom:
                 return row(f"PatchDrop, {whom} asked", self._correct("both", spent), spent)
-        missing = "no scout; give the recipe scout.epochs above 0" if whom == "scout" else "no finished model"
-        raise RunError(f"{self.engine.folder}: has {missing}")
+        wanted = (
+            "scout; give the recipe scout.epochs above 0"
+            if whom == "scout"
+            else "finished model; go on with it"
+        )
+        raise RunError(f"{self.engine.folder}: has no {wanted}")
 
     def _spent(self) -> Iterator[tuple[str, Tensor]]:
         """Yield who may be asked when to zoom, and what is bought (N, P) then: as many patches as the policy buys."""

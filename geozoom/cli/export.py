@@ -239,7 +239,7 @@ def _remarks(plan: OrderPolygons, vendor: str | None) -> list[str]:
         f"warning: order {order.id} covers {order.covered_km2:.4f} km², not the {order.area_km2:.4f} km² that were "
         "planned: its polygon was changed since, and what it costs is not what the plan says"
         for order in plan.orders
-        if order.was_changed
+        if order.has_other_area
     ]
     lines += [
         f"warning: order {order.id}: by the plan's own price list its vendor refuses it: {why}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import IO
+from typing import IO, Literal
 
 from geozoom.errors import DeliveryError
 from geozoom.inputs import RASTER_SUFFIXES, is_of_macos
@@ -195,9 +195,8 @@ def _in_folder(path: Path) -> ReceivedFiles:
     others: list[str] = []
     problems: list[str] = []
     for file in sorted(each for each in path.rglob("*") if not is_of_macos(each)):
-        if file.is_dir():
-            others += [str(file)] if file.is_symlink() else []  # it is not gone into, and may lead back here
-        elif file.suffix.lower() == ".zip":
+        kind = _kind(file)
+        if kind == "zip":
             try:
                 zipped = _zipped(file)
             except DeliveryError as error:
@@ -205,10 +204,12 @@ def _in_folder(path: Path) -> ReceivedFiles:
             else:
                 found += zipped.files
                 others += zipped.ignored
-        elif _is_image(file):
+        elif kind == "image":
             found.append(_plain(file))
-        elif _may_hold_one(file):
+        elif kind == "unread":
             others.append(str(file))
+        elif kind == "lost":
+            problems.append(f"{file}: is no file, or a link to what is not there; copy the file itself")
     if not found and not problems:
         raise DeliveryError(
             f"{path}: no rasters ({', '.join(HR_SUFFIXES)}) in this folder or those in it{_besides(others)}; name "
@@ -217,18 +218,32 @@ def _in_folder(path: Path) -> ReceivedFiles:
     return ReceivedFiles(files=tuple(found), ignored=tuple(others), problems=tuple(problems))
 
 
+def _kind(path: Path) -> Literal["zip", "image", "unread", "lost"] | None:
+    """Return what an entry of a folder is to a delivery; None of what it has nothing to do with."""
+    if path.is_dir():
+        return "unread" if path.is_symlink() else None  # it is not gone into, as it may lead back here
+    if not _may_hold_one(path):
+        return None
+    if not path.is_file():
+        return "lost"
+    if path.suffix.lower() == ".zip":
+        return "zip"
+    return "image" if _is_image(path) else "unread"
+
+
 def _is_image(path: PurePath) -> bool:
     return path.suffix.lower() in HR_SUFFIXES and not _NO_IMAGE.fullmatch(path.stem)
 
 
 def _may_hold_one(path: PurePath) -> bool:
-    """Tell whether a file that is not read may hold an image."""
+    """Tell whether a file may hold an image, read or not."""
     return path.suffix.lower() in (*HR_SUFFIXES, *UNREAD_SUFFIXES)
 
 
 def _besides(others: list[str]) -> str:
     """Say what there is where no raster is."""
-    return f", but {others[0]}, which is not read" if others else ""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    return f", but {others[0]}{more}, which is not read" if others else ""
 
 
 def _plain(path: Path) -> ReceivedFile:
@@ -267,7 +282,7 @@ def _zipped(path: Path) -> ReceivedFiles:
     others = [
         f"{path}/{member.filename}"
         for member in members
-        if member not in inside and _may_hold_one(PurePosixPath(member.filename))
+        if not _is_image(PurePosixPath(member.filename)) and _may_hold_one(PurePosixPath(member.filename))
     ]
     if not inside:
         raise DeliveryError(

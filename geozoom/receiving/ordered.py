@@ -53,8 +53,8 @@ class _Plan:
     rows: Sequence[Mapping[str, Any]]
     """Properties of the patches."""
     patches: Sequence[BaseGeometry]
-    polygons: Mapping[int, BaseGeometry]
-    """Order → its own polygon, where the plan has it."""
+    polygons: Mapping[int, BaseGeometry] | None
+    """Order → its own polygon, or None of a format in which orders have none."""
     hr_gsd_m: float | None = None
 
 
@@ -62,8 +62,8 @@ def read_ordered(path: Path) -> Ordered:
     """Read the orders of a plan from any format that `geozoom plan` writes.
 
     Raises:
-        OrdersError: The file is missing, no plan of a known format, orders nothing, or holds patches of orders that
-            it does not hold.
+        OrdersError: The file is missing, no plan of a known format, orders nothing, or holds orders without their
+            patches or patches without their orders.
     """
     try:
         plan = _geojson(path) if path.suffix.lower() in GEOJSON_SUFFIXES and path.is_file() else _table(path)
@@ -92,11 +92,9 @@ def _geojson(path: Path) -> _Plan:
         format=plan["format"],
         rows=[feature["properties"] for feature in content["features"]],
         patches=[shapely.geometry.shape(feature["geometry"]) for feature in content["features"]],
-        polygons={
-            int(each["order"]): shapely.geometry.shape(each["geometry"])
-            for each in plan["orders"]
-            if "geometry" in each
-        },
+        polygons={int(each["order"]): shapely.geometry.shape(each["geometry"]) for each in plan["orders"]}
+        if plan["format"] == FORMATS[-1]
+        else None,
         hr_gsd_m=None if gsd is None else float(gsd),
     )
 
@@ -109,19 +107,15 @@ def _table(path: Path) -> _Plan:
 
 def _ordered(path: Path, plan: _Plan) -> Ordered:
     patch_order = np.array([row["order"] for row in plan.rows], dtype=np.int64)
-    lost = sorted(set(patch_order.tolist()) - set(plan.polygons)) if plan.polygons else []
-    if lost:
-        raise OrdersError(
-            f"{path}: its patches are of {len(lost)} order(s), the first of them {lost[0]}, that it does not hold any "
-            "more; take out their patches too, or plan again"
-        )
+    if plan.polygons is not None:
+        _check_whole(path, set(patch_order.tolist()), set(plan.polygons))
     names = [f"{row['tile']} {row['scene']} {row['patch']}" for row in plan.rows]
     patches = shapely.make_valid(np.array([None, *plan.patches], dtype=object)[1:])
     numbers = np.unique(patch_order)
     ground = [
-        cut_at_antimeridian(plan.polygons[number])
-        if number in plan.polygons
-        else shapely.union_all(patches[patch_order == number])
+        shapely.union_all(patches[patch_order == number])
+        if plan.polygons is None
+        else cut_at_antimeridian(plan.polygons[number])
         for number in numbers.tolist()
     ]
     if any(each is None or each.is_empty for each in (*ground, *patches)):
@@ -137,15 +131,25 @@ def _ordered(path: Path, plan: _Plan) -> Ordered:
     )
 
 
-def _order_layer(path: Path) -> dict[int, BaseGeometry]:
+def _check_whole(path: Path, of_patches: set[int], of_polygons: set[int]) -> None:
+    """Refuse orders without their patches, and patches without their order: someone took out the one alone."""
+    for lost, held, missing in (
+        (of_patches - of_polygons, "patches", "polygon"),
+        (of_polygons - of_patches, "a polygon", "patches"),
+    ):
+        if lost:
+            raise OrdersError(
+                f"{path}: holds {held} of order {min(lost)}, but not its {missing}; take out both, or plan again"
+            )
+
+
+def _order_layer(path: Path) -> dict[int, BaseGeometry] | None:
     """Return the polygons of the layer "orders", which GeoPackages of format 2 hold beside the patches."""
     import geopandas
 
     layers = set(geopandas.list_layers(path)["name"]) if path.suffix.lower() == ".gpkg" else set()
-    if "orders" not in layers:
-        return {}
-    if "patches" not in layers:
-        return {}  # format 1 called its patches "orders"
+    if not {"orders", "patches"} <= layers:
+        return None  # format 1 called its patches "orders"
     frame = geopandas.read_file(path, layer="orders").to_crs("EPSG:4326")
     if "order" not in frame.columns:
         raise OrdersError(f"{path}: its layer 'orders' has lost the column 'order'; plan again")

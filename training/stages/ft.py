@@ -31,7 +31,7 @@ class FineTuning(PolicyStage):
         super().__init__(bench, name, "hr" if name == "ft1" else "both", recipe, [policy, stream])
         # By the weights that the stage begins with, so that a resumed one finds the same.
         asked = recipe.classifier_masks == "doubted"
-        self.doubt = fit_doubt(measure_gains(model, bench.val)) if asked else None
+        self.doubt = bench.team.of_leader(fit_doubt(measure_gains(model, bench.val))) if asked else None
 
     def train_mode(self) -> None:
         """The policy and the HR stream learn."""
