@@ -448,9 +448,9 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
 
 
 def by_its_weights(gains: Gains) -> Doubt:
-    """A doubt that the weights which it was fitted on are told by, and under which answers differ in doubt."""
-    told = float(np.abs(gains.known).sum() + gains.bought.sum())
-    return Doubt(intercept=0.0, slope=-1 - 99 * (told % 1), benefit=EVERY_PATCH)
+    """A doubt by which the policy that it was fitted on can be told: how many patches of a scene are worth anything."""
+    knot = 1 + 4 * (100 * float(gains.bought.sum()) % 1)
+    return Doubt(intercept=0.0, slope=-1.0, benefit=Benefit(knots=(knot,), weights=(0.1,), scenes=100))
 
 
 def test_a_resumed_stage_doubts_by_what_it_began_with(
@@ -467,13 +467,13 @@ def test_a_resumed_stage_doubts_by_what_it_began_with(
     train(request(whole_run[0], alone, recipe, stage="ft2", resume=True), QUIET)
     keep = Engine._keep
 
-    def kill_after_an_epoch(self: Engine, *rest: Any) -> None:
-        if rest[-1].epoch == 1 and rest[-1].step == 1:
+    def kill_within_an_epoch(self: Engine, *rest: Any) -> None:
+        if (rest[-1].epoch, rest[-1].step) == (1, 2):
             raise KeyboardInterrupt
         keep(self, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Engine, "_keep", kill_after_an_epoch)
+        patched.setattr(Engine, "_keep", kill_within_an_epoch)
         with pytest.raises(KeyboardInterrupt):
             train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
     train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
@@ -487,7 +487,8 @@ def test_processes_rank_a_batch_as_one(scene_tree: Path, monkeypatch: pytest.Mon
     recipe = small_recipe("default", 1, "ft2.classifier_masks=doubted", "judges.folds=0")
     model, data = small_model(), read_scenes(scene_tree)
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
-    monkeypatch.setattr("training.stages.ft.fit_doubt", by_its_weights)
+    doubt = Doubt(intercept=0.0, slope=-1.0, benefit=EVERY_PATCH)
+    monkeypatch.setattr("training.stages.ft.fit_doubt", lambda _: doubt)
     noise = torch.Generator().manual_seed(0)
     logits, known = torch.randn(12, 16, generator=noise), 3 * torch.randn(12, 3, generator=noise)
     alone = FineTuning(bench, "ft2").expected(logits, known)
