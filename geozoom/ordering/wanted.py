@@ -45,9 +45,9 @@ def all_wanted(
     for reach in (0,) if limits.rectangles else (each for each in bridges if each < max(side, BRIDGES[6])):
         regions = Regions(lattice, limits, np.zeros((rows + 2, cols + 2), dtype=np.int32))
         _include(regions, prices, free_dm2, _bridged(lattice, wanted, reach))
-        before = 0
-        while (missing := left_out(regions, wanted)) and missing != before:
-            before = missing
+        met: set[int] = set()  # orders that give way to each other by turns would do so for ever
+        while (missing := left_out(regions, wanted)) and missing not in met:
+            met.add(missing)
             _join(regions)
             _include(regions, prices, free_dm2, wanted & (regions.inner == 0))
         merge(regions, prices)

@@ -60,8 +60,7 @@ class FineTuning(PolicyStage):
         """Return the masks (B, P) that the finished model will meet: its policy's own, or those of a plan that asks.
 
         A plan that asks the LR stream where it is unsure buys as many patches, over the whole batch. Every second scene
-        keeps the policy's own: a classifier that never meets these makes them worthless, and the policy buys less and
-        less.
+        keeps the policy's own, so that the classifier knows what the policy is rewarded for.
 
         Args:
             logits: (B, P) of the policy.
