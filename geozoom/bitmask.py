@@ -16,10 +16,6 @@ class BitMask:
         """Rows and columns."""
         self._bits = np.packbits(mask, axis=1)
 
-    def any(self) -> bool:
-        """Tell whether any cell is marked."""
-        return bool(self._bits.any())
-
     def at(self, row: NDArray[Any], col: NDArray[Any]) -> NDArray[np.bool_]:
         """Return whether cells are marked, given as rows and columns of any one shape, all of them on the lattice."""
         return np.asarray(self._bits[row, col >> 3] >> (7 - (col & 7)) & 1, dtype=bool)

@@ -4,6 +4,10 @@ Each message is one sentence that names the file or value, what is wrong with it
 The command line prints it and exits 1; anything else that escapes is a bug.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class GeozoomError(Exception):
     """Base class: catch this to catch everything geozoom raises on purpose."""
@@ -76,3 +80,8 @@ class RunError(GeozoomError):
 def first_line(error: BaseException) -> str:
     """Return what an error of a library says in its first line, or its type if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of many names for a sentence, and whether there are more."""
+    return ", ".join(names[:most]) + (" and more" if len(names) > most else "")

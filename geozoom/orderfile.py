@@ -129,8 +129,6 @@ def read_order_polygons(path: Path) -> OrderPolygons:
     try:
         rows, prices = _geopackage(path) if suffix == ".gpkg" else _geojson(path)
         orders = tuple(_order(path, row) for row in rows)
-    except OrdersError:
-        raise
     except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not a plan that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); "

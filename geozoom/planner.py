@@ -181,8 +181,11 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         threshold=threshold,
         when=when,
         ignored=ignored,
-        scored=replace(scored, candidates=patches),
-        settled_by_name=scored.settled_by_name if overlap == "latest" else (),
+        scored=replace(
+            scored,
+            candidates=patches,
+            settled_by_name=scored.settled_by_name if overlap == "latest" else (),
+        ),
         sites=placed,
         offer=offer,
         seconds=time.perf_counter() - began,
@@ -204,8 +207,6 @@ class Candidates:
     """Entries of the folders given that were not read as tiles."""
     scored: Scored
     """What the policy made of all scenes."""
-    settled_by_name: tuple[str, ...]
-    """Tiles without a date that give way to others; see `Plan`."""
     sites: SitesOnTiles | None
     """The scenes, if they do not lie on a lattice."""
     offer: Offer
@@ -272,7 +273,7 @@ class Candidates:
             scenes=self.scored.scenes,
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,
-            settled_by_name=self.settled_by_name,
+            settled_by_name=self.scored.settled_by_name,
             candidates=len(self.scored.candidates),
             patches=chosen,
             orders=bought.orders,

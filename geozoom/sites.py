@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from geozoom.area import Area
 from geozoom.calibration import Display
-from geozoom.errors import VectorError
+from geozoom.errors import VectorError, some_of
 from geozoom.grid import PatchGrid, span_weights
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, fill_missing, nothing
 from geozoom.tiles import Tile
@@ -116,10 +116,10 @@ def windows_on(tile: Tile, sites: Sites, scene_px: int, limited: bool) -> NDArra
     inside &= ((corner < (tile.width, tile.height)) & (corner + size > 0)).all(axis=1)
     large = np.flatnonzero(inside & (size.max(axis=1) > MOST_SCENES * scene_px) & limited)
     if len(large):
-        named = ", ".join(repr(sites.names[index]) for index in large[:5])
+        named = some_of([repr(sites.names[index]) for index in large])
         raise VectorError(
             f"{len(large)} site(s) are larger with their context than {MOST_SCENES:g} scenes of the model: "
-            f"{named}{' and more' if len(large) > 5 else ''}; give them to --aoi, which lays a lattice over them"
+            f"{named}; give them to --aoi, which lays a lattice over them"
         )
     return np.where(inside[:, None], np.hstack([corner, size]), np.nan)
 

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from geozoom.errors import TileError, VectorError, first_line
+from geozoom.errors import TileError, VectorError, first_line, some_of
 from geozoom.grid import to_map
 from geozoom.ground import lonlat
 from geozoom.tiles import Tile
@@ -70,8 +70,7 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     ]
     if wrong:
         raise VectorError(
-            f"{path}: {', '.join(wrong[:5])}{' and more' if len(wrong) > 5 else ''}: must be of type "
-            f"{' or '.join(kinds)}; correct or drop it"
+            f"{path}: {some_of(wrong)}: must be of type {' or '.join(kinds)}; correct or drop it"
         )
     try:
         placed = frame.to_crs("EPSG:4326")

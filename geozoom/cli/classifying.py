@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from geozoom.cli import loading, options
+from geozoom.errors import some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,7 +95,7 @@ def classify_files(given: dict[str, Any]) -> None:
     for note in scenes.notes:
         _say(console, f"note: {note}")
     if found.unreadable:
-        named = ", ".join(found.unreadable[:5]) + (" and more" if len(found.unreadable) > 5 else "")
+        named = some_of(found.unreadable)
         _say(console, f"warning: {len(found.unreadable)} images cannot be read and were left out: {named}")
     _show_certainty(console, found.card)
     _show_scores(console, found.labels, found.scores, curve)
@@ -182,8 +183,7 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
         (scenes.received.gone, "are no longer where the catalog has them, so they were not used"),
     ):
         if names:
-            named = ", ".join(names[:5]) + (" and more" if len(names) > 5 else "")
-            _say(console, f"warning: {len(names)} deliveries {what}: {named}")
+            _say(console, f"warning: {len(names)} deliveries {what}: {some_of(names)}")
     for line in options.ignored_remarks(scenes.received.ignored):
         _say(console, line)
 

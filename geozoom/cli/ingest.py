@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from geozoom.cli import loading, options
+from geozoom.errors import some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,7 +109,7 @@ def command(
     missing = require_complete and not found.complete
     if missing:
         short = [str(order.order) for order in found.orders if not order.complete]
-        named = ", ".join(short[:SHOWN_ORDERS]) + (" and more" if len(short) > SHOWN_ORDERS else "")
+        named = some_of(short, SHOWN_ORDERS)
         click.echo(
             f"Error: {catalog}: {len(short)} of {len(found.orders)} orders are not complete ({named}); ask for "
             "what is missing, and ingest it",
@@ -182,8 +183,7 @@ def _remarks(found: Ingested) -> list[str]:
         ),
     ):
         if names:
-            named = ", ".join(names[:SHOWN_FILES]) + (" and more" if len(names) > SHOWN_FILES else "")
-            lines.append(f"warning: {len(names)} file(s) {what}: {named}")
+            lines.append(f"warning: {len(names)} file(s) {what}: {some_of(names, SHOWN_FILES)}")
     if found.compared is not None:
         lines += [
             f"warning: {each.name} is shifted by {each.metres:.0f} m to the {each.towards} of where the LR tile shows "

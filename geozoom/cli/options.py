@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from geozoom.errors import some_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -266,9 +268,8 @@ def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:
         return []
     from geozoom.inputs import RASTER_SUFFIXES
 
-    named = ", ".join(ignored[:5]) + (" and more" if len(ignored) > 5 else "")
     remark = (
-        f"warning: {len(ignored)} other entries were not read: {named}; from a folder only "
+        f"warning: {len(ignored)} other entries were not read: {some_of(ignored)}; from a folder only "
         f"{', '.join(RASTER_SUFFIXES)} are, so name what else is a raster itself"
     )
     return [remark]

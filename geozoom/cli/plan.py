@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from geozoom.cli import loading, options, planning, reporting
+from geozoom.errors import some_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -188,14 +189,12 @@ def _remarks(plan: Plan, today: date) -> list[str]:
         for name in plan.tiles_with_zeros
     ]
     if plan.settled_by_name:
-        named = ", ".join(plan.settled_by_name[:5]) + (" and more" if len(plan.settled_by_name) > 5 else "")
         lines.append(
-            f"note: {named}: no date is said; of undated tiles that overlap the first by name is planned, as none is "
-            "known to be the latest; --overlap clearest decides by what they show"
+            f"note: {some_of(plan.settled_by_name)}: no date is said; of undated tiles that overlap the first by name "
+            "is planned, as none is known to be the latest; --overlap clearest decides by what they show"
         )
     if plan.off_tiles:
-        named = ", ".join(plan.off_tiles[:5]) + (" and more" if len(plan.off_tiles) > 5 else "")
-        lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {named}")
+        lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {some_of(plan.off_tiles)}")
     lines += options.ignored_remarks(plan.ignored)
     if not len(plan):
         lines.append("nothing to buy: no patch is above the threshold, or none fits the budget")

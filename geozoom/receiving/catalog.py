@@ -7,7 +7,6 @@ whatever moment the writer is killed, and because rows are replaced.
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from geozoom import __version__
 from geozoom.errors import CatalogError
 from geozoom.files import written_aside
+from geozoom.receiving.files import ZIPPED
 
 CATALOG_FORMAT = 2
 LAYER = "deliveries"
@@ -33,7 +33,6 @@ _WAIT_S = 30.0
 _WGS84 = 4326
 _HEAD = b"GP\x00\x01" + _WGS84.to_bytes(4, "little")
 """GeoPackage binary: version 0, little-endian, no envelope; WKB follows."""
-_IN_ZIP = re.compile(r"/vsizip/\{(.+?\.zip)\}/", re.IGNORECASE)
 _ENVELOPES = {0: 0, 1: 4, 2: 6, 3: 6, 4: 8}
 """Kind of a geometry's envelope → its length in doubles."""
 
@@ -112,8 +111,8 @@ class Entry:
     @property
     def exists(self) -> bool:
         """Whether its file, or the zip around it, is still there."""
-        archive = _IN_ZIP.match(self.path)
-        return Path(self.path if archive is None else archive[1]).is_file()
+        zipped = ZIPPED.match(self.path)
+        return Path(self.path if zipped is None else zipped[2]).is_file()
 
 
 _COLUMNS = tuple(each.name for each in fields(Entry) if each.name != "footprint")

@@ -44,6 +44,8 @@ _NO_IMAGE = re.compile(
     r"(.*[_.-])?(udm2?|pixel_mask|cloud_mask|browse|thumb(nail)?|quicklook|preview)([_.-].*)?", re.IGNORECASE
 )
 """Names, without suffix, of what vendors put beside an image: masks and small pictures of it."""
+ZIPPED = re.compile(r"(/vsizip/\{(.+?\.zip)\}/)(.+)", re.IGNORECASE)
+"""A path of GDAL's into a zip: what leads to its members, the zip, and the member."""
 _CHUNK = 1 << 20
 
 

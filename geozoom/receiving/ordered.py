@@ -68,8 +68,6 @@ def read_ordered(path: Path) -> Ordered:
     try:
         plan = _geojson(path) if path.suffix.lower() in GEOJSON_SUFFIXES and path.is_file() else _table(path)
         found = _ordered(path, plan) if plan.format in (None, *FORMATS) else None
-    except OrdersError:
-        raise
     except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); plan again"

@@ -23,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geozoom.errors import DeliveryError, first_line
 from geozoom.rasters import open_raster
+from geozoom.receiving.files import ZIPPED
 from geozoom.receiving.footprint import on_globe, outlines, windows
 
 BANDS = 8
@@ -34,7 +35,6 @@ _CLASSES = (1, 2, 3, 4, 5, 6)
 _CLOUD = 6
 _NAME = re.compile(r"(.{8,}_)udm2([_.].*)?\.tiff?", re.IGNORECASE)
 """Planet's name of a mask; what comes before it begins the image's name too."""
-_IN_ZIP = re.compile(r"(/vsizip/\{(.+?\.zip)\}/)(.+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def find_mask(path: str) -> str | None:
     Raises:
         DeliveryError: The mask cannot be opened.
     """
-    inside = _IN_ZIP.fullmatch(path)
+    inside = ZIPPED.fullmatch(path)
     if inside is not None and Path(inside[2]).is_file():
         folder = PurePosixPath(inside[3]).parent
         with zipfile.ZipFile(inside[2]) as archive:
