@@ -51,7 +51,7 @@ def bought(lattice: Lattice, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
     return mask.reshape(lattice.shape)
 
 
-@settings(deadline=None, max_examples=9)
+@settings(deadline=None, max_examples=6)
 @given(
     st.integers(0, 10**6), st.none() | st.integers(0, 60_000), st.integers(8, 80), st.sampled_from(VENDORS)
 )
@@ -72,7 +72,7 @@ def test_no_order_holds_a_closed_cell(seed: int, budget: int | None, least: int,
         assert choice.total_value <= choice.bound
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", sorted({*range(12)} - {5}))  # which takes the exact solver ten seconds
 def test_between_closed_cells_the_fast_solver_is_within_one_per_cent_of_the_exact_one(seed: int) -> None:
     rules = CONVEX if seed % 4 == 0 else ShapeRules()
     lattice, prices, budget = small_case(seed)
@@ -87,7 +87,7 @@ def test_between_closed_cells_the_fast_solver_is_within_one_per_cent_of_the_exac
     assert exact.total_value <= exact.bound <= fast.bound * (1 + 1e-6) + 1e-9
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(4, 40))
 def test_a_mask_is_covered_by_whole_regions_between_closed_cells(
     seed: int, most_cells: int, most_rows: int, most_corners: int
@@ -131,7 +131,7 @@ def test_a_hole_is_filled_unless_it_holds_a_closed_cell() -> None:
     assert (bought(lattice, choice.cells) == ring).all()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @example(15_279, GROWING[2], 0.4161775824456431)  # two ways to lay orders took turns for ever
 @given(st.integers(0, 10**6), st.sampled_from(GROWING), st.floats(0.01, 0.5))
 def test_with_room_around_them_all_cells_wanted_are_bought_whatever_is_too_small(

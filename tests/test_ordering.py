@@ -19,6 +19,7 @@ from geozoom.ordering.exchanging import exchange
 from geozoom.ordering.fast import drafts
 from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.shapes import cell_limits, violations
+from geozoom.ordering.sizing import cheapest_bill
 from geozoom.prices import PriceList
 from geozoom.rates import Tier
 from geozoom.rules import ShapeRules
@@ -278,3 +279,20 @@ def test_the_largest_area_that_a_budget_pays_for_is_paid_for_and_one_more_is_not
     larger = [found + 1, *(start * 10**8 for start, _ in tiers)]
     larger = [area for area in larger if found < area <= largest]
     assert (prices.bills_cents(np.array(larger, dtype=np.int64)) > budget_cents).all()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 900)), max_size=3, unique_by=lambda tier: tier[0]),
+    st.sampled_from(["marginal", "whole"]),
+    st.integers(0, 400 * 10**8),
+    st.lists(st.integers(0, 400 * 10**8), min_size=1),
+)
+def test_no_order_is_billed_less_than_the_cheapest(
+    tiers: list[tuple[int, int]], apply: Any, least_dm2: int, larger: list[int]
+) -> None:
+    first = Tier(from_km2=Decimal(0), rate_per_km2=Decimal(500))
+    steps = [Tier(from_km2=Decimal(start), rate_per_km2=Decimal(rate)) for start, rate in sorted(tiers)]
+    prices = dataclasses.replace(BY_AREA, rate_per_km2=None, tiers=(first, *steps), tiers_apply=apply)
+    areas = np.array([*(max(1, least_dm2 + more) for more in larger), *(start * 10**8 for start, _ in tiers)])
+    bills = prices.bills_cents(areas[areas >= least_dm2])
+    assert (bills >= cheapest_bill(prices, least_dm2)).all()

@@ -179,7 +179,7 @@ def check_written(plan: Plan, path: Path, rules: ShapeRules, cents: int | None) 
         assert polygons[feature["properties"]["order"] - 1].covers(patch)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     vendor=st.sampled_from(range(len(VENDORS))),
     cents=st.lists(st.integers(50, 3000), min_size=2, max_size=4),

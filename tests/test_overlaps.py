@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +65,13 @@ def test_it_is_said_where_names_decide_since_no_date_is_known(
     tiles = tmp_path / "tiles"
     write_raster("a.tif", folder=tiles)
     model = small_model()
-    alone = geozoom.plan([tiles], model=model)
+    alone = geozoom.plan([tiles], model=model, prices=BY_AREA)
     write_raster("b.tif", folder=tiles, seed=1)
     write_raster("c.tif", folder=tiles, transform=grid(500, 0), seed=2)  # where no other tile lies
-    plan = geozoom.plan([tiles], model=model)
+    plan = geozoom.plan([tiles], model=model, prices=BY_AREA)
     assert (alone.settled_by_name, plan.settled_by_name) == ((), ("b.tif",))
-    assert geozoom.plan([tiles], model=model, overlap="clearest").settled_by_name == ()
+    clearest = geozoom.plan([tiles], model=model, overlap="clearest", prices=BY_AREA)
+    assert clearest.settled_by_name == ()
     # To one that is known to be later, an undated tile gives way by date.
     claims = Claims([replace(plan.tiles[0], source=replace(plan.tiles[0].source, acquired=NOW)), *plan.tiles[1:]],
                     model.grid, model.card.lr_px)  # fmt: skip
@@ -121,9 +123,13 @@ def test_a_plan_does_not_depend_on_the_order_of_tiles_or_on_strips(
         for name, place in zip("abc", (0, 30, 90), strict=True)
     ]
 
+    prices = replace(BY_AREA, minimum_km2=Decimal("0.05"))
+
     def written(inputs: list[Path], name: str) -> str:
         path = tmp_path / name
-        geozoom.plan(inputs, model=small_model(), budget=1000).write(path)
+        plan = geozoom.plan(inputs, model=small_model(), prices=prices, budget=12)
+        assert 0 < len(plan) < plan.candidates
+        plan.write(path)
         return path.read_text()
 
     expected = written(files, "one.geojson")

@@ -21,7 +21,7 @@ CORNERS = ShapeRules(max_vertices=24)
 SIZED = ShapeRules(max_vertices=40, min_km2=Decimal("0.02"), max_km2=Decimal("0.2"))
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=4)
 @given(
     st.integers(0, 10**6),
     st.integers(4, 60),

@@ -21,17 +21,14 @@ from geozoom.budget import Budget
 from geozoom.cores import usable_cores
 from geozoom.errors import SolverError
 from geozoom.offer import AtOnce
-from geozoom.ordering import Solver
-from geozoom.patches import Patches
 from geozoom.planner import Candidates, prepare
 from geozoom.pricelists import parse_price_list
-from geozoom.prices import PriceList
-from geozoom.purchase import Purchase
 from geozoom.workers import purchase_each
 from tests.conftest import WriteRaster, small_model
+from tests.offers import Dying, Refusing
 from tests.test_curve import CHEAP
 
-BUDGETS = [Budget(cents) for cents in (700, 2_500)]
+BUDGETS = [Budget(cents) for cents in (500, 1_000)]
 
 
 @pytest.fixture
@@ -70,19 +67,8 @@ def test_few_cells_or_budgets_start_no_process(
     assert purchase_each(candidates.offer, candidates.prices, budgets, "fast", asked) == {}
 
 
-class _Refusing(AtOnce):
-    """An offer from which nobody can choose."""
-
-    def purchase(
-        self, prices: PriceList, budget_cents: int | None, solver: Solver
-    ) -> tuple[Purchase, Patches]:
-        raise SolverError(
-            f"refused in {'the first' if multiprocessing.parent_process() is None else 'another'}"
-        )
-
-
 def test_what_one_process_refuses_is_refused(candidates: Candidates) -> None:
-    refusing = _Refusing(**vars(candidates.offer))
+    refusing = Refusing(**vars(candidates.offer))
     many = list(range(700, 2_500, 100))  # more than wait in the queue
     with pytest.raises(SolverError, match="refused in another"):
         purchase_each(refusing, candidates.prices, many, "fast", 2)
@@ -99,21 +85,10 @@ def test_the_exact_solver_and_short_memory_start_no_process(
     assert purchase_each(offer, prices, [700, 2_500], "fast", 2) == {}
 
 
-class _Dying(AtOnce):
-    """An offer from which nobody chooses but the first process."""
-
-    def purchase(
-        self, prices: PriceList, budget_cents: int | None, solver: Solver
-    ) -> tuple[Purchase, Patches]:
-        if multiprocessing.parent_process() is not None:
-            os._exit(1)
-        return super().purchase(prices, budget_cents, solver)
-
-
 def test_what_a_killed_process_leaves_undone_is_done_in_this_one(
     candidates: Candidates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dying = _Dying(**vars(candidates.offer))
+    dying = Dying(**vars(candidates.offer))
     chosen_beside = []
 
     def noted(*asked: Any) -> dict[int, Any]:
@@ -127,19 +102,22 @@ def test_what_a_killed_process_leaves_undone_is_done_in_this_one(
 
 
 @pytest.fixture
-def tracing(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def tracing(write_raster: WriteRaster, model_file: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """`geozoom curve` with processes at work, in a group of its own, which Ctrl-C on its terminal would reach."""
     if usable_cores() < 2:
         pytest.skip("one core: no other process is started")
+    (tmp_path / "out").mkdir()
     process = subprocess.Popen(
         [
             sys.executable,
             "-m",
             "geozoom",
             "curve",
-            "examples/tiles/demmin_fields.tif",
+            write_raster(height=240, width=240),
+            "--model",
+            model_file,
             "-o",
-            tmp_path / "curve.csv",
+            tmp_path / "out" / "curve.csv",
         ],
         stderr=subprocess.PIPE,
         text=True,
@@ -168,15 +146,24 @@ def test_ctrl_c_ends_all_of_them_without_a_traceback(
     assert tracing.returncode == 1
     assert "Interrupted" in err
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []
     assert _all_end(tracing.pid)
 
 
-def test_none_outlives_a_first_process_that_is_killed(tracing: subprocess.Popen[str]) -> None:
-    time.sleep(1)  # so that they have begun
-    tracing.kill()
-    tracing.wait()
-    assert _all_end(tracing.pid)
+def test_none_outlives_a_first_process_that_is_killed() -> None:
+    code = "from tests.offers import choose_asleep; choose_asleep()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as first:
+        assert first.stdout is not None
+        try:
+            assert [first.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+            first.kill()
+            first.wait()
+            assert _all_end(first.pid)
+        finally:
+            if _lives(first.pid):
+                os.killpg(first.pid, signal.SIGKILL)
 
 
 def _all_end(group: int) -> bool:

@@ -16,7 +16,7 @@ from geozoom.ordering.lattice import Lattice
 from geozoom.ordering.paring import in_parts, pare
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
-from geozoom.ordering.sizing import free_area_dm2
+from geozoom.ordering.sizing import cheapest_bill, free_area_dm2
 from geozoom.ordering.wanted import all_wanted
 from geozoom.prices import PriceList
 
@@ -48,8 +48,7 @@ def spend_rest(draft: Draft, prices: PriceList, budget_cents: int) -> None:
     """
     if sum(regions.lattice.value.size for regions in draft.regions) > _MOST_CELLS:
         return
-    least = min((max(1, regions.limits.least_dm2) for regions in draft.regions), default=1)
-    first = int(prices.bills_cents(np.array([least]))[0])
+    first = min((cheapest_bill(prices, regions.limits.least_dm2) for regions in draft.regions), default=0)
     for _ in range(_TIMES):
         left = budget_cents - draft.cost(prices)
         if left < max(first, _WORTHWHILE * budget_cents):
@@ -157,9 +156,10 @@ def everything(
     )
     if sum(lattice.value.size for lattice in lattices) > _COVERED_CELLS:
         return best
-    # Many small orders may cost less than the few that bridges make.
+    # Many small orders may cost less than the few that bridges make, and nothing less than one alone.
     cost = best.cost(prices)
-    if cost > within_cents:
+    cheapest = min((cheapest_bill(prices, limit.least_dm2) for limit in limits), default=0)
+    if cost > within_cents or cost <= cheapest:
         return best
     for other in chain(in_parts(lattices, limits, prices), drafts(lattices, prices, cost)):
         spend_rest(other, prices, cost)

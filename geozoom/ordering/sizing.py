@@ -37,6 +37,17 @@ def free_area_dm2(prices: PriceList, least_dm2: int) -> int:
     return most_area_dm2(prices, first, 10_000 * DM2_PER_KM2)
 
 
+def cheapest_bill(prices: PriceList, least_dm2: int) -> int:
+    """Return the least in cents that an order is billed, which need not be the smallest: some bills fall.
+
+    Args:
+        prices: What an order is billed.
+        least_dm2: Area of the smallest order that the vendor takes.
+    """
+    least = max(1, least_dm2)
+    return int(prices.bills_cents(np.array([least, *(max(least, fall) for fall in prices.falls_dm2)])).min())
+
+
 def order_sizes(
     lattices: Sequence[Lattice], limits: Sequence[CellLimits], prices: PriceList, budget_cents: int
 ) -> Iterator[list[int]]:

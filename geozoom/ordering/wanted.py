@@ -11,6 +11,7 @@ from geozoom.ordering.mending import mend
 from geozoom.ordering.merging import merge
 from geozoom.ordering.regions import Regions
 from geozoom.ordering.shapes import CellLimits
+from geozoom.ordering.sizing import cheapest_bill
 from geozoom.ordering.tiling import Tiling
 from geozoom.prices import PriceList
 
@@ -40,6 +41,7 @@ def all_wanted(
     if wanted is None:
         wanted = lattice.value > 0
     rows, cols = lattice.shape
+    cheapest = cheapest_bill(prices, limits.least_dm2)
     best: tuple[tuple[int, int], Regions] | None = None
     side = (max(free_dm2, limits.least_dm2) / float(np.mean(lattice.area_dm2))) ** 0.5 if rows * cols else 0
     for reach in (0,) if limits.rectangles else (each for each in bridges if each < max(side, BRIDGES[6])):
@@ -55,6 +57,8 @@ def all_wanted(
         rank = left_out(regions, wanted), int(prices.bills_cents(regions.area[1:]).sum())
         if best is None or rank < best[0]:
             best = rank, regions
+        if best[0] <= (0, cheapest):
+            break  # nothing is left out, and no order is billed less
     assert best is not None
     return best[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ def page_data(plan: Plan, *, curve: Curve | None, today: date, command: str = ""
     longest = min(PICTURE_PX, max(_SMALLEST_PICTURE_PX, int((PICTURES_PX / len(plan.tiles)) ** 0.5)))
     prices = plan.prices
     order = np.asarray(columns["order"], dtype=np.int64)
-    box = _boxes(plan)
+    spaces = [PixelSpace(tile) for tile in plan.tiles]
+    box = _boxes(plan, spaces)
     ranked = np.argsort(order, kind="stable")
     ids, starts = np.unique(order[ranked], return_index=True)
     mine = dict(zip(ids.tolist(), np.split(ranked, starts[1:]), strict=False))
@@ -60,7 +62,7 @@ def page_data(plan: Plan, *, curve: Curve | None, today: date, command: str = ""
             cost_share=np.asarray(columns["cost_share"], dtype=np.float64),
             order=order,
         ),
-        orders=tuple(_order(each, plan, mine[each.id]) for each in plan.orders),
+        orders=tuple(_order(each, plan, mine[each.id], spaces) for each in plan.orders),
         cost=plan.cost,
         budget=plan.budget,
         currency=prices.currency,
@@ -154,22 +156,21 @@ def _tile(tile: Tile, plan: Plan, longest: int) -> PageTile:
     )
 
 
-def _boxes(plan: Plan) -> NDArray[np.float64]:
+def _boxes(plan: Plan, spaces: Sequence[PixelSpace]) -> NDArray[np.float64]:
     """Return the boxes (N, 4) of the patches in pixels of their tiles: windows on them, so upright there."""
     boxes = np.empty((len(plan), 4))
-    for index, tile in enumerate(plan.tiles):
+    for index, space in enumerate(spaces):
         mine = np.flatnonzero(plan.patches.tile == index)
-        space = PixelSpace(tile)
         # Opposite corners stay opposite whichever way the ring runs.
         one, other = (space.points(plan.corners[mine, corner]) for corner in (0, 2))
         boxes[mine] = np.hstack([np.minimum(one, other), np.maximum(one, other)])
     return boxes
 
 
-def _order(order: Order, plan: Plan, mine: NDArray[np.int64]) -> PageOrder:
+def _order(order: Order, plan: Plan, mine: NDArray[np.int64], spaces: Sequence[PixelSpace]) -> PageOrder:
     """Return an order with its outline on the tile of its patches, `mine` (n,)."""
     index = int(plan.patches.tile[mine[0]])
-    rings = ((index, PixelSpace(plan.tiles[index]).points(order.ring)),)
+    rings = ((index, spaces[index].points(order.ring)),)
     return PageOrder(
         id=order.id,
         tile=order.tile,
