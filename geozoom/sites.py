@@ -33,7 +33,7 @@ WINDOW = ("left", "top", "width", "height")
 LABEL_COLUMN = "label"
 """Column that says what a site shows, unless the user names another."""
 ID_COLUMNS = ("site", "id", "name")
-"""Columns that name a site, best first; without one, sites are numbered from 1."""
+"""Columns that name a site, best first; without one that is filled in, sites are numbered from 1."""
 MOST_SCENES = 2.5
 """Longest side of a site with its context, in sides of the model's scene."""
 CONTEXT = ((0.1, 2.0), (0.2, 1.0), (0.3, 0.5), (0.4, 0.3), (0.5, 0.2), (np.inf, 0.15))
@@ -64,14 +64,21 @@ def read_sites(path: Path | str, label_column: str | None = None) -> Sites:
         label_column: Column that says what each site shows; None takes `LABEL_COLUMN` where there is one.
 
     Raises:
-        VectorError: The file cannot be used, two sites have the same name, or there is no such column.
+        VectorError: The file cannot be used, two sites have the same name, some have none, or there is no such column.
     """
     frame = read_vectors(path, ("Point", "Polygon", "MultiPolygon"))
     known = {str(column).lower(): column for column in frame.columns}
-    column = next((known[name] for name in ID_COLUMNS if name in known), None)
+    columns = [known[name] for name in ID_COLUMNS if name in known]
+    # QGIS gives every new layer an id, which few fill in.
+    column = next((each for each in columns if any(map(_as_text, frame[each]))), None)
     names = [str(number) for number in range(1, len(frame) + 1)]
     if column is not None:
-        names = [str(value) for value in frame[column]]
+        names = [_as_text(value) for value in frame[column]]
+        if unnamed := names.count(""):
+            raise VectorError(
+                f"{path}: {unnamed} of {len(names)} sites {'has' if unnamed == 1 else 'have'} no {column}; give each "
+                "one, or none of them"
+            )
         twice = sorted(name for name, number in Counter(names).items() if number > 1)
         if twice:
             raise VectorError(f"{path}: more than one site has {column} {twice[0]!r}; give each its own")
@@ -79,12 +86,12 @@ def read_sites(path: Path | str, label_column: str | None = None) -> Sites:
     if label_column is not None and labelled is None:
         others = ", ".join(str(name) for name in frame.columns if name != frame.geometry.name)
         raise VectorError(f"{path}: has no column {label_column!r}; it has {others or 'none'}")
-    labels = () if labelled is None else tuple(map(_as_label, frame[labelled]))
+    labels = () if labelled is None else tuple(map(_as_text, frame[labelled]))
     return Sites(names=tuple(names), geometries=frame.geometry.to_numpy(), labels=labels)
 
 
-def _as_label(value: object) -> str:
-    """Return a column's value as a label, "" for what is missing (None and NaN, which is not itself)."""
+def _as_text(value: object) -> str:
+    """Return a column's value as text, "" for what is missing (None and NaN, which is not itself)."""
     return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
 
 

@@ -30,6 +30,14 @@ SEGMENT_DEG = 0.01
 _AROUND_DEG = 0.1
 """How far beyond a tile's outline an area is still looked at."""
 _OUTLINE_POINTS = 33
+_TABLES = (".csv", ".tsv")
+_PLACES = {
+    "X_POSSIBLE_NAMES": "lon,long,lng,longitude",
+    "Y_POSSIBLE_NAMES": "lat,latitude",
+    "GEOM_POSSIBLE_NAMES": "wkt,geometry,geom",
+    "KEEP_GEOM_COLUMNS": "NO",
+}
+"""Columns of a table that say where, in any case; such places are longitudes and latitudes."""
 
 
 def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataFrame:
@@ -48,7 +56,10 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
         if not str(path).startswith("/vsi") and "://" not in str(path) and not Path(path).exists():
             raise VectorError(f"{path}: no such file; check the path")
         _take_back(Path(f"{path}-journal"), path)
-        read = geopandas.read_parquet if Path(path).suffix.lower() == ".parquet" else _all_layers
+        suffix = Path(path).suffix.lower()
+        read = (
+            geopandas.read_parquet if suffix == ".parquet" else _table if suffix in _TABLES else _all_layers
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
             frame = read(path)
@@ -79,6 +90,25 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
     if not np.isfinite(placed.total_bounds).all():
         raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     return placed
+
+
+def _table(path: Path | str) -> geopandas.GeoDataFrame:
+    """Return the rows of a table as features.
+
+    Raises:
+        VectorError: It does not say where they are, in longitude and latitude.
+    """
+    import geopandas
+
+    frame = geopandas.read_file(path, **_PLACES)
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise VectorError(f"{path}: has no columns lon and lat, nor WKT; name them so")
+    west, south, east, north = frame.total_bounds
+    if west < -360 or east > 360 or south < -90 or north > 90:
+        raise VectorError(
+            f"{path}: its coordinates are no longitudes and latitudes; give those, or a format that holds a CRS"
+        )
+    return frame if frame.crs else frame.set_crs("EPSG:4326")
 
 
 def _all_layers(path: Path | str) -> geopandas.GeoDataFrame:

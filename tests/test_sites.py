@@ -227,6 +227,61 @@ def test_vectors_without_a_crs_and_names_given_twice_are_refused(tmp_path: Path)
         read_sites(write(tmp_path / "b.gpkg", [Point(0, 0), Point(1, 1)], id=["7", "7"]))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id,lon,lat,label\nb,14.5,52.25,farm\na,-15,5.2e1,\n",
+        "ID;Latitude;Longitude;label\nb;52.25;14.5;farm\na;52;-15;\n",
+        "id\tlabel\tlat\tlng\nb\tfarm\t52.25\t14.5\na\t\t52\t-15\n",
+        "id;lon;lat;label\nb;14,5;52,25;farm\na;-15;52;\n",  # as German spreadsheets write it
+        "WKT,id,label\nPOINT (14.5 52.25),b,farm\nPOINT (-15 52),a,\n",
+    ],
+)
+def test_a_table_of_longitudes_and_latitudes_is_one_of_sites(tmp_path: Path, content: str) -> None:
+    path = tmp_path / ("sites.tsv" if "\t" in content else "sites.csv")
+    path.write_text(content)
+    sites = read_sites(path)
+    assert (sites.names, sites.labels) == (("b", "a"), ("farm", ""))
+    assert shapely.get_coordinates(sites.geometries).tolist() == [[14.5, 52.25], [-15, 52]]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,east,north\na,14,52\n", "has no columns lon and lat, nor WKT; name them so"),
+        ("id,lon,lat\na,400000,5800000\n", "its coordinates are no longitudes and latitudes"),
+        ("id,lon,lat\na,14,52\nb,,\n", "feature 2 (no geometry)"),
+        ("id,lon,lat\na,14 E,52 N\n", "feature 1 (no geometry)"),
+    ],
+)
+def test_a_table_without_places_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "sites.csv"
+    path.write_text(content)
+    with pytest.raises(VectorError, match=re.escape(said)):
+        read_sites(path)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
+@pytest.mark.parametrize("empty", [[None, None, None], ["", "", ""]])
+def test_sites_whose_ids_are_all_empty_are_numbered(tmp_path: Path, suffix: str, empty: list[object]) -> None:
+    """QGIS gives every new layer an id, which few fill in."""
+    points = [Point(14, 52), Point(15, 52), Point(16, 52)]
+    path = write(tmp_path / f"empty{suffix}", points, "EPSG:4326", id=empty)
+    assert read_sites(path).names == ("1", "2", "3")
+    named = write(tmp_path / f"named{suffix}", points, "EPSG:4326", id=empty, name=["a", "b", "c"])
+    assert read_sites(named).names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("ids", [[7, None, 9], ["7", "", "9"]])
+def test_sites_of_which_some_have_an_id_are_refused(tmp_path: Path, ids: list[object]) -> None:
+    points = [Point(14, 52), Point(15, 52), Point(16, 52)]
+    path = write(tmp_path / "some.gpkg", points, "EPSG:4326", id=ids)
+    with pytest.raises(
+        VectorError, match=r"some\.gpkg: 1 of 3 sites has no id; give each one, or none of them"
+    ):
+        read_sites(path)
+
+
 def test_an_area_and_sites_do_not_go_together(write_raster: WriteRaster, tmp_path: Path) -> None:
     path = str(tmp_path / "x.gpkg")
     result = CliRunner().invoke(main, ["plan", str(write_raster()), "--aoi", path, "--sites", path])
