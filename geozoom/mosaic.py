@@ -22,10 +22,12 @@ from geozoom.rasters import open_raster, read_numbers
 from geozoom.receiving.usable import UNUSABLE, unusable_pixels
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
-from geozoom.warping import in_blocks, on_grid
+from geozoom.warping import in_blocks, on_grid, with_one_nodata
 
 LARGEST_OPEN = 64
 """Rasters held open at a time."""
+_OWN_BLOCK = 512
+"""Rows and columns of the blocks in which a delivery's missing pixels get one number."""
 _BESIDE_DEG = 1e-3
 """About 100 m: places are corners of patches."""
 
@@ -237,19 +239,27 @@ class DeliveryIndex:
                 self._close()
             delivery = self.deliveries[number]
             path = (delivery.usable_mask or delivery.path) if of_mask else delivery.path
-            with (
-                open_raster(path, DeliveryError) as dataset,
-                on_grid(
-                    dataset,
-                    crs=dataset.crs.to_wkt() if of_mask else delivery.crs.to_wkt(),
-                    to_crs=frame.crs,
-                    transform=frame.transform,
-                    width=frame.width,
-                    height=frame.height,
-                    nodata=None if of_mask else delivery.nodata,
-                    nearest=of_mask,
-                ) as warped,
-            ):
+            nodata = None if of_mask else delivery.nodata
+            with ExitStack() as stack:
+                dataset = stack.enter_context(open_raster(path, DeliveryError))
+                crs = dataset.crs.to_wkt() if of_mask else delivery.crs.to_wkt()
+                marked = stack.enter_context(with_one_nodata(dataset, crs, nodata))
+                if marked is not dataset:
+                    # One virtual raster can be written into another as a file, or as its own XML.
+                    own = in_blocks(marked, _OWN_BLOCK, _OWN_BLOCK)
+                    marked = stack.enter_context(open_raster(own, DeliveryError, path))
+                warped = stack.enter_context(
+                    on_grid(
+                        marked,
+                        crs=crs,
+                        to_crs=frame.crs,
+                        transform=frame.transform,
+                        width=frame.width,
+                        height=frame.height,
+                        nodata=nodata,
+                        nearest=of_mask,
+                    )
+                )
                 xml = in_blocks(warped, *block)
             opened = open_raster(xml, DeliveryError, path)
             self._open[key] = self._stack.enter_context(opened)

@@ -112,6 +112,24 @@ def test_holes_of_the_first_delivery_are_filled_from_the_next(world: World) -> N
     np.testing.assert_allclose(found.probability, alone.probability, atol=1e-6)
 
 
+@pytest.mark.parametrize("tag", [0, 7, None])
+def test_what_the_user_calls_nodata_is_missing_besides_what_the_tag_or_a_mask_does(
+    world: World, tag: int | None
+) -> None:
+    pixels = world.truth.clip(8, 254)
+    pixels[:, :, :32], pixels[:, :, 96:] = tag or 0, 255
+    path = world.deliver("all.tif", pixels, nodata=tag)
+    if tag is None:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(pixels[0] > 0)
+    found = geozoom.classify(
+        world.orders, hr=[world.sent], lr=[world.tile], model=world.model, hr_options=ReadOptions(nodata=255)
+    )
+    bought = found.bought.reshape(ROWS, COLS)
+    assert (bought > 0).all()
+    assert (found.delivered.reshape(ROWS, COLS) == bought * [0, 1, 1, 0]).all()
+
+
 def test_bands_and_nodata_said_at_ingest_hold_for_classifying(world: World) -> None:
     world.deliver("all.tif", world.truth)
     expected = world.classify()
