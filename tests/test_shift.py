@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
@@ -134,6 +135,18 @@ def test_moved_deliveries_are_named_with_distance_and_direction(field: Field) ->
     assert moved["north_west.tif"]["metres"] == pytest.approx(100, abs=4)
     assert "east.tif is shifted by 6" in result.stderr
     assert "3 deliveries are in place, 2 shifted, 0 cannot be told" in result.stderr
+
+
+def test_neither_the_tags_nodata_nor_the_users_is_compared(field: Field) -> None:
+    path = field.deliver("east.tif", east=60)
+    with rasterio.open(path, "r+") as dataset:
+        pixels = dataset.read().clip(1, 254)
+        squares = np.add.outer(np.arange(128) // 32, np.arange(128) // 32) % 2 > 0
+        pixels[:, squares], pixels[:, 120:] = 0, 255
+        dataset.write(pixels)
+    arguments = ("--lr", field.lr, "--nodata", 255, "--json")
+    (moved,) = json.loads(field.ingest(*arguments).stdout)["place"]["shifted"]
+    assert moved["metres"] == pytest.approx(60, abs=4)
 
 
 def test_what_cannot_be_told_is_said_to_be(field: Field, write_raster: WriteRaster) -> None:

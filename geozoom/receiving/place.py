@@ -25,7 +25,7 @@ from geozoom.receiving.catalog import Entry
 from geozoom.receiving.shift import Peak, best_shift
 from geozoom.tiles import Tile
 from geozoom.vectors import PixelSpace
-from geozoom.warping import on_grid
+from geozoom.warping import on_grid, with_one_nodata
 
 LARGEST_PX = 192
 """Side of what is compared of a delivery at most, around its middle, in LR pixels."""
@@ -161,8 +161,9 @@ def _delivery(
     """Return the mean of a delivery's bands on a tile's pixels, and where it holds data."""
     with (
         open_raster(entry.path, DeliveryError, entry.name) as dataset,
+        with_one_nodata(dataset, entry.crs, entry.nodata) as marked,
         on_grid(
-            dataset,
+            marked,
             crs=entry.crs,
             to_crs=tile.crs.to_wkt(),
             transform=tile.transform @ Affine.translation(left, top),
