@@ -91,8 +91,11 @@ def read_sites(path: Path | str, label_column: str | None = None) -> Sites:
 
 
 def _as_text(value: object) -> str:
-    """Return a column's value as text, "" for what is missing (None and NaN, which is not itself)."""
-    return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124
+    """Return a column's value as text, "" for what is missing."""
+    import pandas  # type: ignore[import-untyped]
+
+    missing = pandas.isna(value)  # of a list, one for each of its values
+    return "" if isinstance(missing, bool | np.bool_) and missing else str(value).strip()
 
 
 def windows_on(tile: Tile, sites: Sites, scene_px: int, limited: bool) -> NDArray[np.float64]:

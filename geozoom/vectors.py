@@ -31,13 +31,14 @@ _AROUND_DEG = 0.1
 """How far beyond a tile's outline an area is still looked at."""
 _OUTLINE_POINTS = 33
 _TABLES = (".csv", ".tsv")
-_PLACES = {
+_WKT = {"GEOM_POSSIBLE_NAMES": "wkt,geometry,geom", "KEEP_GEOM_COLUMNS": "NO", "HEADERS": "YES"}
+_LONLAT = {
     "X_POSSIBLE_NAMES": "lon,long,lng,longitude",
     "Y_POSSIBLE_NAMES": "lat,latitude",
-    "GEOM_POSSIBLE_NAMES": "wkt,geometry,geom",
     "KEEP_GEOM_COLUMNS": "NO",
+    "HEADERS": "YES",
 }
-"""Columns of a table that say where, in any case; such places are longitudes and latitudes."""
+"""Columns of a table that say where, in any case."""
 
 
 def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataFrame:
@@ -63,6 +64,8 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # GDAL's remarks on what is refused below
             frame = read(path)
+    except UnicodeDecodeError as error:
+        raise VectorError(f"{path}: is not written in UTF-8; save it so") from error
     except (RuntimeError, ValueError, OSError, ImportError, KeyError, shapely.errors.ShapelyError) as error:
         raise VectorError(
             f"{path}: cannot be read as vectors ({first_line(error)}); give a format that GDAL reads, "
@@ -93,22 +96,30 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
 
 
 def _table(path: Path | str) -> geopandas.GeoDataFrame:
-    """Return the rows of a table as features.
+    """Return the rows of a table as features, by a column of WKT if it has one, else by longitude and latitude.
 
     Raises:
-        VectorError: It does not say where they are, in longitude and latitude.
+        VectorError: It says neither, or two columns have the same name.
     """
     import geopandas
 
-    frame = geopandas.read_file(path, **_PLACES)
+    frame = geopandas.read_file(path, **_WKT)
+    shaped = isinstance(frame, geopandas.GeoDataFrame) and bool(frame.geometry.notna().any())
+    if not shaped:
+        frame = geopandas.read_file(path, **_LONLAT)
     if not isinstance(frame, geopandas.GeoDataFrame):
         raise VectorError(f"{path}: has no columns lon and lat, nor WKT; name them so")
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise VectorError(f"{path}: has more than one column {twice[0]!r}; rename or drop one")
+    if shaped and frame.crs is not None:  # from a .prj beside it
+        return frame
     west, south, east, north = frame.total_bounds
     if west < -360 or east > 360 or south < -90 or north > 90:
         raise VectorError(
             f"{path}: its coordinates are no longitudes and latitudes; give those, or a format that holds a CRS"
         )
-    return frame if frame.crs else frame.set_crs("EPSG:4326")
+    return frame.set_crs("EPSG:4326", allow_override=True)
 
 
 def _all_layers(path: Path | str) -> geopandas.GeoDataFrame:

@@ -50,6 +50,7 @@ def with_one_nodata(dataset: Any, crs: str, nodata: float | None) -> Any:
         resampling=Resampling.nearest,
         src_nodata=tagged,
         nodata=nodata,
+        UNIFIED_SRC_NODATA="NO",  # a pixel is missing if one band of it is, as where nothing is resampled
     )
 
 

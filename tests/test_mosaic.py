@@ -118,6 +118,8 @@ def test_what_the_user_calls_nodata_is_missing_besides_what_the_tag_or_a_mask_do
 ) -> None:
     pixels = world.truth.clip(8, 254)
     pixels[:, :, :32], pixels[:, :, 96:] = tag or 0, 255
+    if tag is not None:
+        pixels[1, :, :32] = 100  # in one band alone it is missing, too
     path = world.deliver("all.tif", pixels, nodata=tag)
     if tag is None:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -287,6 +287,7 @@ def test_the_largest_area_that_a_budget_pays_for_is_paid_for_and_one_more_is_not
     st.integers(0, 400 * 10**8),
     st.lists(st.integers(0, 400 * 10**8), min_size=1),
 )
+@example([(110, 400)], "whole", 100 * 10**8, [0])  # bills fall where the tier begins
 def test_no_order_is_billed_less_than_the_cheapest(
     tiers: list[tuple[int, int]], apply: Any, least_dm2: int, larger: list[int]
 ) -> None:

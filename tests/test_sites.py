@@ -6,6 +6,8 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas  # type: ignore[import-untyped]
+import pyproj
 import pytest
 import shapely
 from affine import Affine
@@ -235,6 +237,8 @@ def test_vectors_without_a_crs_and_names_given_twice_are_refused(tmp_path: Path)
         "id\tlabel\tlat\tlng\nb\tfarm\t52.25\t14.5\na\t\t52\t-15\n",
         "id;lon;lat;label\nb;14,5;52,25;farm\na;-15;52;\n",  # as German spreadsheets write it
         "WKT,id,label\nPOINT (14.5 52.25),b,farm\nPOINT (-15 52),a,\n",
+        "id,lon,lat,WKT,label\nb,1,2,POINT (14.5 52.25),farm\na,1,2,POINT (-15 52),\n",
+        "id,geometry,lon,lat,label,2020\nb,park,14.5,52.25,farm,1\na,,-15,52,,2\n",
     ],
 )
 def test_a_table_of_longitudes_and_latitudes_is_one_of_sites(tmp_path: Path, content: str) -> None:
@@ -252,13 +256,38 @@ def test_a_table_of_longitudes_and_latitudes_is_one_of_sites(tmp_path: Path, con
         ("id,lon,lat\na,400000,5800000\n", "its coordinates are no longitudes and latitudes"),
         ("id,lon,lat\na,14,52\nb,,\n", "feature 2 (no geometry)"),
         ("id,lon,lat\na,14 E,52 N\n", "feature 1 (no geometry)"),
+        ("id,lon,lat,label,label\na,14,52,x,y\n", "more than one column 'label'"),
+        ("id,lon,lat\nM\xfchle,14,52\n", "is not written in UTF-8; save it so"),
     ],
 )
 def test_a_table_without_places_is_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "sites.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="latin-1")
     with pytest.raises(VectorError, match=re.escape(said)):
         read_sites(path)
+
+
+def test_the_crs_beside_a_table_is_of_its_wkt_and_not_of_longitudes(tmp_path: Path) -> None:
+    for name, row in (("wkt", f"WKT\nPOINT ({at(0, 0)[0]} {at(0, 0)[1]})\n"), ("places", "lon,lat\n14,52\n")):
+        (tmp_path / f"{name}.csv").write_text(row)
+        (tmp_path / f"{name}.prj").write_text(pyproj.CRS(CRS).to_wkt("WKT1_ESRI"))
+    to_wgs84 = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    (place,) = shapely.get_coordinates(read_sites(tmp_path / "wkt.csv").geometries).tolist()
+    assert place == pytest.approx(to_wgs84.transform(*at(0, 0)))
+    assert shapely.get_coordinates(read_sites(tmp_path / "places.csv").geometries).tolist() == [[14, 52]]
+
+
+def test_ids_may_be_missing_as_pandas_has_it_or_lists(tmp_path: Path) -> None:
+    points = [Point(14, 52), Point(15, 52)]
+    frame = geopandas.GeoDataFrame({"id": pandas.array([7, None], "Int64")}, geometry=points, crs="EPSG:4326")
+    frame.to_parquet(tmp_path / "some.parquet")
+    with pytest.raises(VectorError, match="1 of 2 sites has no id"):
+        read_sites(tmp_path / "some.parquet")
+    frame.assign(id=pandas.array([None, None], "Int64")).to_parquet(tmp_path / "none.parquet")
+    assert read_sites(tmp_path / "none.parquet").names == ("1", "2")
+    listed = frame.assign(id=[["a", "b"], ["c"]])
+    (tmp_path / "lists.geojson").write_text(listed.to_json())
+    assert len(set(read_sites(tmp_path / "lists.geojson").names)) == 2
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
