@@ -152,12 +152,13 @@ def _show(plan: Plan, console: Console) -> None:
 def _remarks(plan: Plan, today: date) -> list[str]:
     currency = plan.prices.currency
     prices = plan.prices
+    speed = plan.scenes / plan.seconds_scenes
     lines = [
         (
             f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped}; "
             f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
         ),
-        f"{plan.scenes / plan.seconds_scenes:,.0f} scenes a second; choosing took {plan.seconds_choice:.1f} s",
+        f"{speed:{',.0f' if speed >= 10 else '.2g'}} scenes a second; choosing took {plan.seconds_choice:.1f} s",
         f"benefit: {plan.value:,.1f} {plan.value_unit}"
         + (
             f"; no plan for this budget has more than {plan.bound:,.1f} (gap {plan.gap:.1%})"
