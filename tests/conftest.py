@@ -212,7 +212,7 @@ def commanded_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     return tree, out
 
 
-def write_scene_tree(root: Path) -> Path:
+def write_scene_tree(root: Path, suffix: str = "png") -> Path:
     colours = {"barren": (170, 140, 100), "built": (130, 130, 135), "water": (30, 60, 110)}
     for split, count in (("train", 20), ("test", 8)):
         for number, (name, colour) in enumerate(colours.items()):
@@ -221,5 +221,5 @@ def write_scene_tree(root: Path) -> Path:
             for index in range(count):
                 noise = smooth_noise(3, 40, 40, seed=1000 * number + index + 500 * (split == "test"))
                 pixels = np.asarray(colour) + (noise.transpose(1, 2, 0) - 0.5) * 60
-                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02}.png")
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02}.{suffix}")
     return root

@@ -14,16 +14,20 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+import torchvision
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 DEVICE = torch.device("cuda", 0)
 WAITS: Counter[str] = Counter()
 """What made a step of training wait for the device, and where."""
+_torch: Any = torch
+_correct_aliasing: Any = return_and_correct_aliasing
 _aten = torch.ops.aten
 _READS = {
     _aten._local_scalar_dense.default,
@@ -53,18 +57,18 @@ class OnDevice(torch.Tensor):
             storage_offset=kept.storage_offset(),
             dtype=kept.dtype,
             layout=kept.layout,
-            device="meta",
+            device=torch.device("meta"),
         )
         made.kept = kept
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     device = property(lambda _: DEVICE)
     is_cuda = property(lambda _: True)
     is_cpu = is_meta = property(lambda _: False)
 
     @classmethod
-    def __torch_dispatch__(cls, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _compute(operation, args, kwargs or {})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
@@ -79,7 +83,7 @@ class OnDevice(torch.Tensor):
         return self.cpu().tolist()
 
 
-class _Everywhere(TorchDispatchMode):
+class _Everywhere(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Operations that make tensors of none, which would ask the driver for memory."""
 
     def __torch_dispatch__(self, operation: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,14 +94,15 @@ class _Generator(torch.Generator):
     """A generator for a device, whose numbers are a CPU's."""
 
     def __new__(cls, device: Any = "cpu") -> Self:
-        made = super().__new__(cls)
+        made: Any = super().__new__(cls)
         _claimed[made._cdata] = torch.device(device).type
-        return made
+        found: Self = made
+        return found
 
     def __init__(self, device: Any = "cpu") -> None:
         pass
 
-    device = property(lambda self: DEVICE if _claimed[self._cdata] == "cuda" else torch.device("cpu"))  # type: ignore[assignment]
+    device = property(lambda self: DEVICE if _claimed[self._cdata] == "cuda" else torch.device("cpu"))
 
 
 def _is_there(device: Any) -> bool:
@@ -115,7 +120,8 @@ def _compute(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"Expected all tensors to be on the same device: {operation} of cuda:0 and cpu")
     if there and operation in _INDEXED and not isinstance(args[0], OnDevice):
         raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor")
-    for generator in (value for value in flat if isinstance(value, torch.Generator)):
+    generators: list[Any] = [value for value in flat if isinstance(value, torch.Generator)]
+    for generator in generators:
         if (_claimed.get(generator._cdata) == "cuda") != to_device:
             raise RuntimeError(f"Expected a generator of another device: {operation}")
     if there or to_device:
@@ -134,7 +140,7 @@ def _compute(operation: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
     result = pytree.tree_map(wrapped, found)
     aliased = there and to_device and any(each.alias_info for each in operation._schema.returns)
-    return return_and_correct_aliasing(operation, args, kwargs, result) if aliased else result
+    return _correct_aliasing(operation, args, kwargs, result) if aliased else result
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +191,7 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     device, dtype, non_blocking, layout = (
         (like[0].device, like[0].dtype, False, None)
         if like
-        else torch._C._nn._parse_to(
+        else _torch._C._nn._parse_to(
             *(
                 DEVICE if isinstance(value, str | torch.device) and _is_there(value) else value
                 for value in args
@@ -198,7 +204,8 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     )
     device = self.device if device is None else device
     if device.type == self.device.type == "cpu":
-        return _PLAIN_TO(self, *args, copy=copy, **kwargs)
+        plain: torch.Tensor = _PLAIN_TO(self, *args, copy=copy, **kwargs)
+        return plain
     same = device.type == self.device.type and dtype in (None, self.dtype)
     if same and not copy and (layout is None or self.is_contiguous(memory_format=layout)):
         return self
@@ -212,7 +219,7 @@ def _to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return copied
 
 
-_PLAIN_TO = torch.Tensor.to
+_PLAIN_TO: Any = torch.Tensor.to
 
 
 def _made_here(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -223,6 +230,27 @@ def _made_here(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]
         return tensor if device is None else tensor.to(device)
 
     return made
+
+
+class _Stream:
+    """A stream, on which nothing waits, as all is computed at once."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        pass
+
+    def wait_stream(self, _: _Stream) -> None:
+        pass
+
+
+def _decode_jpeg(encoded: list[torch.Tensor], mode: Any, device: Any) -> list[torch.Tensor]:
+    """Decode as torchvision does on a device, whose pixels are the CPU's here."""
+    return [_PLAIN_DECODE(image, mode=mode).to(device) for image in encoded]
+
+
+_PLAIN_DECODE = torchvision.io.decode_jpeg
 
 
 def _no_inference_mode(mode: Any = True) -> Any:
@@ -241,20 +269,25 @@ def emulate() -> None:
     cuda.is_bf16_supported = lambda **_: False
     cuda.get_device_name = lambda *_: "emulated"
     cuda.synchronize = lambda *_: None
+    cuda.Stream = _Stream
+    cuda.current_stream = _Stream
+    cuda.stream = lambda _: nullcontext()
+    torchvision.io.decode_jpeg = _decode_jpeg
     tensor: Any = torch.Tensor
     tensor.to = _to
     tensor.cpu = lambda self: self.to("cpu")
     tensor.pin_memory = lambda self: self
+    tensor.record_stream = lambda *_: None
     tensor.new_tensor = lambda self, data: torch.tensor(data, dtype=self.dtype).to(self.device)
     optimizer: Any = torch.optim.Optimizer
     optimizer._accelerator_graph_capture_health_check = lambda _: None
     optimizer._cuda_graph_capture_health_check = lambda _: None
-    everything: Any = torch
-    everything.tensor = _made_here(torch.tensor)
-    everything.as_tensor = _made_here(torch.as_tensor)
-    everything.Generator = _Generator
-    everything.inference_mode = _no_inference_mode
-    _Everywhere().__enter__()
+    _torch.tensor = _made_here(torch.tensor)
+    _torch.as_tensor = _made_here(torch.as_tensor)
+    _torch.Generator = _Generator
+    _torch.inference_mode = _no_inference_mode
+    everywhere: Any = _Everywhere
+    everywhere().__enter__()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.io import ImageReadMode
 
 from geozoom.images import ImageFiles
 from tests.datasets import picture
@@ -66,3 +70,85 @@ def test_an_image_that_the_decoder_refuses_is_decoded_by_the_cpu(
     monkeypatch.setattr(StreamedSplit, "_decoded_on_gpu", None)  # what is measured on is not given to it
     (again,) = split.in_order(5)
     assert torch.equal(again.images, expected.images)
+
+
+class Stream:
+    """What a CUDA stream does of what is asked of it here: it says so."""
+
+    def __init__(self, said: list[str], name: str) -> None:
+        self.said, self.name = said, name
+
+    def synchronize(self) -> None:
+        self.said.append(f"the host waits for {self.name}")
+
+    def wait_stream(self, other: Stream) -> None:
+        self.said.append(f"{self.name} waits for {other.name}")
+
+
+def test_the_gpu_decodes_into_memory_that_no_kernel_still_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    streams = [Stream(said, "the caller's stream"), Stream(said, "the decoder's stream")]
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        streams.append(stream)
+        yield
+        streams.pop()
+
+    def decode_jpeg(
+        encoded: list[torch.Tensor], mode: ImageReadMode, device: torch.device
+    ) -> list[torch.Tensor]:
+        assert device.type == "cuda"
+        if len(encoded) > 1:
+            raise RuntimeError("one of them is damaged")
+        said.append("decoded")
+        return [torchvision.io.decode_jpeg(image, mode=mode) for image in encoded]
+
+    own = streams.pop()
+    monkeypatch.setattr(nvjpeg, "decode_jpeg", decode_jpeg)
+    monkeypatch.setattr(nvjpeg, "_own_stream", lambda _: own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: streams[-1])
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda _, stream: said.append(f"kept for {stream.name}")
+    )
+    encoded = nvjpeg.read_encoded(write(tmp_path / "scene.jpg"))
+    assert encoded is not None
+    found = nvjpeg.decode([encoded, encoded], [None, None], 32, torch.device("cuda"))
+    assert all(image is not None for image in found)
+    assert said == [
+        "the host waits for the decoder's stream",  # both at once are refused
+        *["the host waits for the decoder's stream", "decoded"] * 2,
+        "the caller's stream waits for the decoder's stream",
+        *["kept for the caller's stream"] * 2,
+    ]
+
+
+def test_a_scene_that_is_made_too_small_for_the_gpu_is_left_to_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interpolate(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("Too much shared memory required")
+
+    encoded = nvjpeg.read_encoded(write(tmp_path / "scene.jpg"))
+    assert encoded is not None
+    monkeypatch.setattr(torch.nn.functional, "interpolate", interpolate)
+    assert nvjpeg.decode([encoded], [None], 1, CPU) == [None]
+
+
+def test_a_device_that_decodes_nothing_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def refuse(encoded: list[torch.Tensor], *_: object) -> list[torch.Tensor | None]:
+        asked.append(len(encoded))
+        return [None]
+
+    monkeypatch.setattr(nvjpeg, "decode", refuse)
+    nvjpeg.works_on.cache_clear()
+    assert not nvjpeg.works_on(torch.device("cuda"))
+    assert not nvjpeg.works_on(torch.device("cuda"))
+    assert not nvjpeg.works_on(CPU)
+    assert asked == [1]
+    nvjpeg.works_on.cache_clear()

@@ -12,6 +12,7 @@ from rich.console import Console
 from geozoom.bagnet import BagNet
 from geozoom.errors import first_line
 from geozoom.model import PatchDrop
+from training import POLICY_STAGES
 from training.precision import in_half
 from training.recipe import Recipe
 
@@ -38,7 +39,9 @@ def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, con
         return
     # Of a BagNet what sees patches, which stages ask for all of them, in one shape.
     hr = model.hr.network if isinstance(model.hr, BagNet) else model.hr
-    for network in (model.policy, hr, model.lr):
+    # A compiled network may give away what the first of two backward passes leaves to the second.
+    twice = any(getattr(recipe, stage).estimator == "straight_through" for stage in POLICY_STAGES)
+    for network in (model.policy, model.lr) if twice else (model.policy, hr, model.lr):
         network.compile(mode=mode, dynamic=False)
 
 
@@ -56,16 +59,20 @@ def as_written(device: torch.device) -> Iterator[None]:
 
 
 def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) -> None:
-    """Take two steps of a policy as stages do: one forward with gradient, one without, one backward."""
+    """Take steps of a policy as stages do: one forward with gradient, one without, one backward.
+
+    The first warms up, the second records a graph, the third plays it.
+    """
     network = copy.deepcopy(model.policy).train()
     network.compile(mode=mode, dynamic=False)
     side = recipe.data.lr_px
     images = torch.rand(2, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     half = in_half(recipe.precision, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-        for _ in range(2):
+        for _ in range(3):
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             kept = network(images).float()
             with torch.no_grad():
                 network(images)
+            network.zero_grad(set_to_none=True)  # those of the step before lie in its graph's memory
             kept.sum().backward()

@@ -154,14 +154,17 @@ class Engine:
                 lost = torch.full((), batches, device=self.device)  # the first step whose loss is no number
                 order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
                 stage.train_mode()
-                drawn = split.batches(stage.batch_size, shuffle, here.step, self.team)
+                too_large = _smaller_batch(stage, self.team)
+                drawn = within_memory(
+                    split.batches(stage.batch_size, shuffle, here.step, self.team), too_large
+                )
                 for number, batch in enumerate(drawn, start=here.step):
                     progress = (epoch * batches + number) / (stage.epochs * batches)
                     rate = learning_rate_factor(stage.schedule, progress)
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                         group["lr"] = peak * rate
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-                    with self.autocast(), out_of_memory(_smaller_batch(stage, self.team)):
+                    with self.autocast(), fastest_kernels(self.device), out_of_memory(too_large):
                         metrics = stage.step(batch, progress, noise)
                     metrics = {name: value.detach().float() for name, value in metrics.items()}
                     self.team.average(list(metrics.values()))
@@ -216,8 +219,15 @@ class Engine:
                 )
             elif kind == "total":
                 totals[rest] = tensor.to(self.device)
-            else:
+            elif tensor.shape == generators[rest].get_state().shape:
                 generators[rest].set_state(tensor)
+            else:
+                self.console.print(
+                    f"note: stage {stage.name} was begun on another kind of device, and goes on with other random "
+                    "numbers than there",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         state["state"] = dict(slots)
         stage.optimizer.load_state_dict(state)
         if self.team.leads:
@@ -235,7 +245,7 @@ class Engine:
     def _keep(self, stage: Stage, model: Carded, states: dict[str, Tensor], at: Position) -> None:
         """Write a checkpoint if one is due; every process calls it, and all stop where the weights are bad."""
         wanted = self.team.leads and (self._is_due() or at.epoch == stage.epochs)
-        bad = wanted and not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
+        bad = wanted and not _are_numbers(model)
         if self.team.any(bad, self.device):
             raise self._diverged(stage, f"a weight is no number after {at.epoch} epochs and {at.step} steps")
         if not wanted:
@@ -308,6 +318,28 @@ def out_of_memory(answer: str) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise RunError(answer) from error
         raise
+
+
+def within_memory(batches: Iterator[Batch], answer: str) -> Iterator[Batch]:
+    """Yield batches; memory that does not suffice to fetch one is answered as by `out_of_memory`."""
+    with out_of_memory(answer):
+        yield from batches
+
+
+@contextmanager
+def fastest_kernels(device: torch.device) -> Iterator[None]:
+    """Let cuDNN try which kernel is fastest for a shape: steps have few of them, and what is measured has any."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def _are_numbers(model: Carded) -> bool:
+    """Tell whether all weights are finite; the host waits for the device once."""
+    return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
 
 
 def _smaller_batch(stage: Stage, team: Team) -> str:

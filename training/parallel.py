@@ -116,12 +116,19 @@ def join(device: torch.device) -> tuple[Team, torch.device]:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE, device
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    own: torch.device | None = None
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        own = device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("gloo" if own is None else "nccl", timeout=PATIENCE, device_id=own)
     return Team(rank=dist.get_rank(), size=size), device
+
+
+def leave() -> None:
+    """Take leave of the other processes, if there are any, when all is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class SharedGenerator(torch.Generator):

@@ -14,9 +14,10 @@ from geozoom.card import ModelCard
 from geozoom.errors import RunError
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
-from training import STAGES
+from training import CLASSIFIER_STAGES, POLICY_STAGES, STAGES
 from training.compiling import compile_networks
 from training.datasets import Reading, Split, read_dataset
+from training.datasets.streamed import StreamedSplit
 from training.engine import Engine, Stage, out_of_memory
 from training.evaluate import Row, correct, view_split
 from training.finishing import finish
@@ -44,9 +45,6 @@ from training.stages import (
     RobustStage,
 )
 
-CLASSIFIER_STAGES = STAGES[:3]
-POLICY_STAGES = STAGES[3:]
-
 SMALL_GAP = 2.0
 """Points of accuracy between HR and LR below which there is little to buy (METHOD §8)."""
 
@@ -68,9 +66,6 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     team, device = join(device)
     if not team.leads:
         console = Console(quiet=True)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
     engine = Engine(
         folder=request.out,
         device=device,
@@ -119,6 +114,8 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         f"{data.name} does not fit in the memory of {device}; give a smaller --memory to stream it"
     ):
         train_split, val_split = data.train.to(device), data.val.to(device)
+    if device.type == "cuda" and isinstance(train_split, StreamedSplit) and not train_split.decodes_there:
+        console.print("note: nvJPEG decodes nothing here, so that the CPU does", highlight=False)
     bench = Bench(
         model=model,
         recipe=request.recipe,

@@ -93,6 +93,7 @@ def command(
     with loading.libraries():
         console = options.stderr_console(quiet)
         from geozoom.errors import RunError
+        from training.parallel import leave
         from training.recipe_files import load_recipe, recipe_of
         from training.record import RunRequest, held_record
         from training.run import train
@@ -136,6 +137,7 @@ def command(
         rows = train(request, console)
     except KeyboardInterrupt as error:
         raise RunError(f"{out}: interrupted; give --resume to go on from the last checkpoint") from error
+    leave()
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)

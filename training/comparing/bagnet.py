@@ -271,9 +271,12 @@ class _Measuring:
 
     def _choosing(self, rule: Rule, sampled: float) -> Callable[[PatchDrop, Tensor], Tensor]:
         """Return what maps a model and LR images to a rule's masks of S patches on the mean."""
-        generator = torch.Generator(self.engine.device).manual_seed(self.seed)
+        generator = torch.Generator(self.engine.device)
 
         def choose(model: PatchDrop, lr: Tensor) -> Tensor:
+            generator.manual_seed(
+                self.seed
+            )  # in every round the same number of patches: kernels are of one shape
             counts = (sampled + torch.rand(len(lr), device=lr.device, generator=generator)).floor()
             return rule.choose(
                 model, lr, lr.new_empty(0), counts, generator

@@ -6,7 +6,9 @@ colours at half of the pixels (4:2:0, as most do) nvJPEG repeats them and Pillow
 
 from __future__ import annotations
 
+import io
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +51,44 @@ def decode(
     Returns:
         (3, side, side) uint8 RGB on the device for each; None for those that its decoder refuses.
     """
+    if device.type != "cuda":
+        return _decode(encoded, boxes, side, device)
+    # nvJPEG writes into fresh memory at once, and what the allocator calls free may still be read by kernels that wait
+    # on the stream it was freed on. So there is a stream on which nothing waits.
+    here, own = torch.cuda.current_stream(device), _own_stream(device)
+    with torch.cuda.stream(own):
+        found = _decode(encoded, boxes, side, device)
+    here.wait_stream(own)
+    for image in found:
+        if image is not None:
+            image.record_stream(here)
+    return found
+
+
+@lru_cache
+def _own_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@lru_cache
+def works_on(device: torch.device) -> bool:
+    """Tell whether a device decodes JPEG, by having it decode one."""
+    if device.type != "cuda":
+        return False
+    written = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(written, "JPEG")
+    encoded = torch.from_numpy(np.frombuffer(written.getvalue(), dtype=np.uint8).copy())
+    return decode([encoded], [None], 16, device)[0] is not None
+
+
+def _decode(
+    encoded: list[Tensor], boxes: list[Box | None], side: int, device: torch.device
+) -> list[Tensor | None]:
+    """Decode on the current stream of a device."""
     decoded: list[Tensor | None] = []
     try:
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()
         with warnings.catch_warnings():
             # torchvision 0.29 hands decoding over to torchcodec, which brings FFmpeg along.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -61,8 +99,8 @@ def decode(
         # It says not which of them: each half is tried by itself.
         half = len(encoded) // 2
         return [
-            *decode(encoded[:half], boxes[:half], side, device),
-            *decode(encoded[half:], boxes[half:], side, device),
+            *_decode(encoded[:half], boxes[:half], side, device),
+            *_decode(encoded[half:], boxes[half:], side, device),
         ]
     return [
         None if image is None else _resized(image, box, side)
@@ -80,5 +118,8 @@ def _resized(image: Tensor, box: Box | None, side: int) -> Tensor | None:
     if right <= left or bottom <= top:
         return None
     scene = image[None, :, top:bottom, left:right].float()
-    resized = F.interpolate(scene, size=(side, side), mode="bicubic", antialias=True, align_corners=False)
+    try:
+        resized = F.interpolate(scene, size=(side, side), mode="bicubic", antialias=True, align_corners=False)
+    except RuntimeError:  # CUDA's kernel has no room for a scale of 48 and more
+        return None
     return resized[0].round().clamp(0, 255).to(torch.uint8)

@@ -21,7 +21,7 @@ from geozoom.errors import DatasetError, first_line
 from geozoom.images import UNREADABLE, ImageFiles
 from training.datasets.index import SceneIndex
 from training.datasets.nvjpeg import decode as decode_jpegs
-from training.datasets.nvjpeg import read_encoded
+from training.datasets.nvjpeg import read_encoded, works_on
 from training.datasets.scenes import Batch, windows
 from training.parallel import ALONE, Team
 
@@ -41,6 +41,8 @@ class StreamedSplit:
     """Side of the images of a real LR sensor, where the index has them."""
     labels: Tensor
     """(N,) int64 class indices, on the device that batches go to."""
+    decodes_there: bool = False
+    """Whether that device decodes JPEG to train on itself."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ class StreamedSplit:
 
     def to(self, device: torch.device) -> StreamedSplit:
         """Return the split with its batches on `device`."""
-        return replace(self, labels=self.labels.to(device))
+        return replace(self, labels=self.labels.to(device), decodes_there=works_on(device))
 
     def only(self, scenes: Tensor) -> StreamedSplit:
         """Return the scenes at the indices (n,), in that order."""
@@ -138,7 +140,7 @@ class StreamedSplit:
     def _encoded(self, scene: int) -> Tensor | None:
         """Return the bytes of a scene's file where the GPU is to decode it."""
         source = self.index.source
-        if self.labels.device.type != "cuda" or not isinstance(source, ImageFiles):
+        if not self.decodes_there or not isinstance(source, ImageFiles):
             return None
         return read_encoded(source.root / self.index.files[scene])
 

@@ -112,7 +112,8 @@ class Bench:
     def take_step(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Backpropagate a loss, the mean over this process's scenes, and take one optimiser step."""
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(loss.device.type, enabled=False):  # backward goes as forward went
+            loss.backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients(
             parameter for group in optimizer.param_groups for parameter in group["params"]
         )
