@@ -8,20 +8,21 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from geozoom.cli import main
 from geozoom.errors import RunError
-from tests.conftest import small_model
+from tests.conftest import small_model, write_scene_tree
 from tests.datasets import read_scenes
-from tests.test_train import QUIET, log, request, small_recipe
-from training.compiling import compile_networks
+from tests.test_train import QUIET, SMALL, log, request, small_recipe
+from training.compiling import compile_networks, fastest_kernels
 from training.datasets.scenes import HeldSplit
-from training.engine import fastest_kernels
 from training.evaluate import view_split
 from training.run import train
-from training.stages import Bench, HrStage
+from training.stages import Bench, HrStage, PreTraining
 
 CPU = torch.device("cpu")
 
@@ -46,6 +47,7 @@ class Policy(torch.nn.Linear):
 
 def test_networks_are_tried_out_without_the_gradients_of_the_step_before() -> None:
     """They lie in a graph's memory, which the next step writes to."""
+    Policy.left.clear()
     model = small_model()
     model.policy = Policy(3, 16)  # type: ignore[assignment]
     for network in (model.hr, model.lr):
@@ -70,12 +72,30 @@ def test_no_network_is_compiled_whose_backward_runs_twice(
     assert (model.hr in seen) == (compiled == 3)
 
 
-def test_kernels_are_tried_for_steps_alone() -> None:
-    assert not torch.backends.cudnn.benchmark
-    with fastest_kernels(torch.device("cuda")):
-        assert torch.backends.cudnn.benchmark
-    with fastest_kernels(CPU):
-        assert not torch.backends.cudnn.benchmark
+def test_kernels_are_tried_for_steps_alone(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, set[bool]] = {"judges": set(), "steps": set(), "validation": set()}
+
+    def told(cls: type, method: str, what: str) -> None:
+        asked = getattr(cls, method)
+
+        def tell(*arguments: Any) -> Any:
+            found[what].add(torch.backends.cudnn.benchmark)
+            return asked(*arguments)
+
+        monkeypatch.setattr(cls, method, tell)
+
+    told(PreTraining, "step", "steps")
+    told(PreTraining, "validate", "validation")
+    told(PreTraining, "ask", "judges")
+    monkeypatch.setattr(
+        "training.engine.fastest_kernels", lambda wanted: fastest_kernels(not wanted)
+    )  # as on CUDA
+    train(request(scene_tree, tmp_path / "run", small_recipe(), stage="hr"), QUIET)
+    for stage in ("lr", "robust", "pt"):
+        train(request(scene_tree, tmp_path / "run", small_recipe(), stage=stage, resume=True), QUIET)
+    assert found == {"steps": {True}, "validation": {False}, "judges": {False}}
     assert not torch.backends.cudnn.benchmark
 
 
@@ -99,6 +119,7 @@ def test_backward_computes_what_forward_computed_in_full_precision_in_full_preci
 ) -> None:
     recipe, model = small_recipe(), small_model()
     bench = Bench(model=model, recipe=recipe, val=view_split(read_scenes(scene_tree).val, recipe, seed=0))
+    Told.under.clear()
     weight = torch.nn.Parameter(torch.ones(3))
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         bench.take_step(Told.apply(weight).sum(), torch.optim.SGD([weight], lr=0.1))
@@ -139,8 +160,33 @@ def test_a_stage_goes_on_that_was_begun_on_another_kind_of_device(
     assert json.loads(header["step"]) > 0
     tensors["generator.noise"] = torch.zeros(16, dtype=torch.uint8)  # as CUDA has it
     save_file(tensors, file, header)
+    record = json.loads((run / "config.json").read_text()) | {"device": "H100", "computed_in": "bfloat16"}
+    (run / "config.json").write_text(json.dumps(record))
     said: list[str] = []
     monkeypatch.setattr(QUIET, "print", lambda text, **_: said.append(text))
     train(request(scene_tree, run, recipe, stage="hr", resume=True), QUIET)
+    record = json.loads((run / "config.json").read_text())
+    assert record["changes"] == ["device from H100 in bfloat16 to cpu in " + record["computed_in"]]
     assert [text for text in said if text.startswith("note: stage hr was begun on another kind of device")]
     assert len(log(run)) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_gpu_trains_with_compiled_networks_on_what_it_has_decoded(tmp_path: Path) -> None:
+    tree = write_scene_tree(tmp_path / "scenes", "jpg")
+    command = [
+        "train",
+        "--root",
+        str(tree),
+        "--out",
+        str(tmp_path / "run"),
+        "--memory",
+        "0",
+        "--device",
+        "cuda",
+    ]
+    settings = [part for value in SMALL for part in ("--set", value)]
+    result = CliRunner().invoke(main, [*command, "--epochs", "2", *settings])
+    assert result.exit_code == 0, result.output
+    assert "not compiled" not in result.output
+    assert "nvJPEG decodes nothing" not in result.output

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision.io import ImageReadMode
@@ -147,8 +150,34 @@ def test_a_device_that_decodes_nothing_is_asked_once(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(nvjpeg, "decode", refuse)
     nvjpeg.works_on.cache_clear()
-    assert not nvjpeg.works_on(torch.device("cuda"))
-    assert not nvjpeg.works_on(torch.device("cuda"))
-    assert not nvjpeg.works_on(CPU)
+    try:
+        assert not nvjpeg.works_on(torch.device("cuda"))
+        assert not nvjpeg.works_on(torch.device("cuda"))
+        assert not nvjpeg.works_on(CPU)
+    finally:
+        nvjpeg.works_on.cache_clear()
     assert asked == [1]
-    nvjpeg.works_on.cache_clear()
+
+
+def test_a_lack_of_memory_is_not_taken_for_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode_jpeg(*_: object, **__: object) -> None:
+        raise RuntimeError("Error while decoding JPEG images: CUDA out of memory.")
+
+    encoded = nvjpeg.read_encoded(write(tmp_path / "scene.jpg"))
+    assert encoded is not None
+    monkeypatch.setattr(nvjpeg, "decode_jpeg", decode_jpeg)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        nvjpeg.decode([encoded], [None], 32, CPU)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1), largest=st.integers(1, 20))
+def test_files_are_decoded_in_parts_that_are_not_too_large(sizes: list[int], largest: int) -> None:
+    encoded = [torch.zeros(size, dtype=torch.uint8) for size in sizes]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(nvjpeg, "LARGEST_PART", largest)
+        parts = list(nvjpeg._parts(encoded))
+    assert [size for part in parts for size in sizes[part]] == sizes
+    assert all(sum(sizes[part]) <= largest or len(sizes[part]) == 1 for part in parts)
+    assert all(sum(sizes[one]) + sizes[other][0] > largest for one, other in pairwise(parts))

@@ -21,7 +21,7 @@ _SHAPES = 64
 
 
 def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, console: Console) -> None:
-    """Compile policy and streams in place, as the recipe asks; leave them as they are where that fails."""
+    """Compile policy and streams in place, as the recipe asks; leave them as they are where it fails of the policy."""
     mode = recipe.compile
     if mode == "auto":
         mode = "reduce-overhead" if device.type == "cuda" else "off"
@@ -58,6 +58,17 @@ def as_written(device: torch.device) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def fastest_kernels(wanted: bool) -> Iterator[None]:
+    """Let cuDNN try which of its kernels is fastest for a shape, or let it not: that pays where shapes are few."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) -> None:
     """Take steps of a policy as stages do: one forward with gradient, one without, one backward.
 
@@ -71,8 +82,9 @@ def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) 
     with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         for _ in range(3):
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-            kept = network(images).float()
-            with torch.no_grad():
-                network(images)
-            network.zero_grad(set_to_none=True)  # those of the step before lie in its graph's memory
-            kept.sum().backward()
+            with fastest_kernels(device.type == "cuda"):
+                kept = network(images).float()
+                with torch.no_grad():
+                    network(images)
+                network.zero_grad(set_to_none=True)  # those of the step before lie in its graph's memory
+                kept.sum().backward()

@@ -26,6 +26,7 @@ from training.checkpoints import (
     take_weights,
     write_checkpoint,
 )
+from training.compiling import fastest_kernels
 from training.datasets import Batch, Split
 from training.log import RunLog
 from training.parallel import ALONE, SharedGenerator, Team
@@ -164,7 +165,8 @@ class Engine:
                     for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                         group["lr"] = peak * rate
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-                    with self.autocast(), fastest_kernels(self.device), out_of_memory(too_large):
+                    search = fastest_kernels(self.device.type == "cuda")
+                    with self.autocast(), search, out_of_memory(too_large):
                         metrics = stage.step(batch, progress, noise)
                     metrics = {name: value.detach().float() for name, value in metrics.items()}
                     self.team.average(list(metrics.values()))
@@ -324,17 +326,6 @@ def within_memory(batches: Iterator[Batch], answer: str) -> Iterator[Batch]:
     """Yield batches; memory that does not suffice to fetch one is answered as by `out_of_memory`."""
     with out_of_memory(answer):
         yield from batches
-
-
-@contextmanager
-def fastest_kernels(device: torch.device) -> Iterator[None]:
-    """Let cuDNN try which kernel is fastest for a shape: steps have few of them, and what is measured has any."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = device.type == "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
 
 
 def _are_numbers(model: Carded) -> bool:

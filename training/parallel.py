@@ -7,7 +7,9 @@ process alone validates and writes.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -121,14 +123,24 @@ def join(device: torch.device) -> tuple[Team, torch.device]:
         own = device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
+        if own is not None:
+            atexit.register(_abandon)
         dist.init_process_group("gloo" if own is None else "nccl", timeout=PATIENCE, device_id=own)
     return Team(rank=dist.get_rank(), size=size), device
 
 
 def leave() -> None:
     """Take leave of the other processes, if there are any, when all is done."""
-    if dist.is_initialized():
+    if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _abandon() -> None:
+    """End at once if leave was not taken: NCCL, taken apart, would wait for those who wait for this process."""
+    if dist.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 class SharedGenerator(torch.Generator):

@@ -116,6 +116,13 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     return [change for change in resized.values() if change is not None]
 
 
+def changed_device(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    """Say that a run goes on on another device, which gives it other last digits, if it does."""
+    keys = [key for key in ("device", "computed_in") if key in held]
+    before, now = (" in ".join(each[key] for key in keys) for each in (held, record))
+    return [] if before == now else [f"device from {before} to {now}"]
+
+
 def _resized(request: RunRequest, engine: Engine, stage: str, recorded: dict[str, Any]) -> str | None:
     """Say how the batch size of an unfinished stage changes; None if it may not, or something else does too."""
     now, header = request.recipe.to_dict()[stage], read_header(engine.checkpoint(stage))

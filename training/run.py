@@ -30,6 +30,7 @@ from training.recipe import Recipe
 from training.record import (
     RunRequest,
     card_of,
+    changed_device,
     check_data,
     check_recipe,
     held_record,
@@ -92,7 +93,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         card=request.recipe.card,
     )
     record = new_record(request, data, device)
-    record["changes"] = changes
+    record["changes"] = changes + ([] if held is None else changed_device(held, record))
     record["policy"] = (held or {}).get("policy") if policy is None else policy.recorded()
     if held is not None:
         check_data(request, held, record)

@@ -104,6 +104,7 @@ def command(
 
         from geozoom.errors import RunError
         from training.comparing import TABLES, TableRequest
+        from training.parallel import leave
         from training.recipe_files import load_recipe, recipe_of
 
     console = options.stderr_console(quiet)
@@ -126,6 +127,7 @@ def command(
         made = TABLES[name](request, console)
     except KeyboardInterrupt as error:
         raise RunError(f"{out}: interrupted; give the same command again to go on") from error
+    leave()
     if made is None:
         return
     made.keep(out)

@@ -137,10 +137,10 @@ def command(
         rows = train(request, console)
     except KeyboardInterrupt as error:
         raise RunError(f"{out}: interrupted; give --resume to go on from the last checkpoint") from error
-    leave()
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)
+    leave()
 
 
 def _hard_positives(augment: str | None, policy: Path | None) -> list[str]:

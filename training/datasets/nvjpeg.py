@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,12 +17,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from geozoom.images import Box
 
+try:
+    from torchvision.io import ImageReadMode, decode_jpeg
+except ImportError:  # torchvision means to give it up
+    decode_jpeg = None
+
 LARGEST_PX = 2**24
 """Of a larger image Pillow decodes a reduced copy, which costs less than all of its pixels."""
+LARGEST_PART = 2**24
+"""Bytes of files that are decoded before they are resized: some hundred megapixels."""
 
 
 def read_encoded(file: Path) -> Tensor | None:
@@ -57,7 +64,9 @@ def decode(
     # on the stream it was freed on. So there is a stream on which nothing waits.
     here, own = torch.cuda.current_stream(device), _own_stream(device)
     with torch.cuda.stream(own):
-        found = _decode(encoded, boxes, side, device)
+        found = [
+            image for part in _parts(encoded) for image in _decode(encoded[part], boxes[part], side, device)
+        ]
     here.wait_stream(own)
     for image in found:
         if image is not None:
@@ -73,7 +82,7 @@ def _own_stream(device: torch.device) -> torch.cuda.Stream:
 @lru_cache
 def works_on(device: torch.device) -> bool:
     """Tell whether a device decodes JPEG, by having it decode one."""
-    if device.type != "cuda":
+    if device.type != "cuda" or decode_jpeg is None:
         return False
     written = io.BytesIO()
     Image.new("RGB", (16, 16)).save(written, "JPEG")
@@ -81,19 +90,36 @@ def works_on(device: torch.device) -> bool:
     return decode([encoded], [None], 16, device)[0] is not None
 
 
+def _parts(encoded: list[Tensor]) -> Iterator[slice]:
+    """Yield runs of files that together are of `LARGEST_PART`, or one file."""
+    start, held = 0, 0
+    for end, file in enumerate(encoded):
+        if held and held + len(file) > LARGEST_PART:
+            yield slice(start, end)
+            start, held = end, 0
+        held += len(file)
+    yield slice(start, len(encoded))
+
+
 def _decode(
     encoded: list[Tensor], boxes: list[Box | None], side: int, device: torch.device
 ) -> list[Tensor | None]:
-    """Decode on the current stream of a device."""
+    """Decode on the current stream of a device.
+
+    Raises:
+        OutOfMemoryError: Its memory does not suffice.
+    """
     decoded: list[Tensor | None] = []
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
     try:
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
         with warnings.catch_warnings():
             # torchvision 0.29 hands decoding over to torchcodec, which brings FFmpeg along.
             warnings.simplefilter("ignore", DeprecationWarning)
             decoded += decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
-    except RuntimeError:
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower():  # torchvision's error is of no class of its own
+            raise torch.OutOfMemoryError(str(error)) from error
         if len(encoded) < 2:
             return [None] * len(encoded)
         # It says not which of them: each half is tried by itself.
@@ -120,6 +146,8 @@ def _resized(image: Tensor, box: Box | None, side: int) -> Tensor | None:
     scene = image[None, :, top:bottom, left:right].float()
     try:
         resized = F.interpolate(scene, size=(side, side), mode="bicubic", antialias=True, align_corners=False)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # CUDA's kernel has no room for a scale of 48 and more
         return None
     return resized[0].round().clamp(0, 255).to(torch.uint8)

@@ -54,7 +54,8 @@ class StreamedSplit:
 
     def to(self, device: torch.device) -> StreamedSplit:
         """Return the split with its batches on `device`."""
-        return replace(self, labels=self.labels.to(device), decodes_there=works_on(device))
+        labels = self.labels.to(device)
+        return replace(self, labels=labels, decodes_there=works_on(labels.device))
 
     def only(self, scenes: Tensor) -> StreamedSplit:
         """Return the scenes at the indices (n,), in that order."""
