@@ -32,9 +32,8 @@ def on_emulated_cuda(folder: Path, *command: str) -> dict[str, int]:
 
 
 def test_no_stage_mixes_devices_or_waits_in_a_step(tmp_path: Path) -> None:
-    tree = write_scene_tree(
-        tmp_path / "scenes", "jpg"
-    )  # decoded on the device, as they are not held in memory
+    tree = write_scene_tree(tmp_path / "scenes", "jpg")
+    # Decoded on the device, as they are not held in memory.
     command = ["train", "--root", str(tree), "--out", str(tmp_path / "run"), "--epochs", "1", "--memory", "0"]
     assert on_emulated_cuda(tmp_path, *command, "--device", "cuda") == {}
 

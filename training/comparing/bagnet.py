@@ -274,9 +274,8 @@ class _Measuring:
         generator = torch.Generator(self.engine.device)
 
         def choose(model: PatchDrop, lr: Tensor) -> Tensor:
-            generator.manual_seed(
-                self.seed
-            )  # in every round the same number of patches: kernels are of one shape
+            # In every round the same number of patches: kernels are of one shape.
+            generator.manual_seed(self.seed)
             counts = (sampled + torch.rand(len(lr), device=lr.device, generator=generator)).floor()
             return rule.choose(
                 model, lr, lr.new_empty(0), counts, generator
