@@ -20,6 +20,7 @@ from tests.datasets import read_scenes
 from tests.test_train import QUIET, SMALL, log, request, small_recipe
 from training.compiling import compile_networks, fastest_kernels
 from training.datasets.scenes import HeldSplit
+from training.engine import Engine
 from training.evaluate import view_split
 from training.run import train
 from training.stages import Bench, HrStage, PreTraining
@@ -97,6 +98,16 @@ def test_kernels_are_tried_for_steps_alone(
         train(request(scene_tree, tmp_path / "run", small_recipe(), stage=stage, resume=True), QUIET)
     assert found == {"steps": {True}, "validation": {False}, "judges": {False}}
     assert not torch.backends.cudnn.benchmark
+
+
+def test_float32_is_convolved_in_float32(tmp_path: Path) -> None:
+    """A GPU would round it to TF32, of 10 bits, and the run's record says float32."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    engine = Engine(folder=tmp_path, device=CPU, precision="fp32", seed=0, console=QUIET)
+    with engine.autocast():
+        assert convolutions.fp32_precision == "ieee"
+    assert convolutions.fp32_precision == before == "tf32"
 
 
 class Told(torch.autograd.Function):

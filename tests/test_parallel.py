@@ -20,7 +20,7 @@ from tests.conftest import write_scene_tree
 from tests.test_train import QUIET, SMALL, log, request, small_recipe, without_time
 from training import STAGES
 from training.compiling import as_written
-from training.engine import out_of_memory
+from training.memory import out_of_memory
 from training.parallel import SharedGenerator, Team, rand
 from training.record import RunRequest
 from training.run import train

@@ -28,7 +28,7 @@ from training import STAGES
 from training.calibrate import Gains
 from training.checkpoints import Position, read_checkpoint
 from training.doubting import doubted_masks
-from training.engine import Engine, learning_rate_factor
+from training.engine import Engine
 from training.evaluate import (
     Row,
     centre_masks,
@@ -39,6 +39,7 @@ from training.evaluate import (
     view_split,
 )
 from training.evaluation import EvaluationRequest, open_run
+from training.optimizing import learning_rate_factor
 from training.parallel import Team
 from training.recipe import Recipe
 from training.recipe_files import load_recipe

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,10 @@ from training.checkpoints import (
 from training.compiling import fastest_kernels
 from training.datasets import Batch, Split
 from training.log import RunLog
+from training.memory import out_of_memory, within_memory
+from training.optimizing import learning_rate_factor
 from training.parallel import ALONE, SharedGenerator, Team
-from training.precision import in_half
+from training.precision import full_convolutions, in_half
 from training.progress import progress_bar
 
 CHECKPOINT_INTERVAL_S = 30.0
@@ -98,15 +99,13 @@ class Engine:
         """Whether convolutions and products are in bfloat16."""
         return in_half(self.precision, self.device)
 
-    def autocast(self) -> torch.autocast:
-        """Return the autocast context of the run's precision."""
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in the run's precision."""
         # Without the cache: weights cast under no_grad would be reused, without gradient, outside it.
-        return torch.autocast(
-            self.device.type,
-            torch.bfloat16,
-            enabled=self.half,
-            cache_enabled=False,
-        )
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False)
+        with half, full_convolutions():
+            yield
 
     def checkpoint(self, stage: str) -> Path:
         """Return where a stage's checkpoint lives."""
@@ -144,7 +143,6 @@ class Engine:
         generators = {"shuffle": shuffle, "noise": noise}
         start = self._resume(stage, model, generators, len(split))
         batches = max(1, len(split) // stage.batch_size)
-        peaks = [group["lr"] for group in stage.optimizer.param_groups]
         with progress_bar(self.console) as bar:
             done = start.epoch * batches + start.step
             task = bar.add_task(stage.name, total=stage.epochs * batches, completed=done)
@@ -154,22 +152,9 @@ class Engine:
                 totals = dict(here.totals)
                 lost = torch.full((), batches, device=self.device)  # the first step whose loss is no number
                 order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
-                stage.train_mode()
-                too_large = _smaller_batch(stage, self.team)
-                drawn = within_memory(
-                    split.batches(stage.batch_size, shuffle, here.step, self.team), too_large
-                )
-                for number, batch in enumerate(drawn, start=here.step):
-                    progress = (epoch * batches + number) / (stage.epochs * batches)
-                    rate = learning_rate_factor(stage.schedule, progress)
-                    for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
-                        group["lr"] = peak * rate
-                    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-                    search = fastest_kernels(self.device.type == "cuda")
-                    with self.autocast(), search, out_of_memory(too_large):
-                        metrics = stage.step(batch, progress, noise)
-                    metrics = {name: value.detach().float() for name, value in metrics.items()}
-                    self.team.average(list(metrics.values()))
+                drawn = split.batches(stage.batch_size, shuffle, here.step, self.team)
+                steps = self._steps(stage, drawn, here, batches, noise)
+                for number, metrics in enumerate(steps, start=here.step):
                     for name, value in metrics.items():
                         totals[name] = totals.get(name, torch.zeros_like(value)) + value
                     lost = torch.where(metrics["loss"].isfinite(), lost, lost.clamp(max=number))
@@ -188,12 +173,32 @@ class Engine:
                         row |= stage.validate()
                     self.log.add(stage.name, epoch + 1, row | {"seconds": trained})
                 bar.update(task, description=_describe(stage.name, row))
-                for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak
                 states = {name: generator.get_state() for name, generator in generators.items()}
                 self._keep(stage, model, states, Position(epoch=epoch + 1))
         self.save_weights(model, stage.name)
         self.log.close()
+
+    def _steps(
+        self, stage: Stage, drawn: Iterator[Batch], here: Position, batches: int, noise: torch.Generator
+    ) -> Iterator[dict[str, Tensor]]:
+        """Take the steps of an epoch from `here` on, and yield the metrics of each, of all processes together."""
+        peaks = [group["lr"] for group in stage.optimizer.param_groups]
+        too_large = _smaller_batch(stage, self.team)
+        stage.train_mode()
+        for number, batch in enumerate(within_memory(drawn, too_large), start=here.step):
+            progress = (here.epoch * batches + number) / (stage.epochs * batches)
+            rate = learning_rate_factor(stage.schedule, progress)
+            for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * rate
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            search = fastest_kernels(self.device.type == "cuda")
+            with self.autocast(), search, out_of_memory(too_large):
+                metrics = stage.step(batch, progress, noise)
+            metrics = {name: value.detach().float() for name, value in metrics.items()}
+            self.team.average(list(metrics.values()))
+            yield metrics
+        for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak
 
     def _resume(
         self, stage: Stage, model: Carded, generators: dict[str, torch.Generator], scenes: int
@@ -280,52 +285,6 @@ def stage_seed(seed: int, name: str) -> int:
     """Return a seed of the stage's own, so that it draws the same whatever was trained before it."""
     number = STAGES.index(name) if name in STAGES else len(STAGES) + zlib.crc32(name.encode()) % 90
     return seed * 100 + number
-
-
-def learning_rate_factor(schedule: str, progress: float) -> float:
-    """Return the share of the peak learning rate at `progress` in 0..1."""
-    if schedule == "constant":
-        return 1.0
-    warmup = 0.05
-    if progress < warmup:
-        return 0.05 + 0.95 * progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def build_optimizer(name: str, groups: list[dict[str, object]], weight_decay: float) -> torch.optim.Optimizer:
-    """Return the optimiser called `name` over parameter groups that carry their own "lr"."""
-    makers: dict[str, Callable[[], torch.optim.Optimizer]] = {
-        "sgd": lambda: torch.optim.SGD(
-            groups, lr=0.1, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
-        ),
-        "adam": lambda: torch.optim.Adam(groups, weight_decay=weight_decay, fused=True),
-        "adamw": lambda: torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True),
-    }
-    if name not in makers:
-        raise RunError(f"optimizer {name!r} is not known; choose one of {', '.join(makers)}")
-    return makers[name]()
-
-
-@contextmanager
-def out_of_memory(answer: str) -> Iterator[None]:
-    """Answer memory that does not suffice with one sentence.
-
-    Raises:
-        RunError: Says `answer`.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        # On a CPU it has no class of its own.
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise RunError(answer) from error
-        raise
-
-
-def within_memory(batches: Iterator[Batch], answer: str) -> Iterator[Batch]:
-    """Yield batches; memory that does not suffice to fetch one is answered as by `out_of_memory`."""
-    with out_of_memory(answer):
-        yield from batches
 
 
 def _are_numbers(model: Carded) -> bool:

@@ -16,8 +16,9 @@ from geozoom.model import PatchDrop, load_card, load_model
 from training import STAGES
 from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
-from training.engine import Engine, out_of_memory
+from training.engine import Engine
 from training.evaluate import EVALUATION_BATCH, Row, view_split
+from training.memory import out_of_memory
 from training.recipe import Recipe
 from training.recipe_files import recipe_from
 from training.record import card_of, check_files, files_digest, read_record

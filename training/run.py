@@ -18,10 +18,11 @@ from training import CLASSIFIER_STAGES, POLICY_STAGES, STAGES
 from training.compiling import compile_networks
 from training.datasets import Reading, Split, read_dataset
 from training.datasets.streamed import StreamedSplit
-from training.engine import Engine, Stage, out_of_memory
+from training.engine import Engine, Stage
 from training.evaluate import Row, correct, view_split
 from training.finishing import finish
 from training.judges import Judges, assign_folds
+from training.memory import out_of_memory
 from training.parallel import join
 from training.plots import draw_log
 from training.policies import FrozenPolicy, load_policy

@@ -17,7 +17,8 @@ from geozoom.card import ModelCard
 from geozoom.networks import NetworkSpec, build_resnet, is_bagnet, narrowed
 from training.baselines.reading import Reader, fit_in_turn, lr_correct, placed, seeded
 from training.datasets import Batch, Split
-from training.engine import Engine, build_optimizer
+from training.engine import Engine
+from training.optimizing import build_optimizer
 from training.parallel import ALONE
 from training.recipe import Recipe, ScoutRecipe
 from training.stages import Bench

@@ -21,8 +21,9 @@ from training.baselines.reading import seeded
 from training.baselines.rules import RULES, Rule
 from training.baselines.stn import SALIENT, StnStage
 from training.datasets import Batch, Split
-from training.engine import Engine, build_optimizer
+from training.engine import Engine
 from training.evaluate import Row, Streams, ViewedSplit, answers, correct, row, spread_evenly
+from training.optimizing import build_optimizer
 from training.parallel import rand
 from training.recalibrate import forget, is_settled, keep, load_as_shipped, recalibrate_if_better
 from training.results import POLICIES

@@ -29,7 +29,8 @@ from training.baselines.coupling import couple
 from training.baselines.reading import Reader, ReaderStage, as_lr, fit_in_turn, placed, seeded, unpadded
 from training.baselines.recipe import PcnRecipe
 from training.datasets import Batch, Split
-from training.engine import Engine, build_optimizer
+from training.engine import Engine
+from training.optimizing import build_optimizer
 from training.stages import Bench
 from training.stages.bench import hit_rate
 

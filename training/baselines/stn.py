@@ -21,8 +21,8 @@ from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training.baselines.rules import Rule, top
 from training.datasets import Batch
-from training.engine import build_optimizer
 from training.evaluate import EVALUATION_BATCH, correct
+from training.optimizing import build_optimizer
 from training.stages.bench import Bench, hit_rate
 
 _SPREAD = 1 / 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from training.engine import build_optimizer
+from training.optimizing import build_optimizer
 from training.recipe import ClassifierRecipe
 from training.stages.bench import Bench
 

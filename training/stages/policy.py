@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
 from training.datasets import Batch
-from training.engine import build_optimizer
 from training.evaluate import Streams, correct, policy_probabilities
 from training.gradients import build_estimator, entropy
+from training.optimizing import build_optimizer
 from training.recipe import PolicyRecipe
 from training.rewards import build_reward
 from training.stages.bench import Bench, hit_rate
