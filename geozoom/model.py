@@ -139,7 +139,7 @@ class PatchDrop(nn.Module):
         return fuse_streams(card.fusion, hr_logits, lr_logits, bought, card.lr_temperature)
 
     def mix(self, hr_logits: Tensor, lr_logits: Tensor, bought: Tensor) -> Tensor:
-        """Return log-probabilities (B, N) of the streams' logits (B, N) by Eq. 7, as published."""
+        """Return log-probabilities (B, N) of the streams' logits (B, N) by Eq. 7, with the card's LR temperature."""
         return fuse_streams("mixture", hr_logits, lr_logits, bought, self.card.lr_temperature)
 
     def calibrate(self, log_probabilities: Tensor, sampled: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from geozoom.cli import main
+from geozoom.fusion import fuse_streams
 from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.datasets import read_scenes
@@ -82,15 +83,18 @@ def test_a_run_is_measured_again_as_its_training_measured_it(copied: Path) -> No
     assert (said["complete"], said["scenes"], said["split"]) == (True, 24, "test")
     assert "Ft-2 · mask alone" in result.stderr
     evaluate(copied, code=1)  # the file is there
-    other = json.loads(evaluate(copied, "--overwrite", "--batch-size", 5, "--json").stdout)
-    for ours, theirs in zip(other["rows"], said["rows"], strict=True):
-        if "mask alone" not in ours["name"]:  # who lends patches to whom depends on the batch
-            assert ours == theirs
+    for size in (1, 5):
+        other = json.loads(evaluate(copied, "--overwrite", "--batch-size", size, "--json").stdout)
+        assert other["rows"] == said["rows"]
 
 
 def test_scenes_and_split_can_be_chosen(copied: Path) -> None:
     some = json.loads(evaluate(copied, "--scenes", 10, "-o", copied / "some.json", "--json").stdout)
     assert {row["scenes"] for row in some["rows"] if "HR stream" not in row["name"]} == {10}
+    one = json.loads(evaluate(copied, "--scenes", 1, "-o", copied / "one.json", "--json").stdout)
+    assert not [
+        row for row in one["rows"] if "HR stream" in row["name"]
+    ]  # there is no other scene to lend patches
     val = evaluate(copied, "--split", "val", "--json", "-q")
     assert json.loads(val.stdout)["scenes"] == 6
     assert val.stderr == ""
@@ -117,6 +121,10 @@ def test_an_unfinished_run_is_measured_as_far_as_it_is(copied: Path) -> None:
     assert said["stages"]["pt"] == {"epoch": 1, "epochs": 3}
     assert "pt has 1 of 3 epochs; ft1 has not begun; ft2 has not begun" in result.stderr
     assert (copied / "figures" / "dropping.png").is_file()
+    write_checkpoint(checkpoints / "ft1.safetensors", model, {"done": "false", "epoch": "0", "step": "2"})
+    result = evaluate(copied, "--overwrite", "--json")
+    assert "Ft-1" in [row["name"] for row in json.loads(result.stdout)["rows"]]
+    assert "ft1 has 0 of 3 epochs; ft2 has not begun" in result.stderr
     for file in checkpoints.iterdir():
         if file.name != "hr.safetensors":
             file.unlink()
@@ -173,6 +181,9 @@ def test_what_cannot_be_measured_is_answered_in_one_sentence(
 
 def test_only_finished_runs_of_the_same_data_are_compared(folder: Path, copied: Path, tmp_path: Path) -> None:
     compare = (folder / "dear", copied, "--figures", tmp_path / "figures", "-o", tmp_path / "e.json")
+    other = Path(shutil.copytree(folder / "scenes", tmp_path / "other"))
+    (other / "test" / "water" / "00.png").rename(other / "test" / "water" / "zz.png")
+    assert "was begun with other files" in evaluate(*compare, "--root", other, code=1).stderr
     (copied / "table.json").rename(copied / "away.json")
     assert "is not finished" in evaluate(*compare, code=1).stderr
     (copied / "table.json").write_text("[{}]")
@@ -314,6 +325,18 @@ def results(folder: Path) -> Results:
 @pytest.fixture(scope="module")
 def val(folder: Path) -> ViewedSplit:
     return open_run(EvaluationRequest(run=folder / "run", device="cpu", split="val"), QUIET).results.views
+
+
+def test_eq_7_mixes_the_streams_as_they_are(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[tuple[str, float]] = set()
+
+    def told(fusion: str, hr: Tensor, lr: Tensor, bought: Tensor, temperature: float) -> Tensor:
+        asked.add((fusion, temperature))
+        return fuse_streams(fusion, hr, lr, bought, temperature)
+
+    monkeypatch.setattr("geozoom.model.fuse_streams", told)
+    assert "Ft-2 · streams mixed by Eq. 7" in [row.name for row in results.rows()]
+    assert asked == {("product", 2.0), ("mixture", 1.0)}
 
 
 def test_when_and_where_are_told_apart_at_equal_money(

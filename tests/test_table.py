@@ -21,6 +21,7 @@ from training.comparing.ledger import Cell, Entry
 from training.comparing.published import PUBLISHED
 from training.comparing.results_table import ROWS, ResultsTable
 from training.engine import Engine
+from training.evaluate import answers
 from training.record import card_of, read_record
 
 VALUES = [part for value in [*SMALL, "judges.folds=0"] for part in ("--set", value)]
@@ -87,6 +88,11 @@ def test_the_table_of_hard_positives_is_made_by_one_command_and_gone_on_with_by_
     assert f"| PatchDrop | {said['rows'][2]['mean']:.2f} ± {said['rows'][2]['deviation']:.2f} |" in text
     assert "CutOut hides a square of 16 of 32 px" in text
     assert "all seeds, is none-3/checkpoints/ft1.safetensors (SHA-256" in text
+    # Given from elsewhere it is the same table.
+    monkeypatch.chdir(tmp_path)
+    again = table(*asked[:3], "table", *asked[4:], "--json")
+    assert json.loads(again.stdout) == said
+    assert (out / "table.md").read_text() == text
     # Another recipe is not mixed in.
     other = table(*asked, "--set", "hr.learning_rate=0.01", code=1)
     assert "none-3: was begun with another recipe table 'hr'" in other.stderr
@@ -145,7 +151,16 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
     out = tmp_path / "table"
     asked = ("--root", scene_tree, "--out", out, *SHORT)
     # Baselines that have not begun may change.
-    table("--root", scene_tree, "--out", out, "--rows", "hr-cnn", name="results")
+    under: list[str] = []
+
+    def told(*arguments: Any) -> torch.Tensor:
+        under.append(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
+        return answers(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.results.answers", told)
+        table("--root", scene_tree, "--out", out, "--rows", "hr-cnn", name="results")
+    assert set(under) == {"ieee"}  # in the run's precision, whichever row asks first
     fitted: list[str] = []
     fit = Engine.fit
 
@@ -190,23 +205,33 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
     with (out / "table.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert {file.name for file in out.iterdir()} >= {"spend.png", "spend.csv", "decomposition.md", "figures"}
-    # Once more: nothing is trained or measured, and the table is the same.
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", None)
+        stays_as_it_is(scene_tree, out, asked[2:])
+
+
+def stays_as_it_is(root: Path, out: Path, asked: tuple[object, ...]) -> None:
+    """Nothing that is measured is measured again, wherever its data lies, or stands beside what is of other runs."""
     written = (out / "table.json").read_text()
-    with monkeypatch.context() as patched:
-        patched.setattr(Engine, "fit", None)
-        assert json.loads(table(*asked, "--json", name="results").stdout)["rows"] == rows
-    assert (out / "table.json").read_text() == written
-    # What is measured is not said to be of another recipe, and is where its data is now.
-    other = table(*asked, "--set", "sensor.noise=0.5", name="results", code=1)
-    assert "begun with another recipe table 'sensor'" in other.stderr
-    moved = scene_tree.rename(tmp_path / "moved")
-    with monkeypatch.context() as patched:
-        patched.setattr(Engine, "fit", None)
-        again = table("--root", moved, *asked[2:], "--json", name="results")
+    rows = json.loads(written)["rows"]
+    assert json.loads(table("--root", root, *asked, "--json", name="results").stdout)["rows"] == rows
+    for seed in (0, 1):
+        other = table(
+            "--root", root, *asked, "--seeds", seed, "--set", "sensor.noise=0.5", name="results", code=1
+        )
+        assert "seed0: was begun with another recipe table 'sensor'" in other.stderr
+    moved = root.rename(out.parent / "moved")
+    again = table("--root", moved, *asked, "--json", name="results")
     assert json.loads(again.stdout)["rows"] == rows
     assert (out / "table.json").read_text() == written
     (moved / "test" / "water" / "00.png").rename(moved / "test" / "water" / "zz.png")
-    assert "begun with other files" in table("--root", moved, *asked[2:], name="results", code=1).stderr
+    for seed in (0, 1):
+        other = table("--root", moved, *asked, "--seeds", seed, name="results", code=1)
+        assert "seed0: was begun with other files" in other.stderr
+    (out / "seed0").rename(out.parent / "gone")
+    gone = table("--root", moved, *asked, name="results", code=1).stderr
+    assert "seed0: is gone, and" in gone
+    assert "ledger.json has rows of it; put it back" in gone
 
 
 def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from geozoom.benefit import Benefit
 from geozoom.cli import main
@@ -233,6 +234,32 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         assert all(torch.equal(one[key], tensor) for key, tensor in other.items())
 
 
+def test_what_an_epoch_took_before_a_kill_counts(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
+    recipe, run = small_recipe("default", 2), tmp_path / "run"
+    keep = Engine._keep
+
+    def kill_after_a_step(self: Engine, *rest: Any) -> None:
+        keep(self, *rest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "_keep", kill_after_a_step)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(scene_tree, run, recipe, stage="hr"), QUIET)
+    file = run / "checkpoints" / "hr.safetensors"
+    with safe_open(file, "pt") as checkpoint:
+        header = checkpoint.metadata()
+    assert 0 < float(header["seconds"]) < 900
+    save_file(load_file(file), file, header | {"seconds": "1000"})
+    train(request(scene_tree, run, recipe, stage="hr", resume=True), QUIET)
+    first, second = (row["seconds"] for row in log(run))
+    assert second < 900
+    assert first > 1000
+
+
 def test_the_papers_recipe_runs_and_leaves_the_mask_robust_start_out(
     scene_tree: Path, tmp_path: Path
 ) -> None:
@@ -243,16 +270,34 @@ def test_the_papers_recipe_runs_and_leaves_the_mask_robust_start_out(
     assert not [row for row in rows if row.name.startswith("mask-robust")]
 
 
-def test_stages_can_be_run_one_by_one_but_only_in_order(scene_tree: Path, tmp_path: Path) -> None:
+def test_stages_can_be_run_one_by_one_but_only_in_order(
+    scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, out = small_recipe("default", 1, "judges.folds=0"), tmp_path / "run"
     assert train(request(scene_tree, out, recipe, stage="hr"), QUIET) == []
     with pytest.raises(RunError, match="stage pt needs stage lr first"):
         train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
     assert train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET) == []
+    with monkeypatch.context() as patched:
+        patched.setattr("training.finishing.write_table", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(scene_tree, out, recipe, resume=True), QUIET)
+    assert (out / "model.safetensors").exists()  # before the table, by which a run is known to be whole
     assert train(request(scene_tree, out, recipe, resume=True), QUIET)
     (out / "checkpoints" / "pt.safetensors").unlink()
     with pytest.raises(RunError, match=r"stage ft1 was trained without stage pt.* delete .* of ft1, ft2 "):
         train(request(scene_tree, out, recipe, resume=True), QUIET)
+    for stage in ("ft1", "ft2"):
+        (out / "checkpoints" / f"{stage}.safetensors").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(scene_tree, out, recipe, resume=True), QUIET)
+    assert not (out / "table.json").exists()  # it is of what was trained before
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
     rows = [("all", everything, "the policy's", gains.wanted)]
     rows += [
         ("all", everything, f"best {count}", np.full(scenes, count, dtype=np.int64))
-        for count in (1, 2, 4, 8, counts - 1)
+        for count in sorted({1, 2, 4, 8, counts - 1})
         if count < counts
     ]
     thirds = np.array_split(log_odds(gains.known).argsort(kind="stable"), 3)

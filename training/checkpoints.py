@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,8 @@ class Position:
     """Steps of the epoch after them that are done."""
     totals: dict[str, Tensor] = field(default_factory=dict)
     """Sums of the metrics of these steps."""
+    seconds: float = 0.0
+    """What these steps took."""
 
     def resized(self, before: int, now: int, scenes: int) -> Position:
         """Return the same place in an epoch of `scenes` that goes on in batches of `now`, after batches of `before`.
@@ -53,7 +55,7 @@ class Position:
             return self
         step = min(-(-self.step * before // now), max(1, scenes // now))
         totals = {name: total * (step / self.step) for name, total in self.totals.items()}
-        return Position(epoch=self.epoch, step=step, totals=totals)
+        return replace(self, step=step, totals=totals)
 
 
 def write_checkpoint(

@@ -147,8 +147,8 @@ class Engine:
             done = start.epoch * batches + start.step
             task = bar.add_task(stage.name, total=stage.epochs * batches, completed=done)
             for epoch in range(start.epoch, stage.epochs):
-                began = time.perf_counter()
                 here = start if epoch == start.epoch else Position(epoch=epoch)
+                began = time.perf_counter() - here.seconds
                 totals = dict(here.totals)
                 lost = torch.full((), batches, device=self.device)  # the first step whose loss is no number
                 order = shuffle.get_state()  # a resumed epoch is shuffled again, and goes on at its step
@@ -162,9 +162,9 @@ class Engine:
                     if number + 1 < batches and self._looks(number + 1):
                         self._refuse_nan(stage, epoch, int(lost), batches)
                         states = {"shuffle": order, "noise": noise.get_state()}
-                        self._keep(
-                            stage, model, states, Position(epoch=epoch, step=number + 1, totals=totals)
-                        )
+                        seconds = time.perf_counter() - began
+                        at = Position(epoch=epoch, step=number + 1, totals=totals, seconds=seconds)
+                        self._keep(stage, model, states, at)
                 row = {name: (total / batches).item() for name, total in totals.items()}
                 trained = time.perf_counter() - began
                 self._refuse_nan(stage, epoch, int(lost), batches)
@@ -239,7 +239,12 @@ class Engine:
         stage.optimizer.load_state_dict(state)
         if self.team.leads:
             self.log.drop_after(stage.name, int(header["epoch"]))
-        at = Position(epoch=int(header["epoch"]), step=int(header.get("step", 0)), totals=totals)
+        at = Position(
+            epoch=int(header["epoch"]),
+            step=int(header.get("step", 0)),
+            totals=totals,
+            seconds=float(header.get("seconds", 0)),
+        )
         before = int(header.get("batch_size", stage.batch_size))
         return at.resized(min(before, scenes), min(stage.batch_size, scenes), scenes)
 
@@ -258,7 +263,7 @@ class Engine:
         if not wanted:
             return
         header = {"done": "false", "stage": stage.name, "epoch": str(at.epoch), "step": str(at.step)}
-        header["batch_size"] = str(stage.batch_size)
+        header |= {"batch_size": str(stage.batch_size), "seconds": f"{at.seconds:.3f}"}
         file = self.checkpoint(stage.name)
         write_checkpoint(file, model, header, stage.optimizer, states, at.totals)
         self._written = time.monotonic()

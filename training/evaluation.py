@@ -65,6 +65,8 @@ class StageState:
     """Epochs that are done."""
     epochs: int
     """Epochs of the recipe; 0 for a stage that it leaves out."""
+    begun: bool
+    """Whether it has a checkpoint, which may fall within its first epoch."""
 
     @property
     def complete(self) -> bool:
@@ -94,7 +96,7 @@ class OpenedRun:
     def missing(self) -> list[str]:
         """What the run lacks, a phrase for each stage."""
         return [
-            f"{stage} has {state.epoch} of {state.epochs} epochs" if state.epoch else f"{stage} has not begun"
+            f"{stage} has {state.epoch} of {state.epochs} epochs" if state.begun else f"{stage} has not begun"
             for stage, state in self.stages.items()
             if not state.complete
         ]
@@ -166,10 +168,10 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
 def _state(engine: Engine, stage: str, epochs: int) -> StageState:
     file = engine.checkpoint(stage)
     if not file.is_file():
-        return StageState(epoch=0, epochs=epochs)
+        return StageState(epoch=0, epochs=epochs, begun=False)
     header = read_header(file)
     done = header["done"] == "true"
-    return StageState(epoch=epochs if done else int(header["epoch"]), epochs=epochs)
+    return StageState(epoch=epochs if done else int(header["epoch"]), epochs=epochs, begun=True)
 
 
 def _read(request: EvaluationRequest, record: dict[str, Any], recipe: Recipe, console: Console) -> SceneData:

@@ -24,7 +24,7 @@ from training.tables import write_table
 def finish(
     request: RunRequest, engine: Engine, bench: Bench, data: SceneData, train_split: Split
 ) -> list[Row]:
-    """Measure a run whose stages are all trained, and write its table and `model.safetensors`.
+    """Measure a run whose stages are all trained, and write `model.safetensors` and its table.
 
     Args:
         request: Where the run is, and its seed.
@@ -55,10 +55,10 @@ def finish(
             finished=finished,
         )
         rows = list(results.rows())
-    write_table(request.out, rows)
     table = {line.name: {"accuracy": round(line.accuracy, 2), "S": round(line.sampled, 2)} for line in rows}
     finished.card = replace(finished.card, metrics={"test_scenes": len(data.test), "table": table})
     finished.save(request.out / "model.safetensors", half=True)
+    write_table(request.out, rows)  # last: it says that nothing is missing
     return rows
 
 

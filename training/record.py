@@ -98,8 +98,10 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     Raises:
         RunError: The seed or a table that matters already differs.
     """
-    recorded = recipe_from(held["recipe"]).to_dict()
-    changed = [table for table, content in request.recipe.to_dict().items() if recorded.get(table) != content]
+    recorded, asked = recipe_from(held["recipe"]).to_dict(), request.recipe.to_dict()
+    for each in (recorded, asked):  # where its policy lies may change; which one it is, its SHA-256 tells
+        each["hard_positives"]["policy"] = each["hard_positives"]["policy"] is not None
+    changed = [table for table, content in asked.items() if recorded.get(table) != content]
     free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
     if not engine.checkpoint("scout").is_file():
         free.add("scout")

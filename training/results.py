@@ -117,13 +117,13 @@ class Results:
                 yield row(f"{name} · {what} asked", self._correct(streams, spent), spent)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
-            self.model.card = replace(own, fusion="mixture")
+            self.model.card = replace(own, fusion="mixture", lr_temperature=1.0)  # the paper has none
             yield row(f"{name} · streams mixed by Eq. 7", self._correct(streams, masks), masks)
             self.model.card = own
-        alone = read_by_hr_stream(self.model, self.views, masks, self.seed)
-        yield replace(
-            row(f"{name} · mask alone, HR stream", alone, 0.0), sampled=masks.sum(dim=1).mean().item()
-        )
+        if len(self.views) > 1:  # who lend each other their patches
+            alone = read_by_hr_stream(self.model, self.views, masks, self.seed)
+            bought = masks.sum(dim=1).mean().item()
+            yield replace(row(f"{name} · mask alone, HR stream", alone, 0.0), sampled=bought)
         learnt_from = self._training_scenes()
         lesson = (self.masks(learnt_from), learnt_from.split.labels)
         read = read_linearly(lesson, (masks, self.views.split.labels), len(self.model.card.classes))

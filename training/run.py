@@ -204,6 +204,7 @@ def _train_stage(name: str, before: str | None, engine: Engine, bench: Bench, sp
     if before is not None:
         engine.load(bench.model, before)
     forget(engine, name)
+    (engine.folder / "table.json").unlink(missing_ok=True)  # it would say that nothing is missing
     with engine.autocast(), out_of_memory(f"stage {name}: the validation scenes do not fit in memory"):
         stage = _build_stage(name, bench)
     engine.fit(stage, bench.model, split)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geozoom.model import PatchDrop
-from training.evaluate import ViewedSplit
+from training.evaluate import EVALUATION_BATCH, ViewedSplit
 from training.sweep import scenes_of_a_part, sweep
 
 _DECAY = 1e-3
@@ -23,12 +23,12 @@ _DECAY = 1e-3
 def read_by_hr_stream(model: PatchDrop, views: ViewedSplit, masks: Tensor, seed: int) -> Tensor:
     """Return in which scenes the HR stream answers right with nothing but the mask to go by.
 
-    Every patch is another scene's, each drawn by itself, so that a scene's own content is in none of them but by
-    chance. Scenes that do not fill a last batch are left out.
+    Every patch is another scene's, whose they are drawn for each place by itself. Scenes that do not fill a last batch
+    are left out.
 
     Args:
         model: The classifier, in evaluation mode.
-        views: HR scenes, which lend each other their patches.
+        views: At least two HR scenes, which lend each other their patches.
         masks: (N, P) of the scenes.
         seed: Of who lends to whom.
 
@@ -51,15 +51,15 @@ def _strange(
     """Yield scenes (b, 3, H, H) in 0..1 made of other scenes' patches, with the masks and labels of their own."""
     device = masks.device
     lender = torch.Generator().manual_seed(seed)
-    for batch in views.split.batches(views.batch_size, torch.Generator().manual_seed(seed)):
+    for batch in views.split.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
         images = batch.images.float() / 255
         rows, cols, size = model.grid.rows, model.grid.cols, len(images)
         tall, wide = images.shape[-2] // rows, images.shape[-1] // cols
         # (B, P, 3, tall, wide), and back with the patches of as many permutations.
         patches = images.reshape(size, 3, rows, tall, cols, wide).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-        lenders = torch.stack(
-            [torch.randperm(size, generator=lender) for _ in range(model.grid.patches)], dim=1
-        ).to(device)
+        # Of scenes in no order, so many further on; by none, it would be the scene itself.
+        further = torch.randint(1, size, (model.grid.patches,), generator=lender)
+        lenders = ((torch.arange(size)[:, None] + further) % size).to(device)
         lent = patches[lenders, torch.arange(model.grid.patches, device=device)]
         strange = (
             lent.reshape(size, rows, cols, 3, tall, wide).permute(0, 3, 1, 4, 2, 5).reshape(images.shape)

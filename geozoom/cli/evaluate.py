@@ -98,6 +98,7 @@ def command(
             device=device,
             skip_unreadable=skip_unreadable,
             memory_gib=memory,
+            moved=bool(others),  # their tables are of the run's own scenes
         ),
         console,
     )

@@ -17,5 +17,5 @@ LOWRES: dict[str, Callable[[Engine, Bench, Split], Reader]] = {
 }
 """Each trains what is missing, goes on with what is not finished, and returns the network in evaluation mode.
 
-`Engine.folder` is the baseline's own; the bench brings the weights of stages `hr` and `lr` and the HR-CNN as teacher.
+`Engine.folder` is the baseline's own; the bench brings the HR-CNN as teacher, from whose weights they begin.
 """

@@ -60,6 +60,7 @@ def compare_hard_positives(request: TableRequest, console: Console) -> Compariso
         first = request.seeds[0]
         _train(asked, "none", first, None, _TO_FT1, console)
         policy = _folder(request, "none", first)
+    policy = policy.resolve()  # given from elsewhere the next time, it is the same
     for row in ("cutout", "patchdrop"):
         for seed in request.seeds:
             _train(asked, row, seed, policy, ("hr",), console)

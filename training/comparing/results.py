@@ -82,17 +82,17 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     if "srgan" in wanted and not drawn:
         raise RunError("row 'srgan' learns by the features of a ResNet, which a BagNet is not; leave it out")
     ledger = Ledger.open(request.out / "ledger.json")
+    _check_measured(request, ledger, console)
     _announce(request, wanted, ledger, console)
     for seed in request.seeds:
         left = [name for name in wanted if (seed, name) not in ledger.entries]
         folder = request.out / f"seed{seed}"
-        if not left and (seed, "patchdrop") in ledger.entries:
-            # Of a run that is gone on with, training checks the same.
-            kept = (folder / "config.json").is_file()
-            if not kept or is_where_it_was(
-                request, check_run(request, folder, request.recipe, seed, console)
-            ):
-                continue
+        if (
+            not left
+            and (seed, "patchdrop") in ledger.entries
+            and is_where_it_was(request, read_record(folder))
+        ):
+            continue
         measuring = _Measuring.begin(request, seed, console)
         for name in dict.fromkeys(
             (*left, *(["patchdrop"] if (seed, "patchdrop") not in ledger.entries else []))
@@ -102,6 +102,25 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
             _table(request, ledger).keep(request.out)  # what is stopped now leaves what is known
     _draw(request, console)
     return _table(request, ledger)
+
+
+def _check_measured(request: TableRequest, ledger: Ledger, console: Console) -> None:
+    """Refuse to set new rows beside those of other runs than are asked for, of whatever seed.
+
+    Raises:
+        RunError: What was measured is of another recipe, dataset or files, or of a run that is gone.
+        DatasetError: The dataset is not as expected.
+    """
+    for seed in sorted({seed for seed, _ in ledger.entries}):
+        folder = request.out / f"seed{seed}"
+        if not (folder / "config.json").is_file():
+            raise RunError(
+                f"{folder}: is gone, and {ledger.file} has rows of it; put it back, or delete {ledger.file.name} to "
+                "measure all rows again"
+            )
+        record = check_run(request, folder, request.recipe, seed, console)
+        if seed not in request.seeds and not is_where_it_was(request, record):
+            open_measured(request, folder, console)  # which looks at its files
 
 
 def _table(request: TableRequest, ledger: Ledger) -> ResultsTable:
@@ -188,12 +207,13 @@ class _Measuring:
         model = self.results.model
         if name in ("lr-cnn", "hr-cnn"):
             streams, sampled = ("lr", 0.0) if name == "lr-cnn" else ("hr", float(model.grid.patches))
-            self.results.known()
-            self.results.engine.load(model, "lr")  # stage lr leaves the HR stream as it was
             with self.results.engine.autocast():
+                self.results.known()
+                self.results.engine.load(model, "lr")  # stage lr leaves the HR stream as it was
                 measured = row(name, correct(model, self.results.views, streams), sampled)  # type: ignore[arg-type]
             stages: tuple[str, ...] = ("hr", "lr") if name == "lr-cnn" else ("hr",)
-            return self._entry(began, dict.fromkeys(COLUMNS, measured), [model.hr], self._seconds(stages))
+            network = model.lr if name == "lr-cnn" else model.hr
+            return self._entry(began, dict.fromkeys(COLUMNS, measured), [network], self._seconds(stages))
         if name in LOWRES:
             return self._lowres(name, began)
         if name == "published-code":
@@ -232,7 +252,7 @@ class _Measuring:
         reader = LOWRES[name](engine, self.bench, results.train)
         with engine.autocast():
             measured = row(name, lr_correct(reader, results.views), 0.0)
-        seconds = self._seconds(("hr", "lr")) + _logged(engine.folder)
+        seconds = self._seconds(("hr",)) + _logged(engine.folder)
         return self._entry(began, dict.fromkeys(COLUMNS, measured), [reader], seconds)
 
     def _masked(self, name: str, began: float) -> Entry:
