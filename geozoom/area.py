@@ -15,10 +15,15 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.cells import CellGrid
 from geozoom.errors import VectorError
 from geozoom.grid import PatchGrid
-from geozoom.orderfile import is_plan, read_order_polygons
+from geozoom.orderfile import PATCH_COLUMNS, is_plan, read_order_polygons
+from geozoom.polygons import Geometries, polygons_of
 from geozoom.receiving.catalog import is_catalog, usable_ground
+from geozoom.receiving.globe import cut_at_antimeridian
 from geozoom.tiles import Tile
-from geozoom.vectors import PixelSpace, polygons_of, read_vectors
+from geozoom.vectors import PixelSpace, read_vectors
+
+_OF_PATCHES = (".fgb", ".parquet")
+"""Formats in which a plan is its patches alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,24 +84,50 @@ class Area:
         return self._on_tiles[tile.path]
 
 
-def read_area(*paths: Path | str) -> Area:
-    """Read an area from the polygons of files of any vector format.
+def read_area(*paths: Path | str, owned: bool = False) -> Area:
+    """Read an area from the polygons of files of any vector format; of a plan it is the ordered ground.
+
+    Args:
+        paths: The files.
+        owned: It is ground that one has: a plan that ordered nothing adds nothing to it, and one that does not hold
+            its orders does not tell.
 
     Raises:
         VectorError: A file cannot be used.
+        OrdersError: A plan cannot be read.
         CatalogError: A catalog of `geozoom ingest` cannot be read, or none of its deliveries counts as delivered.
     """
     parts = []
     for path in paths:
         if is_plan(path):
-            # What is delivered is what was ordered, not only the patches wanted of it.
-            shapes = [shapely.Polygon(order.ring) for order in read_order_polygons(Path(path)).orders]
-        elif is_catalog(path):
-            shapes = usable_ground(Path(path))
-        else:
-            shapes = read_vectors(path, ("Polygon", "MultiPolygon")).geometry.to_numpy()
+            parts.append(_ordered_ground(Path(path)))
+            if parts[-1].is_empty and not owned:
+                raise VectorError(f"{path}: the plan orders nothing, and shows no area; give another file")
+            continue
+        shapes = usable_ground(Path(path)) if is_catalog(path) else _polygons(path, owned=owned)
         # Each part by itself: making a multipolygon valid takes what two of its parts share for a hole.
         parts.append(polygons_of(shapely.make_valid(shapely.get_parts(shapes))))
         if parts[-1].is_empty:
             raise VectorError(f"{path}: its polygons have no area; correct them")
     return Area(geometry=shapely.union_all(parts))
+
+
+def _ordered_ground(path: Path) -> BaseGeometry:
+    """Return all ground that a plan ordered: what is delivered is more than the patches wanted of it."""
+    orders = read_order_polygons(path, empty_ok=True).orders
+    return shapely.union_all([cut_at_antimeridian(shapely.Polygon(order.ring)) for order in orders])
+
+
+def _polygons(path: Path | str, *, owned: bool) -> Geometries:
+    """Return the polygons of a vector file in WGS84.
+
+    Raises:
+        VectorError: The file cannot be used, or is a plan in a format that does not hold what one owns by it.
+    """
+    frame = read_vectors(path, ("Polygon", "MultiPolygon"))
+    if owned and Path(path).suffix.lower() in _OF_PATCHES and set(frame.columns) >= PATCH_COLUMNS:
+        raise VectorError(
+            f"{path}: holds a plan's patches, and not its orders, which cover more ground; give the plan as .geojson "
+            "or .gpkg"
+        )
+    return np.asarray(frame.geometry.to_numpy(), dtype=np.object_)

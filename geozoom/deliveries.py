@@ -42,7 +42,7 @@ class Delivery:
     gsd_m: float
     """Ground sample distance, the coarser of across and down, in metres."""
     bounds: tuple[float, float, float, float]
-    """West, south, east and north in WGS84."""
+    """West, south, east and north in WGS84, in -180..180: west > east across the antimeridian."""
     usable_mask: str | None = None
     """Planet's UDM2 of it, as GDAL opens it."""
 
@@ -140,7 +140,7 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             acquired=read_acquisition(dataset).acquired,
             gsd_m=max(gsd),
             usable_mask=find_mask(path),
-            bounds=to_wgs84.transform_bounds(*_outline(dataset)),
+            bounds=_in_one_turn(*to_wgs84.transform_bounds(*_outline(dataset))),
         )
 
 
@@ -149,3 +149,11 @@ def _outline(dataset: Any) -> tuple[float, float, float, float]:
     corners = [dataset.transform @ (col, row) for col in (0, dataset.width) for row in (0, dataset.height)]
     x, y = zip(*corners, strict=True)
     return min(x), min(y), max(x), max(y)
+
+
+def _in_one_turn(west: float, south: float, east: float, north: float) -> tuple[float, float, float, float]:
+    """Return bounds with longitudes in -180..180: those of rasters in degrees may go on beyond."""
+    if east - west >= 360:
+        return -180, south, 180, north
+    west, east = (lon if abs(lon) <= 180 else (lon + 180) % 360 - 180 for lon in (west, east))
+    return west, south, east, north

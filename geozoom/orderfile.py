@@ -24,6 +24,8 @@ from geozoom.refusals import area_km2
 
 SAME_AREA = 1e-3
 """Share of an area by which a polygon may differ from what was planned and be the same: coordinates are rounded."""
+PATCH_COLUMNS = frozenset({"tile", "scene", "patch", "probability", "cost_share", "order"})
+"""Columns by which a table of a plan's patches is known."""
 _FORMAT = 2
 _LAYER = "orders"
 _HEAD = 4096
@@ -112,11 +114,15 @@ def is_plan(path: Path | str) -> bool:
     return False
 
 
-def read_order_polygons(path: Path) -> OrderPolygons:
-    """Read the orders of a plan from GeoJSON ("-" is stdin) or GeoPackage.
+def read_order_polygons(path: Path, *, empty_ok: bool = False) -> OrderPolygons:
+    """Read the orders of a plan from GeoJSON or GeoPackage.
+
+    Args:
+        path: The file; "-" is GeoJSON from stdin.
+        empty_ok: Take a plan that orders nothing, too.
 
     Raises:
-        OrdersError: The file is missing, no plan, of an older format, or its polygons are none.
+        OrdersError: The file is missing, no plan, of an older format, orders nothing, or its polygons are none.
     """
     if str(path) != "-" and not path.is_file():
         raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
@@ -136,7 +142,7 @@ def read_order_polygons(path: Path) -> OrderPolygons:
         ) from error
     if len({order.id for order in orders}) < len(orders):
         raise OrdersError(f"{path}: two orders have the same number; plan again")
-    if not orders:
+    if not orders and not empty_ok:
         raise OrdersError(
             f"{path}: the plan buys nothing, so there is nothing to export; plan with more budget"
         )

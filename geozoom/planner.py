@@ -132,7 +132,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         )
     wanted = None if area is None else read_area(area)
     owned = how.get("owned", ())
-    had = read_area(*owned) if owned else None
+    had = read_area(*owned, owned=True) if owned else None
     named = None if sites is None else read_sites(sites, how.get("label_column"))
     tiles, ignored = open_tiles(
         [str(entry) for entry in inputs], how.get("options") or ReadOptions(), card.lr_gsd_m, card.lr_px

@@ -22,9 +22,10 @@ from geozoom.area import Area
 from geozoom.calibration import Display
 from geozoom.errors import VectorError, some_of
 from geozoom.grid import PatchGrid, span_weights
+from geozoom.polygons import Geometries
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, fill_missing, nothing
 from geozoom.tiles import Tile
-from geozoom.vectors import Geometries, PixelSpace, read_vectors
+from geozoom.vectors import PixelSpace, read_vectors
 
 SITES_LAYER = "sites"
 """Layer of a GeoPackage that holds the sites of a plan, all of them."""

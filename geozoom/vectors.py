@@ -18,12 +18,12 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.errors import TileError, VectorError, first_line, some_of
 from geozoom.grid import to_map
 from geozoom.ground import lonlat
+from geozoom.polygons import Geometries, polygons_of
 from geozoom.tiles import Tile
+from geozoom.wgs84 import in_wgs84
 
 if TYPE_CHECKING:
     import geopandas
-
-Geometries = NDArray[np.object_]
 
 SEGMENT_DEG = 0.01
 """Edges are cut into pieces of this length before they are carried to a tile's CRS, where they bend."""
@@ -43,6 +43,8 @@ _LONLAT = {
 
 def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataFrame:
     """Read a vector file of any format that GDAL knows, in WGS84.
+
+    Edges are straight in the file's own CRS; polygons of a projected one are cut at the antimeridian.
 
     Args:
         path: The file.
@@ -87,12 +89,9 @@ def read_vectors(path: Path | str, kinds: tuple[str, ...]) -> geopandas.GeoDataF
             f"{path}: {some_of(wrong)}: must be of type {' or '.join(kinds)}; correct or drop it"
         )
     try:
-        placed = frame.to_crs("EPSG:4326")
+        return in_wgs84(path, frame)
     except (RuntimeError, ValueError) as error:
         raise VectorError(f"{path}: cannot be brought to WGS84 ({error}); correct its CRS") from error
-    if not np.isfinite(placed.total_bounds).all():
-        raise VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
-    return placed
 
 
 def _table(path: Path | str) -> geopandas.GeoDataFrame:
@@ -135,7 +134,7 @@ def _all_layers(path: Path | str) -> geopandas.GeoDataFrame:
     for frame in frames:
         if frame.crs is None:
             return frame  # the file is refused for it
-    return pandas.concat([frame.to_crs("EPSG:4326") for frame in frames], ignore_index=True)
+    return pandas.concat([in_wgs84(path, frame) for frame in frames], ignore_index=True)
 
 
 def _take_back(journal: Path, path: Path | str) -> None:
@@ -143,12 +142,6 @@ def _take_back(journal: Path, path: Path | str) -> None:
     if journal.is_file():
         with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA schema_version")
-
-
-def polygons_of(geometries: Geometries) -> BaseGeometry:
-    """Return the union of all polygons in some geometries, without the lines that making valid leaves."""
-    parts = shapely.get_parts(shapely.get_parts(geometries))  # collections may hold multipolygons
-    return shapely.union_all(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
 
 
 class PixelSpace:
@@ -159,15 +152,25 @@ class PixelSpace:
         a, b, c, d, e, f = (~tile.transform)[:6]
         self._inverse = (a, b, c, d, e, f)
         self._lon0 = _middle_lon(tile)
-        around = _outline(tile)
-        lon, lat = self._near(around[:, 0]), around[:, 1]
-        self.box = shapely.box(
-            max(lon.min() - _AROUND_DEG, self._lon0 - 180),
-            lat.min() - _AROUND_DEG,
-            min(lon.max() + _AROUND_DEG, self._lon0 + 180),
-            lat.max() + _AROUND_DEG,
-        )
+        self.box = self._around(tile)
         """Where the tile lies, in longitude (beyond 180° where it crosses the antimeridian) and latitude."""
+
+    def _around(self, tile: Tile) -> BaseGeometry:
+        mesh = _outline(tile)
+        lon, lat = self._near(mesh[:, 0]), mesh[:, 1]
+        west, south, east, north = lon.min(), lat.min(), lon.max(), lat.max()
+        half = np.array([tile.width, tile.height]) / 2
+        for pole in (-90.0, 90.0):
+            with np.errstate(invalid="ignore"):  # where a CRS has no such pole
+                (at,) = self._carry(np.array([[self._lon0, pole]]))
+            if (np.abs(at - half) <= half).all():  # around it lies more than the mesh meets
+                west, south, east, north = -np.inf, min(south, pole), np.inf, max(north, pole)
+        return shapely.box(
+            max(west - _AROUND_DEG, self._lon0 - 180),
+            south - _AROUND_DEG,
+            min(east + _AROUND_DEG, self._lon0 + 180),
+            north + _AROUND_DEG,
+        )
 
     def _near(self, lon: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return longitudes within 180° of the tile's middle."""

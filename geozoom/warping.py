@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import nullcontext
 from typing import Any
 from xml.etree import ElementTree
 
 from affine import Affine
+from pyproj import CRS
+from pyproj.enums import WktVersion
 from rasterio.crs import CRS as RasterioCRS
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
+
+_CODE_AND_END = re.compile(r'(,AUTHORITY\["[^"]*","[^"]*"\])?\]$')
+"""Of a CRS as WKT."""
 
 
 def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
@@ -67,6 +73,8 @@ def on_grid(
 ) -> Any:
     """Return a raster resampled to another grid, with its missing pixels still missing.
 
+    Longitudes that differ by 360° are the same place.
+
     Args:
         dataset: An open rasterio dataset.
         crs: Its CRS, as WKT.
@@ -79,6 +87,10 @@ def on_grid(
     """
     nodata = dataset.nodata if nodata is None else nodata
     marked = nodata is not None or ColorInterp.alpha in dataset.colorinterp
+    shown = longitudes(crs, dataset.transform, dataset.width, dataset.height)
+    asked = longitudes(to_crs, transform, width, height)
+    if shown is not None and (_beyond_180(shown) or (asked is not None and _beyond_180(asked))):
+        crs = _wrapped_around(sum(shown) / 2, crs)
     return WarpedVRT(
         dataset,
         src_crs=RasterioCRS.from_wkt(crs),
@@ -91,6 +103,38 @@ def on_grid(
         src_nodata=nodata,
         add_alpha=not marked,  # carries a mask band, and what lies outside the raster
     )
+
+
+def longitudes(crs: str, transform: Affine, width: int, height: int) -> tuple[float, float] | None:
+    """Return the least and the largest longitude of a grid, in degrees, which may lie beyond ±180.
+
+    Args:
+        crs: Its CRS, as WKT.
+        transform: Its pixels to `crs`.
+        width: Its columns.
+        height: Its rows.
+
+    Returns:
+        None where the CRS is not one of longitudes and latitudes in degrees.
+    """
+    own = CRS.from_wkt(crs)
+    if not own.is_geographic or own.is_derived or own.to_2d().axis_info[0].unit_name != "degree":
+        return None
+    lon = [(transform @ (col, row))[0] for col in (0, width) for row in (0, height)]
+    return min(lon), max(lon)
+
+
+def _beyond_180(shown: tuple[float, float]) -> bool:
+    return shown[0] < -180 or shown[1] > 180
+
+
+def _wrapped_around(longitude: float, crs: str) -> str:
+    """Return a CRS in degrees (WKT) with GDAL's mark that its longitudes lie within 180° of the one given."""
+    # GDAL's mark, since PROJ's own, +lon_wrap, comes in strings that know few datums.
+    wkt = CRS.from_wkt(crs).to_2d().to_wkt(WktVersion.WKT1_GDAL)
+    # GDAL keeps transformations by code and name, whatever the mark: this CRS has no code, and a name of its own.
+    wkt = wkt.replace('GEOGCS["', f'GEOGCS["around {longitude}: ', 1)
+    return _CODE_AND_END.sub(f',EXTENSION["CENTER_LONG","{longitude}"]]', wkt)
 
 
 def in_blocks(warped: Any, height: int, width: int) -> str:

@@ -13,11 +13,13 @@ import rasterio
 import torch
 from affine import Affine
 from click.testing import CliRunner, Result
-from rasterio.warp import Resampling, calculate_default_transform, reproject
+from rasterio.warp import Resampling, calculate_default_transform, reproject, transform
 from rasterio.windows import Window
 
 import geozoom
+from geozoom.bands import ReadOptions
 from geozoom.cli import main
+from geozoom.deliveries import open_deliveries
 from geozoom.errors import DeliveryError, OrdersError
 from geozoom.model import PatchDrop
 from geozoom.orders import Plan
@@ -175,11 +177,20 @@ def test_what_the_user_calls_nodata_is_not_delivered(world: World) -> None:
     assert not found[:, 1:].any()
 
 
+def antimeridian_grid(crs: str, middle: float | None, gsd: float, height: int, width: int) -> Affine:
+    """Return a raster's pixels around 180° at the equator: in degrees around the longitude given, or in metres."""
+    x, scale = middle, gsd * 9e-6
+    if x is None:
+        (x,), _ = transform("EPSG:4326", crs, [180.0], [0.0])
+        scale = gsd
+    return (
+        Affine.translation(x, 0) @ Affine.scale(scale, -scale) @ Affine.translation(-width / 2, -height / 2)
+    )
+
+
 def test_deliveries_across_the_antimeridian_are_found(
     write_raster: WriteRaster, model: PatchDrop, tmp_path: Path
 ) -> None:
-    from rasterio.warp import transform
-
     (x,), (y,) = transform("EPSG:4326", "EPSG:32660", [180.0], [-17.0])
     corner = Affine.translation(x - 160, y)
     tile = write_raster(crs="EPSG:32660", transform=corner @ Affine.scale(10, -10), height=24, width=32)
@@ -196,6 +207,80 @@ def test_deliveries_across_the_antimeridian_are_found(
     found = geozoom.classify(orders, hr=[hr], lr=[tile], model=model)
     assert found.bought.sum() > 0
     assert found.delivered.tolist() == found.bought.tolist()
+
+
+@pytest.mark.parametrize(
+    ("lr_crs", "lr_middle", "hr_crs", "hr_middle"),
+    [
+        ("EPSG:32660", None, "EPSG:4326", 180),
+        ("EPSG:32660", None, "EPSG:4269", -180),
+        ("EPSG:4326", 180, "EPSG:32660", None),
+        ("EPSG:4326", 180, "EPSG:4326", -180),
+        ("EPSG:4326", -180, "EPSG:4326", 180),
+        ("EPSG:4326", -180, "EPSG:4269", 180),
+    ],
+)
+def test_deliveries_in_degrees_across_the_antimeridian_are_used(
+    write_raster: WriteRaster,
+    model: PatchDrop,
+    tmp_path: Path,
+    lr_crs: str,
+    lr_middle: float | None,
+    hr_crs: str,
+    hr_middle: float | None,
+) -> None:
+    lr_grid = antimeridian_grid(lr_crs, lr_middle, 10, 24, 32)
+    tile = write_raster(crs=lr_crs, transform=lr_grid, height=24, width=32)
+    hr_grid = antimeridian_grid(hr_crs, hr_middle, 2.5, 120, 160)
+    hr = write_raster(folder=tmp_path / "hr", crs=hr_crs, transform=hr_grid, height=120, width=160)
+    orders = tmp_path / "orders.geojson"
+    geozoom.plan([tile], model=model).write(orders)
+    found = geozoom.classify(orders, hr=[hr], lr=[tile], model=model)
+    assert found.bought.sum() > 0
+    assert found.delivered.tolist() == found.bought.tolist()
+
+
+@pytest.mark.parametrize("turns", [(0, -360), (-360, 0)])
+def test_all_is_used_of_both_sides_of_the_antimeridian_that_a_catalog_calls_delivered(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, turns: tuple[int, int]
+) -> None:
+    crs = "EPSG:4326"
+    tile = write_raster(crs=crs, transform=antimeridian_grid(crs, 180, 10, 24, 32), height=24, width=32)
+    whole = antimeridian_grid(crs, 180, 2.5, 120, 160)
+    for name, start, turn in (("west.tif", 0, turns[0]), ("east.tif", 80, turns[1])):
+        side = Affine.translation(turn, 0) @ whole @ Affine.translation(start, 0)
+        write_raster(name, folder=tmp_path / "hr", crs=crs, transform=side, height=120, width=80)
+    orders, catalog = tmp_path / "orders.geojson", tmp_path / "catalog.gpkg"
+    geozoom.plan([tile], model=model).write(orders)
+    taken = geozoom.ingest([tmp_path / "hr"], orders=orders, catalog=catalog)
+    assert taken.summary()["totals"]["patches_missing"] == 0
+    found = geozoom.classify(orders, catalog=catalog, lr=[tile], model=model)
+    assert found.bought.sum() > 0
+    assert found.delivered.tolist() == found.bought.tolist()
+
+
+@pytest.mark.parametrize(
+    ("crs", "west", "east", "expected"),
+    [
+        ("EPSG:4326", 179.9, 180.1, (179.9, -179.9)),
+        ("EPSG:4326", -180.1, -179.9, (179.9, -179.9)),
+        ("EPSG:4269", -180.1, -179.9, (179.9, -179.9)),
+        ("EPSG:4720", -180.1, -179.9, (179.9, -179.9)),
+        ("EPSG:4269", 190, 190.2, (-170, -169.8)),
+        ("EPSG:4326", -170, -169.8, (-170, -169.8)),
+        ("EPSG:4326", 180, 180.1, (180, -179.9)),
+        ("EPSG:4326", 0, 360, (-180, 180)),
+        ("EPSG:4326", -180, 180, (-180, 180)),
+    ],
+)
+def test_bounds_of_deliveries_lie_in_180_degrees_and_west_exceeds_east_across_the_antimeridian(
+    write_raster: WriteRaster, crs: str, west: float, east: float, expected: tuple[float, float]
+) -> None:
+    grid = Affine((east - west) / 20, 0, west, 0, -0.01, -17)
+    path = write_raster(crs=crs, transform=grid, height=20, width=20)
+    (delivery,) = open_deliveries([str(path)], ReadOptions()).deliveries
+    assert (delivery.bounds[0], delivery.bounds[2]) == pytest.approx(expected, abs=1e-3)
+    assert (delivery.bounds[1], delivery.bounds[3]) == pytest.approx((-17.2, -17), abs=1e-3)
 
 
 def test_a_delivery_outside_its_own_crs_is_named(world: World) -> None:

@@ -19,7 +19,7 @@ import geozoom
 from geozoom.area import read_area
 from geozoom.benefit import Benefit
 from geozoom.cli import main
-from geozoom.errors import TileError
+from geozoom.errors import TileError, VectorError
 from geozoom.orders import Plan
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 
@@ -83,6 +83,59 @@ def test_what_an_earlier_plan_ordered_is_not_bought_again(
         )
         + 1e-6
     )
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg"])
+def test_an_earlier_plan_that_ordered_nothing_owns_nothing(
+    write_raster: WriteRaster, tmp_path: Path, suffix: str
+) -> None:
+    tile, model = write_raster(), small_model(benefit=BENEFIT)
+    earlier, west = tmp_path / f"earlier{suffix}", square(tmp_path / "west.gpkg", 0, 0, 25)
+    nothing = geozoom.plan([tile], model=model, threshold=1.0, prices=BY_AREA)
+    assert not nothing.orders
+    nothing.write(earlier)
+    for others in ([], [west]):
+        with_it = geozoom.plan([tile], model=model, prices=BY_AREA, owned=[earlier, *others])
+        without = geozoom.plan([tile], model=model, prices=BY_AREA, owned=others)
+        assert places(with_it) == places(without)
+        assert with_it.value == without.value
+    sites = square(tmp_path / "site.gpkg", 10, 10, 8)
+    assert places(geozoom.plan([tile], model=model, sites=sites, owned=[earlier]))
+    exported = CliRunner().invoke(main, ["export", str(earlier), "--to", "wkt"])
+    assert exported.exit_code == 1
+    assert "the plan buys nothing, so there is nothing to export" in exported.stderr
+    with pytest.raises(VectorError, match="orders nothing, and shows no area"):
+        geozoom.plan([tile], model=model, prices=BY_AREA, area=earlier)
+
+
+@pytest.mark.parametrize("suffix", [".fgb", ".parquet"])
+def test_a_file_of_an_earlier_plans_patches_is_refused_as_it_holds_no_orders(
+    write_raster: WriteRaster, tmp_path: Path, suffix: str
+) -> None:
+    tile, model, earlier = write_raster(), small_model(), tmp_path / f"earlier{suffix}"
+    geozoom.plan([tile], model=model, prices=BY_AREA).write(earlier)
+    with pytest.raises(
+        VectorError, match=r"holds a plan's patches, .*; give the plan as \.geojson or \.gpkg"
+    ):
+        geozoom.plan([tile], model=model, prices=BY_AREA, owned=[earlier])
+    frame = geopandas.GeoDataFrame(
+        {"tile": ["a"], "patch": [3], "order": [1], "value": [2.5]}, geometry=[box(0, 0, 1, 1)], crs=CRS
+    )
+    own = tmp_path / f"own{suffix}"
+    frame.to_parquet(own) if suffix == ".parquet" else frame.to_file(own)
+    assert not read_area(own, owned=True).geometry.is_empty
+    assert places(geozoom.plan([tile], model=model, prices=BY_AREA, area=earlier))  # where it says
+
+
+def test_orders_across_the_antimeridian_are_owned_on_its_two_sides(tmp_path: Path) -> None:
+    ring = [[179.99, 51], [-179.99, 51], [-179.99, 51.01], [179.99, 51.01], [179.99, 51]]
+    order = {"order": 1, "tile": "a", "patches": 3, "area_km2": 1.5, "billed_km2": 1.5, "cost": 2, "value": 1}
+    order["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    plan = {"geozoom": {"format": 2, "price_list": {"currency": "USD"}, "orders": [order]}}
+    path = tmp_path / "plan.geojson"
+    path.write_text(json.dumps(plan))
+    sides = [box(179.99, 51, 180, 51.01), box(-180, 51, -179.99, 51.01)]
+    assert read_area(path).geometry.symmetric_difference(shapely.union_all(sides)).area < 1e-12
 
 
 def test_scenes_owned_whole_are_counted_and_not_asked_about(

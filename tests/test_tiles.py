@@ -14,6 +14,7 @@ from rasterio.warp import transform as warp_transform
 
 from geozoom.bands import ReadOptions
 from geozoom.calibration import Display
+from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
 from geozoom.footprints import patch_areas_m2, to_lonlat
 from geozoom.grid import PatchGrid, lattice_windows
@@ -22,7 +23,7 @@ from geozoom.pixelgrid import PixelGrid
 from geozoom.products import Source
 from geozoom.scenes import SceneBlock, SceneLimits, read_scenes
 from geozoom.tiles import Tile, open_tiles
-from tests.conftest import EXAMPLES, WriteRaster
+from tests.conftest import EXAMPLES, WriteRaster, smooth_noise
 
 GRID = PatchGrid(rows=4, cols=4)
 DISPLAY = Display(white=0.3, gamma=2.2)
@@ -337,6 +338,43 @@ def test_a_tile_that_is_cut_short_in_its_pixels_is_named(write_raster: WriteRast
     tile = open_one(path)
     with pytest.raises(TileError, match=r"tile\.tif: cannot be read to its end"):
         scenes(tile)
+
+
+@pytest.mark.parametrize(("middle", "zone"), [(180, 1), (-180, 1), (186, 2)])
+def test_a_tile_in_degrees_beyond_the_antimeridian_is_whole_in_a_local_crs(
+    write_raster: WriteRaster, middle: float, zone: int
+) -> None:
+    pixels = (smooth_noise(3, 320, 60) * 254 + 1).astype(np.uint8)
+    shown = []
+    for name, longitude, epsg in (("inland.tif", 174, 32660), ("beyond.tif", middle, 32600 + zone)):
+        transform = Affine(8e-3, 0, longitude - 30 * 8e-3, 0, -9e-4, 83.6)
+        tile = open_one(write_raster(name, crs="EPSG:4326", transform=transform, pixels=pixels), gsd=100)
+        assert tile.crs.to_epsg() == epsg
+        with tile.open() as dataset:
+            shown.append(tile.read(dataset, None, Display(white=1, gamma=1)))
+    inland, beyond = shown
+    assert inland.valid.mean() > 0.5
+    np.testing.assert_array_equal(beyond.valid, inland.valid)
+    np.testing.assert_allclose(beyond.rgb * beyond.valid, inland.rgb * inland.valid, atol=0.01)
+
+
+@pytest.mark.parametrize("middle", [180, -180])
+def test_a_cloud_mask_in_degrees_across_the_antimeridian_covers_a_tile_there(
+    write_raster: WriteRaster, tmp_path: Path, middle: float
+) -> None:
+    (x,), (y,) = warp_transform("EPSG:4326", "EPSG:32660", [180.0], [0.0])
+    path = write_raster(
+        crs="EPSG:32660", transform=Affine(10, 0, x - 160, 0, -10, y + 160), height=32, width=32
+    )
+    clouded = np.zeros((1, 60, 60), dtype=np.uint8)
+    clouded[:, :, 30:] = 1
+    degrees = Affine(9e-5, 0, middle - 30 * 9e-5, 0, -9e-5, 30 * 9e-5)
+    mask = write_raster("clouds.tif", folder=tmp_path, crs="EPSG:4326", transform=degrees, pixels=clouded)
+    tile = open_one(path, ReadOptions(clouds=CloudMask(dataset=str(mask), kind="mask")))
+    with tile.open_clouds() as dataset:
+        found = tile.read_clouds(dataset, None)
+    assert not found[:, :15].any()
+    assert found[:, 17:].all()
 
 
 @given(st.floats(-170, 170), st.floats(-70, 70), st.floats(0, 360), st.booleans())

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 LARGEST_SEED = 2**31 - 1
 """Generators take 64 bits, and seeds of stages are made of it by a few digits more."""
 
-_THOUSANDS = re.compile(r"\s*\d{1,3}(,\d{3})*,0\d\d\b|\s*[1-9],\d{3}(\D|$)(?!\d)")
-"""5,000 and 1,500: one amount, as it is written in English, and not two budgets."""
+_GROUPED = r"([A-Za-z]{3}\s*)?\d{1,3}(,\d{3})+(\.\d+)?(\s*[A-Za-z]{3})?"
+"""One amount as it is written in English."""
+_THOUSANDS = re.compile(rf"\s*({_GROUPED}(\s*,\s*{_GROUPED})*\s*$|[1-9],\d{{3}}(?!\d))")
+"""10,500 and 1,500,2,500: amounts with thousands separators, or more amounts without."""
+_SEPARATOR = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+"""A comma that may separate thousands."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -46,7 +50,7 @@ class Budgets(click.ParamType):  # type: ignore[type-arg]
         from geozoom.errors import BudgetError
 
         if _THOUSANDS.match(str(value)):
-            one, several = str(value).replace(",", ""), str(value).replace(",", ", ")
+            one, several = _SEPARATOR.sub("", str(value)), str(value).replace(",", ", ")
             self.fail(f"{value!r} may be one amount or several; write {one!r}, or {several!r}", param, ctx)
         try:
             given = [Budget.of(part) for part in str(value).split(",")]

@@ -19,9 +19,9 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.errors import DeliveryError
 from geozoom.grid import to_map
 from geozoom.ground import lonlat
+from geozoom.polygons import polygons_of
 from geozoom.rasters import read_numbers
 from geozoom.receiving.globe import cut_at_antimeridian
-from geozoom.vectors import polygons_of
 
 CHUNK_PX = 1 << 22
 """Pixels looked at in one go."""

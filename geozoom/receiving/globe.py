@@ -11,7 +11,7 @@ from pyproj import Geod, Transformer
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from geozoom.vectors import polygons_of
+from geozoom.polygons import polygons_of
 
 _GEOD = Geod(ellps="WGS84")
 _TO_EQUAL_AREA = Transformer.from_crs("EPSG:4326", "EPSG:6933", always_xy=True)
