@@ -15,6 +15,7 @@ from geozoom.area import Area
 from geozoom.calibration import Display
 from geozoom.doubt import When
 from geozoom.errors import ClusterError, GeozoomError, first_line
+from geozoom.hosts import Hosts
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
@@ -92,8 +93,9 @@ def score_on(
     """
     card = model.card
     order = ranked(tiles, overlap)
-    gathered = Gathered(tiles, card, when, spill=spill)
     claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
+    hosts = None if overlap == "all" else Hosts(tiles, order, card.grid, card.lr_px)
+    gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
     total = count_scenes(tiles, card)
     with _connected(address) as client:
         shared = client.scatter(model, broadcast=True)

@@ -1,14 +1,15 @@
 """Candidate patches → lattices of cells that orders are made of, a lattice for each tile.
 
-Where scenes lie on a lattice, a cell is a patch. Patches of sites lie anywhere: their value is spread over the
-cells that they cover, and one is bought where a single order holds all of these.
+Where scenes lie on a lattice, a cell is a patch. Patches of sites lie anywhere, and so may those of a tile on the cells
+of another one: their value is spread over the cells that they cover, and one is bought where a single order holds all
+of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from geozoom.area import Area
-from geozoom.bitmask import BitMask
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
 from geozoom.ground import gsd_spread, measured_gsd_m
+from geozoom.hosts import Hosts, Placed, place
 from geozoom.ordering import Lattice
 from geozoom.patches import Patches
 from geozoom.rules import ShapeRules
+from geozoom.scenes import lattice_shape
 from geozoom.sites import SitesOnTiles
 from geozoom.spreading import spread
 from geozoom.tiles import Tile
@@ -44,16 +46,16 @@ Indices = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What can be ordered on one tile, and the candidate patches that lie on it."""
+    """What can be ordered on one tile's cells, and the candidate patches that lie on them."""
 
     tile: int
-    """Index of the tile."""
+    """Index of the tile; some of the patches may be another one's that shows the same place."""
     cells: CellGrid
     """Where the cells lie."""
     lattice: Lattice
     """What they are worth and cover."""
     patches: Indices
-    """(n,) rows of the candidates on this tile."""
+    """(n,) rows of the candidates on these cells."""
     covered: Indices
     """(m,) flat cells that patches cover, patch by patch; those that nobody may buy left out."""
     starts: NDArray[np.int64] | None
@@ -83,9 +85,9 @@ def lay_grounds(
     *,
     sites: SitesOnTiles | None = None,
     owned: Area | None = None,
-    refused: Mapping[int, BitMask],
+    hosts: Hosts | None = None,
 ) -> list[Ground]:
-    """Lay a lattice over the candidate patches of every tile that has some.
+    """Lay a lattice on every tile on whose cells there are candidate patches.
 
     Args:
         tiles: The tiles.
@@ -94,18 +96,18 @@ def lay_grounds(
         shape: What the vendor takes: lattices hold at least one order.
         sites: The scenes, if they do not lie on a lattice.
         owned: Ground that must not be bought again.
-        refused: Of tiles (rows, cols) the patches of the tile's lattice that another tile shows and is
-            planned for.
+        hosts: On which tile's cells each patch is ordered; None if each is on its own tile's.
 
     Raises:
         TileError: A tile's coordinates do not lie in its CRS.
     """
     grounds = []
+    host = patches.tile if hosts is None else hosts.of_all(patches, card.grid)
     for index, tile in enumerate(tiles):
         # A granule has tens of millions of both patches and cells, and 2³¹ of neither.
-        mine = np.flatnonzero(patches.tile == index).astype(_index_type(len(patches)))
+        mine = np.flatnonzero(host == index).astype(_index_type(len(patches)))
         if len(mine):
-            land = Land(tile=tile, index=index, card=card, owned=owned, refused=refused.get(index))
+            land = Land(tile=tile, index=index, card=card, owned=owned, hosts=hosts)
             grounds.append(
                 land.lay(patches, mine, shape) if sites is None else land.spread(patches, mine, shape, sites)
             )
@@ -123,8 +125,8 @@ class Land:
     """Says how large a patch is."""
     owned: Area | None
     """Ground that must not be bought again."""
-    refused: BitMask | None
-    """The patches of the tile's lattice that another tile shows and is planned for."""
+    hosts: Hosts | None
+    """Which places are ordered on other tiles' cells; None if there are none."""
 
     @property
     def cell_km(self) -> tuple[float, float]:
@@ -136,12 +138,12 @@ class Land:
 
         Args:
             patches: Candidates.
-            mine: (n,) which of them lie on the tile.
+            mine: (n,) which of them are ordered on its cells.
             shape: What the vendor takes.
         """
-        row, col = places_of(patches, mine, self.card)
-        cells = self._cells((int(row.min()), int(col.min())), (int(row.max()), int(col.max())))
-        return self._laid(patches, mine, cells.widened(*_room(shape, self.cell_km)))
+        placed = place(patches, mine, self.index, self.card.grid, self.hosts)
+        cells = self._cells(placed.first, placed.last).widened(*_room(shape, self.cell_km))
+        return self._laid(patches, placed, self._kept_inside(cells))
 
     def lay_part(
         self,
@@ -164,19 +166,49 @@ class Land:
         top, left, rows, cols = window
         cells = self._cells((top, left), (top + rows - 1, left + cols - 1))
         room = [side if whole else 0 for side, whole in zip(_room(shape, self.cell_km), reaches, strict=True)]
-        return self._laid(patches, mine, cells.widened(room[0], room[1]))
+        return self._laid(
+            patches,
+            place(patches, mine, self.index, self.card.grid, self.hosts),
+            cells.widened(room[0], room[1]),
+        )
 
-    def _laid(self, patches: Patches, mine: Indices, cells: CellGrid) -> Ground:
-        """Lay a lattice on which each candidate is one cell."""
-        row, col = places_of(patches, mine, self.card)
+    def _kept_inside(self, cells: CellGrid) -> CellGrid:
+        """Move a grid that has room on the tile's lattice onto it: what lies beside it is other tiles' to order."""
+        px, grid = self.card.lr_px, self.card.grid
+        scenes = lattice_shape(self.tile, px)
+        moved = [
+            min(max(0, first), whole - count) if count <= whole else first
+            for first, count, whole in zip(
+                _corner(cells), cells.shape, (scenes[0] * grid.rows, scenes[1] * grid.cols), strict=True
+            )
+        ]
+        return replace(cells, top=moved[0] * cells.height, left=moved[1] * cells.width)
+
+    def _laid(self, patches: Patches, placed: Placed, cells: CellGrid) -> Ground:
+        """Lay a lattice over candidates of which all or nearly all are one cell each."""
         top, left = _corner(cells)
         closed = self._closed(cells)
         value = np.zeros(cells.shape, dtype=np.float32)
-        covered: Indices = (row - top).astype(_index_type(cells.size))
+        covered: Indices = (placed.row - top).astype(_index_type(cells.size))
         covered *= cells.cols
-        covered += col - left
-        value.reshape(-1)[covered] = patches.value[mine]
-        return self._ground(mine, cells, value, covered, None, closed)
+        covered += placed.col - left
+        single = len(covered)
+        value.reshape(-1)[covered] = patches.value[placed.rows[:single]]
+        if not len(placed.low):
+            return self._ground(placed.rows, cells, value, covered, None, closed)
+        # Of a part of the tile, patches on its border are bought where the cells of theirs inside it are.
+        low, high = (np.clip(at - (left, top), 0, cells.shape[::-1]) for at in (placed.low, placed.high))
+        more, starts, share = spread(low, high, cells, closed)
+        counts = np.diff(np.append(starts, len(more)))
+        np.add.at(value.reshape(-1), more, share * np.repeat(patches.value[placed.rows[single:]], counts))
+        return self._ground(
+            placed.rows,
+            cells,
+            value,
+            np.append(covered, more.astype(covered.dtype)),
+            np.append(np.arange(single), single + starts),
+            closed,
+        )
 
     def spread(self, patches: Patches, mine: Indices, shape: ShapeRules, sites: SitesOnTiles) -> Ground:
         """Lay a lattice over the candidates of sites, whose value is spread over the cells that they cover.
@@ -222,10 +254,9 @@ class Land:
         if self.owned is not None:
             had = self.owned.cells(self.tile, cells)
             closed = had if closed is None else closed | had
-        if self.refused is not None:
-            # A grid that reaches beyond the tile's lattice takes what there is of it.
-            found = self.refused.window(*_corner(cells), *cells.shape)
-            closed = found if closed is None else closed | found
+        elsewhere = None if self.hosts is None else self.hosts.closed(self.index, cells)
+        if elsewhere is not None:
+            closed = elsewhere if closed is None else closed | elsewhere
         return closed if closed is not None and closed.any() else None
 
     def _ground(
@@ -254,16 +285,6 @@ class Land:
             starts=starts,
             stretch=_stretch(self.tile),
         )
-
-
-def places_of(
-    patches: Patches, rows: Indices, card: ModelCard
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the rows and the columns (n,) of some candidates on their tile's lattice of patches."""
-    grid = card.grid
-    row = patches.scene_row[rows] * np.int32(grid.rows) + (patches.patch[rows] // grid.cols)
-    col = patches.scene_col[rows] * np.int32(grid.cols) + (patches.patch[rows] % grid.cols)
-    return row, col
 
 
 def cell_km(tile: Tile, card: ModelCard) -> tuple[float, float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geozoom.grid import PatchGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,14 @@ class Patches:
                 for name in cls.__dataclass_fields__
             }
         )
+
+    def places(
+        self, rows: NDArray[np.integer[Any]], grid: PatchGrid
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the rows and the columns (n,) of some candidates on their tile's lattice of patches."""
+        row = self.scene_row[rows] * np.int32(grid.rows) + (self.patch[rows] // grid.cols)
+        col = self.scene_col[rows] * np.int32(grid.cols) + (self.patch[rows] % grid.cols)
+        return row, col
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Patches:
         return Patches(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})

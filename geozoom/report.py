@@ -68,10 +68,12 @@ def draw_plan(
             shown.set_clim(0.5, 1)
             panel.add_collection(shown)
             title = f"{tile.name}: {len(mine):,} patches, {mine['cost_share'].sum():,.2f}"
+            # An order may hold patches of several tiles that show its place.
+            held = set(mine["order"].tolist()) if ordered else set()
             outlines = [
                 np.column_stack(inverse @ to_tile.transform(order.ring[:, 0], order.ring[:, 1]))
                 for order in ordered
-                if order.tile == tile.name
+                if order.id in held
             ]
             panel.add_collection(
                 mpl.collections.PolyCollection(

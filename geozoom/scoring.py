@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
-from geozoom.bitmask import BitMask
 from geozoom.calibration import Display
 from geozoom.card import ModelCard
 from geozoom.doubt import When
 from geozoom.errors import TileError
+from geozoom.hosts import Hosts
 from geozoom.inference import lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop
 from geozoom.overlaps import Claims, OverlapRule, ranked
@@ -52,8 +52,8 @@ class Scored:
     """Names of tiles with zeros that nothing marks as missing."""
     settled_by_name: tuple[str, ...]
     """Tiles without a date that gave way to others without."""
-    refused: Mapping[int, BitMask]
-    """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
+    hosts: Hosts | None
+    """On which tile's cells each patch is ordered; None if each is on its own tile's."""
 
 
 def score(
@@ -92,11 +92,13 @@ def score(
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
-    gathered = Gathered(tiles, card, when, spill=spill)
-    claims = None if overlap == "all" or sites is not None else Claims(tiles, card.grid, card.lr_px)
+    order = ranked(tiles, overlap)
+    once = overlap != "all" and sites is None
+    claims = Claims(tiles, card.grid, card.lr_px) if once else None
+    hosts = Hosts(tiles, order, card.grid, card.lr_px) if once else None
+    gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
-        order = ranked(tiles, overlap)
         if sites is not None:
             yield from sites.blocks(
                 order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, owned=owned
@@ -162,8 +164,17 @@ def count_scenes(tiles: Sequence[Tile], card: ModelCard) -> int:
 class Gathered:
     """What scoring has found so far."""
 
-    def __init__(self, tiles: Sequence[Tile], card: ModelCard, when: When, *, spill: bool) -> None:
-        self._spilled = Spilled(tiles, card) if spill else None
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        card: ModelCard,
+        when: When,
+        *,
+        spill: bool,
+        hosts: Hosts | None = None,
+    ) -> None:
+        self._spilled = Spilled(tiles, card, hosts) if spill else None
+        self._hosts = hosts
         self._tiles = tiles
         self._doubt = card.doubt_of(when)
         self._card = card
@@ -229,7 +240,7 @@ class Gathered:
         )
 
     def result(self, claims: Claims | None) -> Scored:
-        """Return all of it, with the patches of tiles that other tiles are planned for, if any asked for them.
+        """Return all of it, and which tiles gave way by name, if any asked for patches.
 
         Raises:
             TileError: The policy saw no scene at all.
@@ -255,7 +266,7 @@ class Gathered:
             scenes=self.scenes,
             skipped=self.skipped,
             tiles_with_zeros=tuple(self._with_zeros),
-            refused={} if claims is None else claims.refused,
+            hosts=self._hosts,
             settled_by_name=() if claims is None else claims.settled_by_name,
         )
 

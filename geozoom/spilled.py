@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geozoom.card import ModelCard
 from geozoom.errors import OutputError
+from geozoom.hosts import Hosts
 from geozoom.patches import Patches
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
@@ -28,7 +29,14 @@ _SQUARE_CELLS = 256
 _BUFFERED = 2**21
 """Candidates that are written at once."""
 _PACKED = np.dtype(
-    [("row", "<i4"), ("col", "<i4"), ("patch", "u1"), ("probability", "<f4"), ("value", "<f4")]
+    [
+        ("tile", "<i4"),
+        ("row", "<i4"),
+        ("col", "<i4"),
+        ("patch", "u1"),
+        ("probability", "<f4"),
+        ("value", "<f4"),
+    ]
 )
 
 
@@ -46,8 +54,16 @@ class Spilled:
         OutputError: There is no room for temporary files.
     """
 
-    def __init__(self, tiles: Sequence[Tile], card: ModelCard) -> None:
+    def __init__(self, tiles: Sequence[Tile], card: ModelCard, hosts: Hosts | None = None) -> None:
+        """Open the file.
+
+        Args:
+            tiles: The tiles.
+            card: Says how large a patch is.
+            hosts: On which tile's cells, and so in whose squares, each patch lies; None if each is on its own tile's.
+        """
         self._grid = card.grid
+        self._hosts = hosts
         cells = _SQUARE_CELLS // max(card.grid.rows, card.grid.cols)
         self.part = max(1, cells // PARTS)
         """Scenes of the side of a part of a square."""
@@ -68,7 +84,7 @@ class Spilled:
             self._file = tempfile.TemporaryFile(prefix="geozoom-", dir=self._folder)  # noqa: SIM115 as long as this object
         weakref.finalize(self, self._file.close)
         self._extents: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
-        self._buffers: dict[int, list[NDArray[Any]]] = defaultdict(list)
+        self._buffers: dict[int, list[tuple[NDArray[Any], NDArray[Any]]]] = defaultdict(list)
         self._buffered = self._count = 0
 
     def __len__(self) -> int:
@@ -117,24 +133,43 @@ class Spilled:
                 self.add(tile, *(column[start : start + _BUFFERED] for column in columns))
             return
         rows = np.empty(len(row), dtype=_PACKED)
-        for name, column in zip(_PACKED.names or (), columns, strict=True):
+        for name, column in zip(_PACKED.names or (), (tile, *columns), strict=True):
             rows[name] = column
-        np.add.at(self.worth[tile], (row // self.part, col // self.part), value)
         self.largest = max(self.largest, float(value.max(initial=0)))
-        self._buffers[tile].append(rows)
+        for host, mine, scene_row, scene_col in self._places(tile, row, col, patch):
+            np.add.at(self.worth[host], (scene_row // self.part, scene_col // self.part), value[mine])
+            down, across = self.squares[host]
+            square = np.minimum(scene_row // self._side, down - 1) * across
+            square += np.minimum(scene_col // self._side, across - 1)
+            self._buffers[host].append((square, rows[mine]))
         self._buffered += len(row)
         self._count += len(row)
         if self._buffered >= _BUFFERED:
             self._flush()
 
+    def _places(
+        self, tile: int, row: NDArray[Any], col: NDArray[Any], patch: NDArray[Any]
+    ) -> Iterator[tuple[int, slice | NDArray[np.int64], NDArray[Any], NDArray[Any]]]:
+        """Yield tiles on whose cells a tile's candidates are ordered, which ones, and the scenes there they lie in."""
+        if self._hosts is None or not self._hosts.some(tile):
+            yield tile, slice(None), row, col
+            return
+        rows, cols = self._grid.rows, self._grid.cols
+        at_row = (row * rows + patch // cols).astype(np.int32)
+        at_col = (col * cols + patch % cols).astype(np.int32)
+        host = self._hosts.of(tile, at_row, at_col)
+        for each in np.unique(host).tolist():
+            mine = np.flatnonzero(host == each)
+            there_row, there_col = self._hosts.cells(tile, each, at_row[mine], at_col[mine])
+            yield each, mine, there_row // rows, there_col // cols
+
     def _flush(self) -> None:
         """Write what is buffered, square by square."""
         at = self._count - self._buffered
         for tile, parts in self._buffers.items():
-            rows = np.concatenate(parts)
-            down, across = self.squares[tile]
-            square = np.minimum(rows["row"] // self._side, down - 1) * across
-            square += np.minimum(rows["col"] // self._side, across - 1)
+            rows = np.concatenate([part for _, part in parts])
+            square = np.concatenate([squares for squares, _ in parts])
+            across = self.squares[tile][1]
             order = np.argsort(square, kind="stable")
             with self._room():
                 self._file.seek(0, 2)
@@ -174,7 +209,8 @@ class Spilled:
     def load(self, windows: Sequence[Window]) -> tuple[Patches, list[slice]]:
         """Return the candidates in some windows, and which rows each window has.
 
-        They come window by window, in each square by square, and in these by scene and patch, however they were scored.
+        They come window by window, in each square by square, and in these by tile, scene and patch, however they were
+        scored.
 
         Args:
             windows: The windows.
@@ -187,12 +223,12 @@ class Spilled:
         counts = [sum(count for extents in each for _, count in extents) for each in squares]
         loaded = Patches.empty(sum(counts))
         done, spans = 0, []
-        for window, each, count in zip(windows, squares, counts, strict=True):
+        for each, count in zip(squares, counts, strict=True):
             spans.append(slice(done, done + count))
-            loaded.tile[spans[-1]] = window.tile
             for extents in each:
                 rows = self._read(extents)
                 part = slice(done, done + len(rows))
+                loaded.tile[part] = rows["tile"]
                 loaded.scene_row[part], loaded.scene_col[part] = rows["row"], rows["col"]
                 loaded.patch[part] = rows["patch"]
                 loaded.probability[part], loaded.value[part] = rows["probability"], rows["value"]
@@ -222,4 +258,6 @@ class Spilled:
             rows[done : done + count] = np.frombuffer(read, dtype=_PACKED)
             done += count
         key = (rows["row"].astype(np.int64) << 32 | rows["col"]) * self._grid.patches + rows["patch"]
-        return rows if (np.diff(key) > 0).all() else rows[np.argsort(key, kind="stable")]
+        if (rows["tile"] == rows["tile"][:1]).all():
+            return rows if (np.diff(key) > 0).all() else rows[np.argsort(key, kind="stable")]
+        return rows[np.lexsort((key, rows["tile"]))]

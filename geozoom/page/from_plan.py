@@ -168,9 +168,9 @@ def _boxes(plan: Plan, spaces: Sequence[PixelSpace]) -> NDArray[np.float64]:
 
 
 def _order(order: Order, plan: Plan, mine: NDArray[np.int64], spaces: Sequence[PixelSpace]) -> PageOrder:
-    """Return an order with its outline on the tile of its patches, `mine` (n,)."""
-    index = int(plan.patches.tile[mine[0]])
-    rings = ((index, spaces[index].points(order.ring)),)
+    """Return an order with its outline on the tiles of its patches, `mine` (n,)."""
+    on = np.unique(plan.patches.tile[mine]).tolist()
+    rings = tuple((index, spaces[index].points(order.ring)) for index in on)
     return PageOrder(
         id=order.id,
         tile=order.tile,
