@@ -1,15 +1,14 @@
 """Candidate patches → lattices of cells that orders are made of, a lattice for each tile.
 
-Where scenes lie on a lattice, a cell is a patch. Patches of sites lie anywhere, and so may those of a tile on the cells
-of another one: their value is spread over the cells that they cover, and one is bought where a single order holds all
-of these.
+Where scenes lie on a lattice, a cell is a patch. Patches of sites lie anywhere: their value is spread over the
+cells that they cover, and one is bought where a single order holds all of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from geozoom.area import Area
+from geozoom.bitmask import BitMask
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
 from geozoom.ground import gsd_spread, measured_gsd_m
-from geozoom.hosts import Hosts, Placed, place
+from geozoom.hosts import Hosts, places_on
 from geozoom.ordering import Lattice
 from geozoom.patches import Patches
 from geozoom.rules import ShapeRules
-from geozoom.scenes import lattice_shape
 from geozoom.sites import SitesOnTiles
 from geozoom.spreading import spread
 from geozoom.tiles import Tile
@@ -85,6 +84,7 @@ def lay_grounds(
     *,
     sites: SitesOnTiles | None = None,
     owned: Area | None = None,
+    refused: Mapping[int, BitMask],
     hosts: Hosts | None = None,
 ) -> list[Ground]:
     """Lay a lattice on every tile on whose cells there are candidate patches.
@@ -96,6 +96,8 @@ def lay_grounds(
         shape: What the vendor takes: lattices hold at least one order.
         sites: The scenes, if they do not lie on a lattice.
         owned: Ground that must not be bought again.
+        refused: Of tiles (rows, cols) the patches of the tile's lattice that another tile shows and is
+            planned for.
         hosts: On which tile's cells each patch is ordered; None if each is on its own tile's.
 
     Raises:
@@ -107,7 +109,9 @@ def lay_grounds(
         # A granule has tens of millions of both patches and cells, and 2³¹ of neither.
         mine = np.flatnonzero(host == index).astype(_index_type(len(patches)))
         if len(mine):
-            land = Land(tile=tile, index=index, card=card, owned=owned, hosts=hosts)
+            land = Land(
+                tile=tile, index=index, card=card, owned=owned, refused=refused.get(index), hosts=hosts
+            )
             grounds.append(
                 land.lay(patches, mine, shape) if sites is None else land.spread(patches, mine, shape, sites)
             )
@@ -125,8 +129,10 @@ class Land:
     """Says how large a patch is."""
     owned: Area | None
     """Ground that must not be bought again."""
+    refused: BitMask | None
+    """The patches of the tile's lattice that another tile shows and is planned for."""
     hosts: Hosts | None
-    """Which places are ordered on other tiles' cells; None if there are none."""
+    """Which places are ordered on other tiles' cells; None if each tile orders on its own."""
 
     @property
     def cell_km(self) -> tuple[float, float]:
@@ -141,9 +147,9 @@ class Land:
             mine: (n,) which of them are ordered on its cells.
             shape: What the vendor takes.
         """
-        placed = place(patches, mine, self.index, self.card.grid, self.hosts)
-        cells = self._cells(placed.first, placed.last).widened(*_room(shape, self.cell_km))
-        return self._laid(patches, placed, self._kept_inside(cells))
+        row, col = places_on(patches, mine, self.index, self.card.grid, self.hosts)
+        cells = self._cells((int(row.min()), int(col.min())), (int(row.max()), int(col.max())))
+        return self._laid(patches, mine, cells.widened(*_room(shape, self.cell_km)))
 
     def lay_part(
         self,
@@ -166,49 +172,19 @@ class Land:
         top, left, rows, cols = window
         cells = self._cells((top, left), (top + rows - 1, left + cols - 1))
         room = [side if whole else 0 for side, whole in zip(_room(shape, self.cell_km), reaches, strict=True)]
-        return self._laid(
-            patches,
-            place(patches, mine, self.index, self.card.grid, self.hosts),
-            cells.widened(room[0], room[1]),
-        )
+        return self._laid(patches, mine, cells.widened(room[0], room[1]))
 
-    def _kept_inside(self, cells: CellGrid) -> CellGrid:
-        """Move a grid that has room on the tile's lattice onto it: what lies beside it is other tiles' to order."""
-        px, grid = self.card.lr_px, self.card.grid
-        scenes = lattice_shape(self.tile, px)
-        moved = [
-            min(max(0, first), whole - count) if count <= whole else first
-            for first, count, whole in zip(
-                _corner(cells), cells.shape, (scenes[0] * grid.rows, scenes[1] * grid.cols), strict=True
-            )
-        ]
-        return replace(cells, top=moved[0] * cells.height, left=moved[1] * cells.width)
-
-    def _laid(self, patches: Patches, placed: Placed, cells: CellGrid) -> Ground:
-        """Lay a lattice over candidates of which all or nearly all are one cell each."""
+    def _laid(self, patches: Patches, mine: Indices, cells: CellGrid) -> Ground:
+        """Lay a lattice on which each candidate is one cell."""
+        row, col = places_on(patches, mine, self.index, self.card.grid, self.hosts)
         top, left = _corner(cells)
         closed = self._closed(cells)
         value = np.zeros(cells.shape, dtype=np.float32)
-        covered: Indices = (placed.row - top).astype(_index_type(cells.size))
+        covered: Indices = (row - top).astype(_index_type(cells.size))
         covered *= cells.cols
-        covered += placed.col - left
-        single = len(covered)
-        value.reshape(-1)[covered] = patches.value[placed.rows[:single]]
-        if not len(placed.low):
-            return self._ground(placed.rows, cells, value, covered, None, closed)
-        # Of a part of the tile, patches on its border are bought where the cells of theirs inside it are.
-        low, high = (np.clip(at - (left, top), 0, cells.shape[::-1]) for at in (placed.low, placed.high))
-        more, starts, share = spread(low, high, cells, closed)
-        counts = np.diff(np.append(starts, len(more)))
-        np.add.at(value.reshape(-1), more, share * np.repeat(patches.value[placed.rows[single:]], counts))
-        return self._ground(
-            placed.rows,
-            cells,
-            value,
-            np.append(covered, more.astype(covered.dtype)),
-            np.append(np.arange(single), single + starts),
-            closed,
-        )
+        covered += col - left
+        value.reshape(-1)[covered] = patches.value[mine]
+        return self._ground(mine, cells, value, covered, None, closed)
 
     def spread(self, patches: Patches, mine: Indices, shape: ShapeRules, sites: SitesOnTiles) -> Ground:
         """Lay a lattice over the candidates of sites, whose value is spread over the cells that they cover.
@@ -254,6 +230,10 @@ class Land:
         if self.owned is not None:
             had = self.owned.cells(self.tile, cells)
             closed = had if closed is None else closed | had
+        if self.refused is not None:
+            # A grid that reaches beyond the tile's lattice takes what there is of it.
+            found = self.refused.window(*_corner(cells), *cells.shape)
+            closed = found if closed is None else closed | found
         elsewhere = None if self.hosts is None else self.hosts.closed(self.index, cells)
         if elsewhere is not None:
             closed = elsewhere if closed is None else closed | elsewhere

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from geozoom.bitmask import BitMask
 from geozoom.grid import PatchGrid
-from geozoom.pixelmaps import INSET, PixelMaps, patch_rows_cols
+from geozoom.pixelmaps import PixelMaps, patch_rows_cols
 from geozoom.tiles import Tile
 
 OverlapRule = Literal["latest", "clearest", "first", "all"]
 """Which tile is planned where tiles overlap: the latest, the one with least clouds and missing data, the
 first by name, or all of them."""
+_INSET = 0.02
+"""Corners of a patch are looked up this share of its side inside it, since neighbours share edges."""
 
 
 def ranked(tiles: Sequence[Tile], rule: OverlapRule) -> list[int]:
@@ -46,11 +48,12 @@ class Claims:
         self._grid = grid
         self._px = scene_px
         self._maps = PixelMaps(tiles, scene_px)
-        self._done: dict[int, BitMask | None] = {}
-        """What tiles that had their turn have claimed."""
+        self._done: dict[int, BitMask] = {}
+        self._refused: dict[int, BitMask] = {}
         self._tile: int | None = None
         self._claims: NDArray[np.bool_] | None = None
-        """What the tile whose turn it is has claimed."""
+        """What the tile whose turn it is has claimed, and below what it was refused."""
+        self._refusals: NDArray[np.bool_] | None = None
         self._undated: set[int] = set()
         """Tiles without a date that gave way to others without."""
 
@@ -58,6 +61,12 @@ class Claims:
     def settled_by_name(self) -> tuple[str, ...]:
         """Names of tiles without a date that gave way to others without: of these, names decide which is planned."""
         return tuple(self._tiles[tile].name for tile in sorted(self._undated))
+
+    @property
+    def refused(self) -> dict[int, BitMask]:
+        """Of each tile the patches (rows, cols), on its lattice of patches, that another tile had claimed."""
+        self._turn(None)
+        return self._refused
 
     def leave(
         self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], present: NDArray[np.bool_]
@@ -76,20 +85,22 @@ class Claims:
         taken = self.taken(tile, row, col)
         free = present & ~taken
         kept = np.flatnonzero(free.any(axis=1) | ~taken.any(axis=1))
-        self._claim(tile, row[kept], col[kept], free[kept])
+        self._claims = self._marked(self._claims, tile, row[kept], col[kept], free[kept])
+        if taken.any():
+            self._refusals = self._marked(self._refusals, tile, row, col, taken)
         return kept, free[kept]
 
-    def _turn(self, tile: int) -> None:
+    def _turn(self, tile: int | None) -> None:
         """Put away what the tile before has claimed, when another one's turn begins."""
         if self._tile is not None and self._tile != tile:
-            self._done[self._tile] = None if self._claims is None else BitMask(self._claims)
-            self._claims = None
+            for kept, mask in ((self._done, self._claims), (self._refused, self._refusals)):
+                if mask is not None:
+                    kept[self._tile] = BitMask(mask)
+            self._claims = self._refusals = None
         self._tile = tile
 
     def taken(self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which patches (N, P) of a tile's scenes touch a patch that another tile has claimed.
-
-        So do those that lie on the edge of another tile's lattice: no order of either holds them whole.
 
         Args:
             tile: Index of the tile.
@@ -97,38 +108,39 @@ class Claims:
             col: (N,) lattice columns.
         """
         found = np.zeros((len(row), self._grid.patches), dtype=bool)
-        for other, claimed in self._done.items():
-            if other not in self._maps.near[tile] or (onto := self._maps.onto(tile, other)) is None:
+        for other in self._maps.near[tile]:
+            claimed = self._done.get(other)
+            if claimed is None or (onto := self._maps.onto(tile, other)) is None:
                 continue
-            rows, cols = patch_rows_cols(self._tiles[other], self._grid, self._px)
             near = np.flatnonzero(onto.may_touch(row * self._px, col * self._px, self._px))
-            corners_inside = np.zeros((len(near), self._grid.patches), dtype=np.int8)
-            for down in (INSET, 1 - INSET):
-                for across in (INSET, 1 - INSET):
+            for down in (_INSET, 1 - _INSET):
+                for across in (_INSET, 1 - _INSET):
                     at_row, at_col = onto.apply(*self._points(row[near], col[near], down, across))
                     i = np.floor(at_row * self._grid.rows / self._px).astype(np.int64)
                     j = np.floor(at_col * self._grid.cols / self._px).astype(np.int64)
-                    inside = (i >= 0) & (i < rows) & (j >= 0) & (j < cols)
-                    corners_inside += inside
-                    if claimed is None:
-                        continue
+                    inside = (i >= 0) & (i < claimed.shape[0]) & (j >= 0) & (j < claimed.shape[1])
                     touched = inside & claimed.at(np.where(inside, i, 0), np.where(inside, j, 0))
                     found[near] |= touched
                     if touched.any() and all(self._tiles[at].source.acquired is None for at in (tile, other)):
                         self._undated.add(tile)
-            found[near] |= (corners_inside > 0) & (corners_inside < 4)
         return found
 
-    def _claim(
-        self, tile: int, row: NDArray[np.int64], col: NDArray[np.int64], patches: NDArray[np.bool_]
-    ) -> None:
-        """Mark patches (N, P) of scenes of the tile whose turn it is."""
-        if self._claims is None:
-            self._claims = np.zeros(patch_rows_cols(self._tiles[tile], self._grid, self._px), dtype=bool)
+    def _marked(
+        self,
+        marked: NDArray[np.bool_] | None,
+        tile: int,
+        row: NDArray[np.int64],
+        col: NDArray[np.int64],
+        patches: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """Return a mask with the patches (N, P) of scenes marked as they are."""
+        if marked is None:
+            marked = np.zeros(patch_rows_cols(self._tiles[tile], self._grid, self._px), dtype=bool)
         patch_row, patch_col = np.divmod(np.arange(self._grid.patches), self._grid.cols)
         i = row[:, None] * self._grid.rows + patch_row
         j = col[:, None] * self._grid.cols + patch_col
-        self._claims[i, j] = patches
+        marked[i, j] = patches
+        return marked
 
     def _points(
         self, row: NDArray[np.int64], col: NDArray[np.int64], down: float, across: float

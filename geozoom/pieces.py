@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from geozoom.area import Area
+from geozoom.bitmask import BitMask
 from geozoom.card import ModelCard
 from geozoom.drafting import EARTH_DM2, OrderDraft, as_chosen, cents_to_choose_by, draft_orders, real_bound
 from geozoom.footprints import pixel_area_range_m2
 from geozoom.grounds import Ground, Land, cell_km
-from geozoom.hosts import Hosts
+from geozoom.hosts import Hosts, places_on
 from geozoom.ordering import Lattice, Solver, free_area_dm2, most_area_dm2
 from geozoom.ordering.bounds import Extent, upper_bound_in_parts
 from geozoom.patches import Patches
@@ -48,6 +49,8 @@ class Pieces:
     """The candidates."""
     owned: Area | None
     """Ground that must not be bought again."""
+    refused: Mapping[int, BitMask]
+    """Of tiles the patches that another tile shows and is planned for."""
     hosts: Hosts | None = None
     """On which tile's cells each patch is ordered; None if each is on its own tile's."""
 
@@ -185,6 +188,7 @@ class Pieces:
                 index=index,
                 card=self.card,
                 owned=self.owned,
+                refused=self.refused.get(index),
                 hosts=self.hosts,
             )
             mine = np.arange(span.start, span.stop, dtype=np.int32)
@@ -233,12 +237,9 @@ class Pieces:
         patches, _ = self.spilled.load([window])
         top, left, rows, cols = self.spilled.cells(window)
         value = np.zeros((rows, cols), dtype=np.float32)
-        for tile in np.unique(patches.tile).tolist():
-            mine = np.flatnonzero(patches.tile == tile)
-            row, col = patches.places(mine, self.card.grid)
-            if self.hosts is not None and tile != window.tile:
-                row, col = self.hosts.cells(tile, window.tile, row, col)
-            np.add.at(value, (row - top, col - left), patches.value[mine])
+        mine = np.arange(len(patches))
+        row, col = places_on(patches, mine, window.tile, self.card.grid, self.hosts)
+        value[row - top, col - left] = patches.value
         least, _ = self._areas_dm2[window.tile]
         return Lattice(
             value=value,

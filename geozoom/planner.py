@@ -169,11 +169,20 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         if placed is not None:
             patches = patches[first_of_each_place(footprints(tiles, patches, card, placed))]
         grounds = lay_grounds(
-            tiles, patches, card, price_list.shape, sites=placed, owned=had, hosts=scored.hosts
+            tiles,
+            patches,
+            card,
+            price_list.shape,
+            sites=placed,
+            owned=had,
+            refused=scored.refused,
+            hosts=scored.hosts,
         )
         offer = AtOnce(tiles=tiles, patches=patches, grounds=grounds)
     else:
-        offer = Pieces(tiles=tiles, card=card, spilled=patches, owned=had, hosts=scored.hosts)
+        offer = Pieces(
+            tiles=tiles, card=card, spilled=patches, owned=had, refused=scored.refused, hosts=scored.hosts
+        )
     return Candidates(
         tiles=tuple(tiles),
         card=card,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geozoom.ahead import read_ahead
 from geozoom.area import Area
+from geozoom.bitmask import BitMask
 from geozoom.calibration import Display
 from geozoom.card import ModelCard
 from geozoom.doubt import When
@@ -52,6 +53,8 @@ class Scored:
     """Names of tiles with zeros that nothing marks as missing."""
     settled_by_name: tuple[str, ...]
     """Tiles without a date that gave way to others without."""
+    refused: Mapping[int, BitMask]
+    """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
     hosts: Hosts | None
     """On which tile's cells each patch is ordered; None if each is on its own tile's."""
 
@@ -240,7 +243,7 @@ class Gathered:
         )
 
     def result(self, claims: Claims | None) -> Scored:
-        """Return all of it, and which tiles gave way by name, if any asked for patches.
+        """Return all of it, with the patches of tiles that other tiles are planned for, if any asked for them.
 
         Raises:
             TileError: The policy saw no scene at all.
@@ -266,6 +269,7 @@ class Gathered:
             scenes=self.scenes,
             skipped=self.skipped,
             tiles_with_zeros=tuple(self._with_zeros),
+            refused={} if claims is None else claims.refused,
             hosts=self._hosts,
             settled_by_name=() if claims is None else claims.settled_by_name,
         )

@@ -352,13 +352,20 @@ def test_the_richest_ground_is_looked_at(
 @given(
     rows=st.integers(1, 20),
     cols=st.integers(1, 40),
+    window=st.tuples(st.integers(-9, 25), st.integers(-9, 45), st.integers(1, 30), st.integers(1, 50)),
     seed=st.integers(0, 100),
 )
-def test_a_mask_of_bits_is_the_mask(rows: int, cols: int, seed: int) -> None:
+def test_a_mask_of_bits_is_the_mask(
+    rows: int, cols: int, window: tuple[int, int, int, int], seed: int
+) -> None:
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.5
     bits = BitMask(mask)
     row, col = np.indices(mask.shape)
     assert (bits.at(np.asarray(row), np.asarray(col)) == mask).all()
+    top, left, height, width = window
+    far = 100  # beyond any window
+    padded = np.pad(mask, far)[far + top : far + top + height, far + left : far + left + width]
+    assert (bits.window(*window) == padded).all()
 
 
 def test_a_tile_that_no_other_touches_claims_nothing(
@@ -379,3 +386,4 @@ def test_a_tile_that_no_other_touches_claims_nothing(
     assert free.all()
     with pytest.raises(TypeError):
         claims.leave(1, row, row, present)
+    assert claims.refused == {}

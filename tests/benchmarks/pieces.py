@@ -72,13 +72,13 @@ def offer(tile: Tile, card: ModelCard, prices: str, *, whole: bool) -> Offer:
             tile=tiles, scene_row=row, scene_col=col, patch=patch, probability=value, value=value
         )
         shape = load_price_list(prices).shape
-        grounds = lay_grounds([tile], patches, card, shape)
+        grounds = lay_grounds([tile], patches, card, shape, refused={})
         return AtOnce(tiles=[tile], patches=patches, grounds=grounds)
     spilled = Spilled([tile], card)
     for start in range(0, len(row), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         spilled.add(0, row[part], col[part], patch[part], value[part], value[part])
-    return Pieces(tiles=[tile], card=card, spilled=spilled, owned=None)
+    return Pieces(tiles=[tile], card=card, spilled=spilled, owned=None, refused={})
 
 
 def once(prices: str, budget: int, *, whole: bool) -> None:
