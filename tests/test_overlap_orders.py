@@ -100,8 +100,14 @@ def beside(east: float, south: float, turn: float = 0) -> Affine:
     return Affine(10, 0, ORIGIN[0] + 10 * east, 0, -10, ORIGIN[1] - 10 * south) @ Affine.rotation(turn)
 
 
-@pytest.mark.parametrize("place", [(0.7, 5.3, 0), (8, 3, 7), (30, -20, 25), (0, 0, 0), (0, 4, 0)])
-@pytest.mark.parametrize("prices", ["skywatch-tasking-30cm", "skywatch-archive-50cm"])
+@pytest.mark.parametrize(
+    ("place", "prices"),
+    [
+        ((0.7, 5.3, 0), "skywatch-tasking-30cm"),
+        ((8, 3, 7), "skywatch-tasking-30cm"),
+        ((0, 4, 0), "skywatch-archive-50cm"),
+    ],
+)
 def test_what_is_planned_can_be_bought_wherever_a_better_tile_lies(
     write_raster: WriteRaster, place: tuple[float, float, float], prices: str
 ) -> None:
