@@ -15,9 +15,8 @@ from geozoom.area import Area
 from geozoom.calibration import Display
 from geozoom.doubt import When
 from geozoom.errors import ClusterError, GeozoomError, first_line
-from geozoom.hosts import Hosts
 from geozoom.model import PatchDrop
-from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.overlaps import OverlapRule, ranked, settle
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
 from geozoom.scoring import GDAL_CACHE_BYTES, Block, Gathered, Progress, Scored, ask, count_scenes
 from geozoom.tiles import Tile
@@ -93,8 +92,8 @@ def score_on(
     """
     card = model.card
     order = ranked(tiles, overlap)
-    claims = None if overlap == "all" else Claims(tiles, card.grid, card.lr_px)
-    hosts = None if overlap == "all" else Hosts(tiles, order, card.grid, card.lr_px)
+    once = overlap != "all"
+    claims, hosts = settle(tiles, order, card.grid, card.lr_px) if once else (None, None)
     gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
     total = count_scenes(tiles, card)
     with _connected(address) as client:

@@ -8,12 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyproj import CRS, Transformer
 
 from geozoom.bands import ReadOptions, choose_bands, find_mask_band
 from geozoom.calibration import Calibration, calibrate
 from geozoom.errors import DeliveryError
-from geozoom.ground import measured_gsd_m
+from geozoom.ground import measured_gsd_m, turned
 from geozoom.inputs import find_rasters
 from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import open_catalog
@@ -155,5 +156,5 @@ def _in_one_turn(west: float, south: float, east: float, north: float) -> tuple[
     """Return bounds with longitudes in -180..180: those of rasters in degrees may go on beyond."""
     if east - west >= 360:
         return -180, south, 180, north
-    west, east = (lon if abs(lon) <= 180 else (lon + 180) % 360 - 180 for lon in (west, east))
+    west, east = turned(np.array([west, east]), 0.0).tolist()
     return west, south, east, north

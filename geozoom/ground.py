@@ -99,4 +99,10 @@ def lonlat(
             f"{name}: its coordinates do not lie in its CRS ({error}); correct its georeference"
         ) from error
     # WGS84 rasters across the antimeridian go on beyond 180°.
-    return np.where(np.abs(lon) > 180, (lon + 180) % 360 - 180, lon), lat
+    return turned(lon, 0.0), lat
+
+
+def turned(lon: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Return longitudes as one names them that has a middle: within 180° of it, by whole turns."""
+    with np.errstate(invalid="ignore"):  # what lies outside its CRS is infinite
+        return np.asarray(lon - 360 * np.round((lon - middle) / 360))

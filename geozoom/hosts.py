@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geozoom.cells import CellGrid
 from geozoom.grid import PatchGrid, to_map
 from geozoom.patches import Patches
-from geozoom.pixelmaps import coefficients, near_tile, near_tiles, patch_rows_cols
+from geozoom.pixelmaps import coefficients, near_tile, patch_rows_cols
 from geozoom.tiles import Tile
 
 _SAME = 0.005
@@ -27,17 +27,22 @@ class Hosts:
     apart. A cell is a patch of a tile's lattice.
     """
 
-    def __init__(self, tiles: Sequence[Tile], ranking: Sequence[int], grid: PatchGrid, scene_px: int) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        ranking: Sequence[int],
+        near: Sequence[Sequence[int]],
+        grid: PatchGrid,
+        scene_px: int,
+    ) -> None:
         """See whose lattices are parts of one.
 
         Args:
             tiles: The tiles.
             ranking: Their indices, best first.
+            near: Of each tile the others that may show a place of it.
             grid: The patch grid of a scene.
             scene_px: Side of a scene in LR pixels.
-
-        Raises:
-            TileError: A tile's coordinates do not lie in its CRS.
         """
         self._sizes = [patch_rows_cols(tile, grid, scene_px) for tile in tiles]
         place = np.argsort(np.array(ranking))
@@ -45,9 +50,9 @@ class Hosts:
         self._better: list[dict[int, tuple[int, int]]] = []
         """Of each tile the better ones, best first, and what to add to its rows and columns to have theirs."""
         self._worse: list[dict[int, tuple[int, int]]] = [{} for _ in tiles]
-        for tile, near in enumerate(near_tiles(tiles, scene_px)):
+        for tile, around in enumerate(near):
             better = sorted(
-                (other for other in near if place[other] < place[tile]), key=lambda other: place[other]
+                (other for other in around if place[other] < place[tile]), key=lambda other: place[other]
             )
             shifts = {other: _shift(tiles[tile], tiles[other], side) for other in better}
             self._better.append({other: shift for other, shift in shifts.items() if shift is not None})
@@ -82,9 +87,9 @@ class Hosts:
                 found[mine] = self.of(tile, *patches.places(mine, grid))
         return found
 
-    def guests(self, host: int) -> dict[int, tuple[int, int]]:
-        """Return the tiles whose patches may be ordered on a tile's cells, and the shift of rows and columns to it."""
-        return {tile: self._better[tile][host] for tile in self._worse[host]}
+    def guests(self, host: int) -> list[int]:
+        """Return the tiles whose patches may be ordered on a tile's cells."""
+        return list(self._worse[host])
 
     def cells(
         self, tile: int, host: int, row: NDArray[np.int32], col: NDArray[np.int32]
@@ -129,10 +134,10 @@ def places_on(
         hosts: Says how others' lattices are shifted; None if all are the tile's own.
     """
     row, col = patches.places(mine, grid)
-    for guest, (down, across) in ({} if hosts is None else hosts.guests(tile)).items():
-        theirs = patches.tile[mine] == guest
-        row[theirs] += np.int32(down)
-        col[theirs] += np.int32(across)
+    if hosts is not None:
+        for guest in hosts.guests(tile):
+            theirs = patches.tile[mine] == guest
+            row[theirs], col[theirs] = hosts.cells(guest, tile, row[theirs], col[theirs])
     return row, col
 
 

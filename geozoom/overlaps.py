@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geozoom.bitmask import BitMask
 from geozoom.grid import PatchGrid
+from geozoom.hosts import Hosts
 from geozoom.pixelmaps import PixelMaps, patch_rows_cols
 from geozoom.tiles import Tile
 
@@ -40,14 +41,32 @@ def _age(tile: Tile) -> float:
     return float("inf") if tile.source.acquired is None else -tile.source.acquired.timestamp()
 
 
+def settle(
+    tiles: Sequence[Tile], ranking: Sequence[int], grid: PatchGrid, scene_px: int
+) -> tuple[Claims, Hosts]:
+    """Return what settles, of places that several tiles show, which tile is planned and on whose cells is ordered.
+
+    Args:
+        tiles: The tiles.
+        ranking: Their indices, best first.
+        grid: The patch grid of a scene.
+        scene_px: Side of a scene in LR pixels.
+
+    Raises:
+        TileError: A tile's coordinates do not lie in its CRS.
+    """
+    maps = PixelMaps(tiles, scene_px)
+    return Claims(tiles, maps, grid, scene_px), Hosts(tiles, ranking, maps.near, grid, scene_px)
+
+
 class Claims:
     """Which patches of the tiles so far are planned, for tiles that come later to ask: one tile after the other."""
 
-    def __init__(self, tiles: Sequence[Tile], grid: PatchGrid, scene_px: int) -> None:
+    def __init__(self, tiles: Sequence[Tile], maps: PixelMaps, grid: PatchGrid, scene_px: int) -> None:
         self._tiles = tiles
         self._grid = grid
         self._px = scene_px
-        self._maps = PixelMaps(tiles, scene_px)
+        self._maps = maps
         self._done: dict[int, BitMask] = {}
         self._refused: dict[int, BitMask] = {}
         self._tile: int | None = None

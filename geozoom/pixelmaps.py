@@ -11,6 +11,7 @@ from pyproj import Transformer
 
 from geozoom.footprints import points_to_lonlat
 from geozoom.grid import PatchGrid, to_map
+from geozoom.ground import turned
 from geozoom.mesh import Mesh
 from geozoom.scenes import lattice_shape
 from geozoom.tiles import Tile
@@ -115,4 +116,4 @@ def near_tile(x: NDArray[np.float64], tile: Tile) -> NDArray[np.float64]:
     if not tile.crs.is_geographic:
         return x
     middle, _ = tile.transform @ (tile.width / 2, tile.height / 2)
-    return x - 360 * np.round((x - middle) / 360)
+    return turned(x, middle)

@@ -22,7 +22,7 @@ from geozoom.errors import TileError
 from geozoom.hosts import Hosts
 from geozoom.inference import lr_runner, policy_runner, scout_runner
 from geozoom.model import PatchDrop
-from geozoom.overlaps import Claims, OverlapRule, ranked
+from geozoom.overlaps import Claims, OverlapRule, ranked, settle
 from geozoom.patches import Patches
 from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read_scenes
 from geozoom.sites import SitesOnTiles
@@ -97,8 +97,7 @@ def score(
     total = count_scenes(tiles, card) if sites is None else len(sites.sites)
     order = ranked(tiles, overlap)
     once = overlap != "all" and sites is None
-    claims = Claims(tiles, card.grid, card.lr_px) if once else None
-    hosts = Hosts(tiles, order, card.grid, card.lr_px) if once else None
+    claims, hosts = settle(tiles, order, card.grid, card.lr_px) if once else (None, None)
     gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:

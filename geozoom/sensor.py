@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from geozoom.constants import constant_on
 from geozoom.grid import area_weights
 
 
@@ -52,7 +52,7 @@ def simulate_lr(
     Returns:
         (B, 3, lr_px, lr_px) float32 RGB in 0..1.
     """
-    weights = _sampling_matrix_on(hr.device, hr.shape[-1], lr_px, sensor.psf_fwhm)
+    weights = constant_on(hr.device, sampling_matrix, hr.shape[-1], lr_px, sensor.psf_fwhm)
     with torch.autocast(hr.device.type, enabled=False):  # products would be in bfloat16
         lr = weights @ hr @ weights.T
     if generator is not None:
@@ -64,13 +64,6 @@ def simulate_lr(
         lr = lr * (1 + sensor.gain * draw(shape)) + sensor.offset * draw(shape)
         lr = lr + sensor.noise * draw(tuple(lr.shape))
     return lr.clamp(0, 1)
-
-
-@lru_cache
-def _sampling_matrix_on(device: torch.device, hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:
-    """Return `sampling_matrix` as float32 on a device: a copy at every step would make the host wait."""
-    with torch.inference_mode(False):  # one made in that mode could not be used outside of it
-        return sampling_matrix(hr_px, lr_px, psf_fwhm).to(device, torch.float32)
 
 
 def sampling_matrix(hr_px: int, lr_px: int, psf_fwhm: float) -> Tensor:

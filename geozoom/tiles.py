@@ -19,7 +19,7 @@ from geozoom.bands import ReadOptions, choose_bands, find_mask_band
 from geozoom.calibration import Calibration, Display, calibrate
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
-from geozoom.ground import measured_gsd_m
+from geozoom.ground import measured_gsd_m, turned
 from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
 from geozoom.rasters import Pixels, open_raster, read_rgb
@@ -314,15 +314,9 @@ def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
         x, y = to_mask.transform(a * col + b * row + c, d * col + e * row + f)
         shown = longitudes(mask.crs.to_wkt(), mask.transform, mask.width, mask.height)
         if shown is not None:
-            x = _within_180(sum(shown) / 2, x)
+            x = turned(x, sum(shown) / 2)
         a, b, c, d, e, f = (~mask.transform)[:6]
         at_col, at_row = a * x + b * y + c, d * x + e * y + f
         inside = (at_col > -1) & (at_col < mask.width + 1) & (at_row > -1) & (at_row < mask.height + 1)
         if not inside.all():
             raise TileError(f"{clouds.dataset}: a cloud mask that does not cover {name}; give one that does")
-
-
-def _within_180(middle: float, lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return longitudes within 180° of one, as a raster whose middle it is has them."""
-    with np.errstate(invalid="ignore"):  # what lies outside its CRS is infinite
-        return np.asarray((lon - middle + 180) % 360 - 180 + middle)

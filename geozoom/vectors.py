@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geozoom.errors import TileError, VectorError, first_line, some_of
 from geozoom.grid import to_map
-from geozoom.ground import lonlat
+from geozoom.ground import lonlat, turned
 from geozoom.polygons import Geometries, polygons_of
 from geozoom.tiles import Tile
 from geozoom.wgs84 import in_wgs84
@@ -174,7 +174,7 @@ class PixelSpace:
 
     def _near(self, lon: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return longitudes within 180° of the tile's middle."""
-        return (lon - self._lon0 + 180) % 360 - 180 + self._lon0
+        return turned(lon, self._lon0)
 
     def sites(self, geometries: Geometries) -> Geometries:
         """Carry small geometries to pixel space whole; those that lie elsewhere become empty."""

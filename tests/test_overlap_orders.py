@@ -20,7 +20,7 @@ import geozoom
 from geozoom.bands import ReadOptions
 from geozoom.budget import Budget
 from geozoom.orders import Plan
-from geozoom.overlaps import Claims
+from geozoom.overlaps import settle
 from geozoom.planner import prepare
 from geozoom.rules import ShapeRules
 from geozoom.tiles import Tile, open_tiles
@@ -221,7 +221,7 @@ def test_one_place_is_claimed_once_whatever_its_longitude_is_called(write_raster
     row, col = np.indices((10, 10)).reshape(2, -1)
     grid = small_card().grid
     for first, second in permutations(tiles, 2):
-        claims = Claims([tiles[first], tiles[second]], grid, PX)
+        claims, _ = settle([tiles[first], tiles[second]], [0, 1], grid, PX)
         claims.leave(0, row, col, np.ones((100, 16), dtype=bool))
         kept, free = claims.leave(1, row, col, np.ones((100, 16), dtype=bool))
         # Of tiles in metres and in degrees one is larger by a part of a patch.
@@ -238,6 +238,6 @@ def test_tiles_that_count_longitudes_from_0_to_360_overlap_those_that_do_not(
     ]
     row, col = np.indices((10, 10)).reshape(2, -1)
     for order in ((0, 1), (1, 0)):
-        claims = Claims(tiles, small_card().grid, PX)
+        claims, _ = settle(tiles, [0, 1], small_card().grid, PX)
         assert len(claims.leave(order[0], row, col, np.ones((100, 16), dtype=bool))[0]) == 100
         assert len(claims.leave(order[1], row, col, np.ones((100, 16), dtype=bool))[0]) == 0

@@ -16,7 +16,7 @@ import geozoom
 from geozoom.bands import ReadOptions
 from geozoom.cli import main
 from geozoom.orders import Plan
-from geozoom.overlaps import Claims, ranked
+from geozoom.overlaps import ranked, settle
 from geozoom.tiles import open_tiles
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 from tests.products import write_safe
@@ -73,8 +73,8 @@ def test_it_is_said_where_names_decide_since_no_date_is_known(
     clearest = geozoom.plan([tiles], model=model, overlap="clearest", prices=BY_AREA)
     assert clearest.settled_by_name == ()
     # To one that is known to be later, an undated tile gives way by date.
-    claims = Claims([replace(plan.tiles[0], source=replace(plan.tiles[0].source, acquired=NOW)), *plan.tiles[1:]],
-                    model.grid, model.card.lr_px)  # fmt: skip
+    dated = replace(plan.tiles[0], source=replace(plan.tiles[0].source, acquired=NOW))
+    claims, _ = settle([dated, *plan.tiles[1:]], [0, 2, 1], model.grid, model.card.lr_px)
     (row, col), whole = np.indices((2, 2)).reshape(2, -1), np.ones((4, 16), dtype=np.bool_)
     for tile, left in ((0, 4), (2, 4), (1, 0)):
         assert len(claims.leave(tile, row, col, whole)[0]) == left

@@ -371,14 +371,14 @@ def test_a_mask_of_bits_is_the_mask(
 def test_a_tile_that_no_other_touches_claims_nothing(
     write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geozoom.overlaps import Claims
+    from geozoom.overlaps import settle
 
     paths = [
         write_raster(f"{at}.tif", transform=Affine(10, 0, ORIGIN[0] + at, 0, -10, ORIGIN[1]))
         for at in (0, 5000, 5100)
     ]
     tiles, _ = open_tiles([str(path) for path in paths], ReadOptions(), 10.0, 8)
-    claims = Claims(tiles, small_card().grid, 8)
+    claims, _ = settle(tiles, [0, 1, 2], small_card().grid, 8)
     monkeypatch.setattr(claims, "taken", None)  # nobody is asked
     row, present = np.zeros(1, dtype=np.int64), np.ones((1, 16), dtype=bool)
     kept, free = claims.leave(0, row, row, present)

@@ -234,6 +234,22 @@ def stays_as_it_is(root: Path, out: Path, asked: tuple[object, ...]) -> None:
     assert "ledger.json has rows of it; put it back" in gone
 
 
+def test_a_rows_parameters_are_those_of_the_networks_that_answer(scene_tree: Path, tmp_path: Path) -> None:
+    asked = ["table", "--root", str(scene_tree), "--out", str(tmp_path), "--device", "cpu", "--epochs", "1"]
+    networks = ["networks.classifier=bagnet-resnet8", "networks.policy_widths=[4, 8, 12]"]
+    small = [part for value in [*SMALL, *networks] for part in ("--set", value)]
+    found = CliRunner().invoke(main, [*asked, *small, "--rows", "lr-cnn,hr-cnn", "--json"])
+    assert found.exit_code == 0, found.output
+    shown = {row["row"]: row["parameters"] for row in json.loads(found.stdout)["rows"]}
+    model = PatchDrop(card_of(read_record(tmp_path / "seed0"), "seed0"))
+    counts = {
+        name: sum(weight.numel() for weight in network.parameters())
+        for name, network in (("lr", model.lr), ("hr", model.hr), ("policy", model.policy))
+    }
+    assert shown == {"lr-cnn": counts["lr"], "hr-cnn": counts["hr"], "patchdrop": sum(counts.values())}
+    assert counts["lr"] != counts["hr"]  # beside a BagNet the LR stream is a network of another shape
+
+
 def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) -> None:
     asked = ("--root", scene_tree, "--out", tmp_path / "table")
     assert (

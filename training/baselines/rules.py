@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from geozoom.constants import constant_on
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training.parallel import rand
@@ -103,24 +103,17 @@ def _in_order(order: Callable[[PatchGrid], list[int]]) -> Preference:
         return found
 
     def preference(model: PatchDrop, lr: Tensor, _: torch.Generator) -> Tensor:
-        return _on(lr.device, scores, model.grid).expand(len(lr), -1)
+        return constant_on(lr.device, scores, model.grid).expand(len(lr), -1)
 
     return preference
 
 
 def _by_survival(model: PatchDrop, lr: Tensor, generator: torch.Generator) -> Tensor:
     """Draw patches one after the other without putting them back, each in proportion to its likelihood."""
-    likelihood = _on(lr.device, survival, model.grid)
+    likelihood = constant_on(lr.device, survival, model.grid)
     noise = rand((len(lr), model.grid.patches), lr.device, generator)
     # The largest of log w + Gumbel noise is drawn in proportion to w, and so is each next (Kool et al., 2019).
     return likelihood.log() - (-noise.clamp(1e-12, 1 - 1e-7).log()).log()
-
-
-@lru_cache
-def _on(device: torch.device, values: Callable[[PatchGrid], Tensor], grid: PatchGrid) -> Tensor:
-    """Return values of a grid's patches as float32 on a device: a copy at every step would make the host wait."""
-    with torch.inference_mode(False):  # one made in that mode could not be used outside of it
-        return values(grid).to(device, torch.float32)
 
 
 def _centre(grid: PatchGrid) -> list[int]:
