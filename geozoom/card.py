@@ -161,6 +161,10 @@ class ModelCard:
             and len(self.classes) > 1
             and self.fusion in FUSIONS
             and (self.scout is not None or self.scout_doubt is None)
+            and all(
+                doubt is None or doubt.patches == self.grid.patches
+                for doubt in (self.doubt, self.scout_doubt)
+            )
             and (self.answer_temperatures is None or self._has_sound_temperatures(self.answer_temperatures))
         )
 
@@ -175,7 +179,14 @@ def _spec(told: dict[str, Any]) -> NetworkSpec:
 
 
 def _doubt(told: dict[str, Any]) -> Doubt:
-    return Doubt(intercept=told["intercept"], slope=told["slope"], benefit=_benefit(told["benefit"]))
+    if "benefit" in told:
+        raise ModelError(
+            "its model card says in an older geozoom's way what its doubt means; finish its run again "
+            "(geozoom train --resume)"
+        )
+    return Doubt(
+        patches=told["patches"], alone=tuple(told["alone"]), helped=tuple(told["helped"]), least=told["least"]
+    )
 
 
 def _benefit(told: dict[str, Any]) -> Benefit:

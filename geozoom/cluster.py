@@ -18,7 +18,16 @@ from geozoom.errors import ClusterError, GeozoomError, first_line
 from geozoom.model import PatchDrop
 from geozoom.overlaps import OverlapRule, ranked, settle
 from geozoom.scenes import SceneLimits, Skipped, read_scenes
-from geozoom.scoring import GDAL_CACHE_BYTES, Block, Gathered, Progress, Scored, ask, count_scenes
+from geozoom.scoring import (
+    GDAL_CACHE_BYTES,
+    Block,
+    Gathered,
+    Progress,
+    Scored,
+    ask,
+    count_scenes,
+    owned_already,
+)
 from geozoom.tiles import Tile
 
 if TYPE_CHECKING:
@@ -39,15 +48,15 @@ class ScoredTile:
     present: NDArray[np.bool_]
     """(N, P) patches that can be bought."""
     scene: NDArray[np.int32]
-    """(M,) scene of each patch above the threshold, as its place in `row`."""
+    """(M,) scene of each patch that is likely enough, as its place in `row`."""
     patch: NDArray[np.uint8]
     """(M,) patch ids."""
     probability: NDArray[np.float32]
     """(M,) s_p."""
     had: NDArray[np.float32]
-    """(N,) sum of s_p over the patches of each scene that are owned already."""
-    wrong: NDArray[np.float32] | None
-    """(N,) the chance that the LR stream is wrong about each scene, if it was asked."""
+    """(N,) what is owned of each scene, as `owned_already` says."""
+    sure: NDArray[np.float32] | None
+    """(N,) log-odds of the LR stream, if it was asked."""
     skipped: Skipped
     """Scenes left out."""
     zero_pixels: int
@@ -59,7 +68,7 @@ def score_on(
     tiles: Sequence[Tile],
     model: PatchDrop,
     limits: SceneLimits,
-    threshold: float,
+    threshold: float | None,
     *,
     overlap: OverlapRule = "latest",
     area: Area | None = None,
@@ -77,7 +86,7 @@ def score_on(
         tiles: The tiles; workers open them by the same paths.
         model: Its policy decides.
         limits: Which scenes are left out.
-        threshold: Candidates have a probability above it.
+        threshold: Candidates have a probability above it; None as in `score`.
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
@@ -94,7 +103,7 @@ def score_on(
     order = ranked(tiles, overlap)
     once = overlap != "all"
     claims, hosts = settle(tiles, order, card.grid, card.lr_px) if once else (None, None)
-    gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
+    gathered = Gathered(tiles, card, when, threshold, spill=spill, hosts=hosts)
     total = count_scenes(tiles, card)
     with _connected(address) as client:
         shared = client.scatter(model, broadcast=True)
@@ -124,7 +133,7 @@ def score_on(
                 found.patch[left],
                 found.probability[left],
                 found.had,
-                found.wrong,
+                found.sure,
             )
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
@@ -135,7 +144,7 @@ def score_tile(
     tile: Tile,
     model: PatchDrop,
     limits: SceneLimits,
-    threshold: float,
+    threshold: float | None,
     area: Area | None,
     owned: Area | None,
     when: When,
@@ -156,7 +165,7 @@ def _scored(
     tile: Tile,
     model: PatchDrop,
     limits: SceneLimits,
-    threshold: float,
+    threshold: float | None,
     area: Area | None,
     owned: Area | None,
     when: When,
@@ -164,7 +173,7 @@ def _scored(
     card = model.card
     display = Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
     rows, cols, presents, scenes, patches, probabilities, had = [], [], [], [], [], [], []
-    doubts: list[NDArray[np.float32]] = []
+    sure: list[NDArray[np.float32]] = []
     skipped, zeros, seen = Skipped(), 0, 0
 
     def blocks() -> Iterator[tuple[Block, NDArray[np.float32]]]:
@@ -174,17 +183,17 @@ def _scored(
             yield (0, block), block.images
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
-        for (_, block), s, wrong in ask(model, when, blocks()):
-            scene, patch = np.nonzero(block.present & (s > threshold))
+        for (_, block), s, odds in ask(model, when, blocks()):
+            scene, patch = np.nonzero(block.present & (s > (threshold or 0.0)))
             rows.append(block.row.astype(np.int32))
             cols.append(block.col.astype(np.int32))
             presents.append(block.present)
             scenes.append((scene + seen).astype(np.int32))
             patches.append(patch.astype(np.uint8))
             probabilities.append(s[scene, patch])
-            had.append((s * block.owned).sum(axis=1))
-            if wrong is not None:
-                doubts.append(wrong)
+            had.append(owned_already(s, block.owned, when))
+            if odds is not None:
+                sure.append(odds)
             seen += len(block.row)
             skipped, zeros = skipped + block.skipped, zeros + block.zero_pixels
     return ScoredTile(
@@ -195,7 +204,7 @@ def _scored(
         patch=np.concatenate(patches),
         probability=np.concatenate(probabilities),
         had=np.concatenate(had),
-        wrong=np.concatenate(doubts) if doubts else None,
+        sure=np.concatenate(sure) if sure else None,
         skipped=skipped,
         zero_pixels=zeros,
     )

@@ -10,13 +10,19 @@ from torch import Tensor
 
 
 @lru_cache
-def constant_on(device: torch.device, values: Callable[..., Tensor], *given: Hashable) -> Tensor:
-    """Return what a function makes as float32 on a device: a copy at every step would make the host wait.
+def constant_on(
+    device: torch.device,
+    values: Callable[..., Tensor],
+    *given: Hashable,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return what a function makes on a device: a copy at every step would make the host wait.
 
     Args:
         device: Where.
         values: Makes the values; asked once.
         given: Its arguments.
+        dtype: Of the result.
     """
     with torch.inference_mode(False):  # one made in that mode could not be used outside of it
-        return values(*given).to(device, torch.float32)
+        return values(*given).to(device, dtype)

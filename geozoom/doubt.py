@@ -1,4 +1,4 @@
-"""When to zoom: what patches are worth by how likely the LR stream is wrong about their scene (METHOD §8). Pure NumPy.
+"""When to zoom: what patches are worth by how sure the LR stream is of their scene (METHOD §8). Pure NumPy.
 
 The LR stream costs no imagery, but a classifier's time where the policy alone takes a small network's; its scout takes
 no more than the policy.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-
-from geozoom.benefit import Benefit
 
 When = Literal["policy", "scout", "classifier"]
 """What says when HR is worth buying: the policy's probabilities alone, or also how sure the LR stream is of the scene,
@@ -22,46 +21,97 @@ WHENS: tuple[When, ...] = get_args(When)
 
 SUREST = 10.0
 """Log-odds beyond which sureness is taken for the same."""
+STEPS = 16
+"""Steps to a unit of log-odds at which gains are tabulated; between them they are straight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """The gain of a scene by the LR stream's log-odds c and the sum x of the probabilities of its bought patches.
+    """The gain of a scene by the LR stream's log-odds c and the number n of its best patches that are bought.
 
-    gain(x, c) = wrong(c) · benefit.gain(x), where wrong(c) = 1 / (1 + exp(-(intercept + slope · c))): HR can only put
-    right what LR gets wrong. Fitted on the validation split (training/calibrate.py).
+    An answer is right with a chance of 1 / (1 + exp(-z)), where z is level + slope · c of the LR stream alone and
+    level + rise · log₂ n + bend · (log₂ n)² + slope · c with HR. The gain is what HR has over LR alone, raised to where
+    further patches take nothing away and none is worth more than the one before: several that only help together are
+    worth their mean each. Fitted on the validation split (training/calibrate.py).
     """
 
-    intercept: float
-    slope: float
-    """Never above 0: of what the LR stream is surer, it is not more often wrong."""
-    benefit: Benefit
-    """The gain of a scene that the LR stream gets wrong."""
+    patches: int
+    """Patches of a scene, P."""
+    alone: tuple[float, float]
+    """Level and slope of the LR stream alone."""
+    helped: tuple[float, float, float, float]
+    """Level, rise, bend and slope with HR."""
+    least: float
+    """Gain beyond which patches are bought: of the validation split as many as by the policy alone."""
 
     def __post_init__(self) -> None:
         """Refuse figures that no fit gives."""
-        if not (math.isfinite(self.intercept) and -math.inf < self.slope <= 0):
-            raise ValueError(f"impossible doubt: intercept {self.intercept}, slope {self.slope}")
+        if (
+            self.patches < 1
+            or (len(self.alone), len(self.helped)) != (2, 4)
+            or not all(math.isfinite(figure) for figure in (*self.alone, *self.helped))
+            or not 0 <= self.least < 1
+        ):
+            raise ValueError(
+                f"impossible doubt: of {self.patches} patches, alone {self.alone}, helped {self.helped}, "
+                f"least {self.least}"
+            )
 
-    def wrong(self, known: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Map what the LR stream answers, logits (N, classes), to the chance that it is wrong, (N,)."""
-        chance: NDArray[np.float64] = 1 / (1 + np.exp(-(self.intercept + self.slope * log_odds(known))))
-        return chance.astype(np.float32)
+    @cached_property
+    def table(self) -> NDArray[np.float64]:
+        """What the best, second best, … of P patches adds (steps, P), at log-odds from -SUREST to SUREST."""
+        sure = np.linspace(-SUREST, SUREST, round(2 * SUREST * STEPS) + 1)[:, None]
+        level, rise, bend, slope = self.helped
+        log = np.log2(np.arange(1, self.patches + 1))
+        logits = np.hstack(
+            [self.alone[0] + self.alone[1] * sure, level + rise * log + bend * log**2 + slope * sure]
+        )
+        with np.errstate(over="ignore"):
+            right = 1 / (1 + np.exp(-logits))
+        rising = np.maximum.accumulate(_concave(right - right[:, :1]), axis=1)
+        # Rounded, so that patches that are worth as much as each other are so to the last digit.
+        return np.minimum.accumulate(np.diff(rising, axis=1).round(9), axis=1)
+
+    def added(self, sure: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return what the best, second best, … patch adds to scenes of which the LR stream is so sure, (N,): (N, P)."""
+        at = (np.clip(np.asarray(sure, dtype=np.float64), -SUREST, SUREST) + SUREST) * STEPS
+        low = np.minimum(at.astype(np.int64), len(self.table) - 2)
+        part = (at - low)[:, None]
+        # In this form what is worth as much at both is so between them, to the last digit.
+        found: NDArray[np.float64] = self.table[low] + part * (self.table[low + 1] - self.table[low])
+        return found
 
     def marginals(
         self,
         probability: NDArray[np.float32],
-        wrong: NDArray[np.float32],
-        had: NDArray[np.float32] | float = 0.0,
+        sure: NDArray[np.floating],
+        had: NDArray[np.generic] | int = 0,
     ) -> NDArray[np.float32]:
         """Return what each patch adds to its scene if the better ones are bought already, (N, P).
 
         Args:
             probability: (N, P) s_p of every patch that can be bought, 0 for the others.
-            wrong: (N,) the chance that the LR stream is wrong.
-            had: (N,) sum of s_p over the patches that are owned already.
+            sure: (N,) log-odds of the LR stream, as `log_odds` gives them.
+            had: (N,) number of patches that are owned already.
         """
-        return self.benefit.marginals(probability, had) * wrong[:, None]
+        patches = probability.shape[1]
+        each = self.added(sure).astype(np.float32)
+        rank = np.argsort(np.argsort(-probability, axis=1, kind="stable"), axis=1)
+        rank = rank + np.reshape(had, (-1, 1)).astype(np.int64)
+        found = np.take_along_axis(each, np.minimum(rank, patches - 1), axis=1)
+        return np.where(rank < patches, found, np.float32(0))
+
+
+def _concave(gain: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the least concave lines at or above gains (N, n), given at 0, 1, …: the highest of all chords."""
+    count = gain.shape[1]
+    found = gain.copy()
+    for first in range(count):
+        for last in range(first + 2, count):
+            part = np.arange(1, last - first) / (last - first)
+            chord = (1 - part) * gain[:, first, None] + part * gain[:, last, None]
+            found[:, first + 1 : last] = np.maximum(found[:, first + 1 : last], chord)
+    return found
 
 
 def log_odds(known: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geozoom.bagnet import BagNet
+from geozoom.doubt import log_odds
 from geozoom.figures import CENT
 from geozoom.grid import PatchGrid
 from geozoom.inference import fold_batch_norms, has_bfloat16
@@ -153,7 +154,7 @@ def _ways(
         (DOUBT, model.card.doubt, scenes.lr_log),
     ):
         if doubt is not None and known is not None:
-            yield way, best_first(doubt.marginals(scenes.s, doubt.wrong(known.numpy())))
+            yield way, best_first(doubt.marginals(scenes.s, log_odds(known.numpy())))
     centre = model.grid.centre_order()
     entropy = -(scenes.lr_log.exp() * scenes.lr_log).sum(dim=1).numpy()
     unsure = np.argsort(-entropy, kind="stable")

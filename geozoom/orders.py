@@ -45,8 +45,8 @@ class Plan(FeatureTable):
     prices: PriceList
     budget: Decimal | None
     """What may be spent, or None."""
-    threshold: float
-    """Candidates have a probability above it."""
+    threshold: float | None
+    """Candidates have a probability above it; None: as the model's card says, where its LR stream was asked."""
     when: When
     """What said when HR is worth buying."""
     ignored: tuple[str, ...]

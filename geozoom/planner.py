@@ -46,8 +46,10 @@ class Planning(TypedDict, total=False):
     """A loaded model or a checkpoint's path; None (or absent) takes the one that ships with geozoom."""
     prices: PriceList | Path | str | None
     """A price list, the name of one that ships with geozoom or the path of one; None takes the default."""
-    threshold: float
-    """Only patches with a probability above it are candidates (0.5 in the paper)."""
+    threshold: float | None
+    """Only patches with a probability above it are candidates. None: 0.5, as in the paper; where the LR classifier or
+    its scout is asked, those that add more than what the model's card says, which are as many on its validation
+    scenes."""
     when: When | None
     """"policy" values a patch by the policy alone; "classifier" asks the LR classifier too, and buys more of the scenes
     that it is not sure of; "scout" asks a small network that has learned to answer as the classifier does. None: the
@@ -143,7 +145,9 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         )
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
     limits = how.get("limits") or SceneLimits()
-    threshold = how.get("threshold", DEFAULT_THRESHOLD)
+    threshold = how.get("threshold")
+    if threshold is None and when == "policy":
+        threshold = DEFAULT_THRESHOLD
     overlap: OverlapRule = how.get("overlap", "latest")
     progress = how.get("progress")
     find: Callable[..., Scored] = partial(score, sites=placed)
@@ -208,8 +212,8 @@ class Candidates:
     tiles: tuple[Tile, ...]
     card: ModelCard
     prices: PriceList
-    threshold: float
-    """Candidates have a probability above it."""
+    threshold: float | None
+    """Candidates have a probability above it, if one was given."""
     when: When
     """What said when HR is worth buying."""
     ignored: tuple[str, ...]

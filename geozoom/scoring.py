@@ -17,7 +17,7 @@ from geozoom.area import Area
 from geozoom.bitmask import BitMask
 from geozoom.calibration import Display
 from geozoom.card import ModelCard
-from geozoom.doubt import When
+from geozoom.doubt import When, log_odds
 from geozoom.errors import TileError
 from geozoom.hosts import Hosts
 from geozoom.inference import lr_runner, policy_runner, scout_runner
@@ -44,7 +44,7 @@ class Scored:
     """What the policy made of all scenes."""
 
     candidates: Patches | Spilled
-    """Patches with a probability above the threshold, tile by tile, row by row; or in a file."""
+    """Patches that may be bought, tile by tile, row by row; or in a file."""
     scenes: int
     """Scenes that the policy saw."""
     skipped: Skipped
@@ -63,7 +63,7 @@ def score(
     tiles: Sequence[Tile],
     model: PatchDrop,
     limits: SceneLimits,
-    threshold: float,
+    threshold: float | None,
     *,
     overlap: OverlapRule = "latest",
     area: Area | None = None,
@@ -79,7 +79,8 @@ def score(
         tiles: The tiles.
         model: Its policy decides.
         limits: Which scenes are left out.
-        threshold: Candidates have a probability above it.
+        threshold: Candidates have a probability above it; None, where the LR stream is asked, leaves it to what patches
+            add.
         overlap: Which tile is planned where several show the same place.
         area: Where patches may be bought; None for everywhere.
         owned: Where they are owned already; None for nowhere.
@@ -98,7 +99,7 @@ def score(
     order = ranked(tiles, overlap)
     once = overlap != "all" and sites is None
     claims, hosts = settle(tiles, order, card.grid, card.lr_px) if once else (None, None)
-    gathered = Gathered(tiles, card, when, spill=spill, hosts=hosts)
+    gathered = Gathered(tiles, card, when, threshold, spill=spill, hosts=hosts)
 
     def blocks() -> Iterator[tuple[int, SceneBlock]]:
         if sites is not None:
@@ -120,12 +121,12 @@ def score(
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         ahead = ((item, item[1].images) for item in read_ahead(blocks, BLOCKS_AHEAD))
-        for (index, block), s, wrong in ask(model, when, ahead):
+        for (index, block), s, sure in ask(model, when, ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
-                scene, patch = np.nonzero(block.present & (s > threshold))
-                had = (s * block.owned).sum(axis=1)
-                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, wrong)
+                scene, patch = np.nonzero(block.present & (s > (threshold or 0.0)))
+                had = owned_already(s, block.owned, when)
+                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, sure)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
     scored = gathered.result(claims)
@@ -140,7 +141,7 @@ Block: TypeAlias = tuple[int, SceneBlock]
 def ask(
     model: PatchDrop, when: When, blocks: Iterator[tuple[Block, NDArray[np.float32]]]
 ) -> Iterator[tuple[Block, NDArray[np.float32], NDArray[np.float32] | None]]:
-    """Yield blocks with s (N, P) of their scenes, and the chance that the LR stream is wrong (N,) if that was asked."""
+    """Yield blocks with s (N, P) of their scenes, and the log-odds (N,) of the LR stream if that was asked."""
     chosen = policy_runner(model).stream(blocks)
     doubt = model.card.doubt_of(when)
     if doubt is None:
@@ -149,7 +150,19 @@ def ask(
     again = (((block, s), block[1].images) for block, s in chosen)
     runner = scout_runner(model) if when == "scout" else lr_runner(model)
     for (block, s), known in runner.stream(again):
-        yield block, s, doubt.wrong(known)
+        yield block, s, log_odds(known).astype(np.float32)
+
+
+def owned_already(s: NDArray[np.float32], owned: NDArray[np.bool_], when: When) -> NDArray[np.float32]:
+    """Return what is owned of scenes (N,): patches where the LR stream is asked, else the sum of their probabilities.
+
+    Args:
+        s: (N, P) the policy's probabilities.
+        owned: (N, P) patches that are owned.
+        when: What says when HR is worth buying.
+    """
+    found: NDArray[np.float32] = (s * owned if when == "policy" else owned).sum(axis=1, dtype=np.float32)
+    return found
 
 
 def _give_back() -> None:
@@ -171,6 +184,7 @@ class Gathered:
         tiles: Sequence[Tile],
         card: ModelCard,
         when: When,
+        threshold: float | None,
         *,
         spill: bool,
         hosts: Hosts | None = None,
@@ -179,6 +193,7 @@ class Gathered:
         self._hosts = hosts
         self._tiles = tiles
         self._doubt = card.doubt_of(when)
+        self._least = 0.0 if self._doubt is None or threshold is not None else self._doubt.least
         self._card = card
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._with_zeros: dict[str, None] = {}
@@ -201,7 +216,7 @@ class Gathered:
         patch: NDArray[Any],
         probability: NDArray[np.float32],
         had: NDArray[np.float32],
-        wrong: NDArray[np.float32] | None = None,
+        sure: NDArray[np.float32] | None = None,
     ) -> None:
         """Add candidates of a tile.
 
@@ -212,20 +227,18 @@ class Gathered:
             scene: (M,) the scene of each candidate, as its place in `row`.
             patch: (M,) patch ids.
             probability: (M,) s_p.
-            had: (N,) sum of s_p over the patches of each scene that are owned already.
-            wrong: (N,) the chance that the LR stream is wrong about each scene, if it was asked.
+            had: (N,) what is owned of each scene, as `owned_already` says.
+            sure: (N,) log-odds of the LR stream, if it was asked.
         """
         value = probability
-        benefit, doubt = self._card.benefit, self._doubt
-        if benefit is not None:
-            scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
-            scores[scene, patch] = probability
-            if doubt is None or wrong is None:
-                value = benefit.marginals(scores, had)[scene, patch]
-            else:
-                value = doubt.marginals(scores, wrong, had)[scene, patch]
-            # Where HR is worth nothing, nothing is a candidate.
-            worth = value > 0
+        scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
+        scores[scene, patch] = probability
+        if self._doubt is not None and sure is not None:
+            value = self._doubt.marginals(scores, sure, had)[scene, patch]
+        elif self._card.benefit is not None:
+            value = self._card.benefit.marginals(scores, had)[scene, patch]
+        if value is not probability:  # where HR is worth nothing, or too little, nothing is a candidate
+            worth = value > self._least
             scene, patch, probability, value = scene[worth], patch[worth], probability[worth], value[worth]
         if self._spilled is not None:
             self._spilled.add(tile, row[scene], col[scene], patch, probability, value)

@@ -46,14 +46,14 @@ BY_AREA = PriceList(
 
 
 BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
-DOUBT = Doubt(intercept=0.5, slope=-1.2, benefit=Benefit(knots=(1.0, 4.0), weights=(0.1, 0.1), scenes=100))
+DOUBT = Doubt(patches=16, alone=(-0.5, 1.2), helped=(0.3, 0.6, -0.05, 0.8), least=0.02)
 
 
 DOUBTFUL: dict[str, Any] = {
     "benefit": BENEFIT,
     "doubt": DOUBT,
     "scout": NetworkSpec(name="resnet8", widths=(4, 8, 8)),
-    "scout_doubt": Doubt(intercept=0.2, slope=-0.7, benefit=DOUBT.benefit),
+    "scout_doubt": Doubt(patches=16, alone=(-0.2, 0.9), helped=(0.1, 0.5, 0.0, 0.7), least=0.01),
 }
 """What a card says of a model that can be asked when HR is worth buying."""
 

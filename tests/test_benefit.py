@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 import geozoom
 from geozoom.benefit import CALIBRATED_UNIT, FALLBACK_UNIT, Benefit
 from geozoom.card import ModelCard
+from geozoom.doubt import log_odds
 from geozoom.errors import ModelError
 from geozoom.inference import has_bfloat16
 from geozoom.model import load_model
@@ -35,9 +36,8 @@ def gains_of(bought: np.ndarray, gain: np.ndarray) -> Gains:
     scenes = len(bought)
     return Gains(
         bought=bought,
-        gain=gain,
+        right=0.5 + gain - gain[:, :1],
         wanted=np.full(scenes, 6),
-        wrong=np.arange(scenes) % 2 == 0,
         known=np.tile([1.0, 0.0], (scenes, 1)),
     )
 
@@ -102,7 +102,7 @@ def test_where_hr_gains_nothing_the_benefit_is_nothing() -> None:
     bought = np.cumsum(np.full((50, 17), 0.9), axis=1) - 0.9
     gains = gains_of(bought, np.full((50, 17), -0.1))
     assert (fit_benefit(gains).gain(bought) == 0).all()
-    assert (fit_doubt(gains).benefit.gain(bought) == 0).all()
+    assert (fit_doubt(gains).added(np.linspace(-10, 10, 9)) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
         s = policy_probabilities(model, test).float()
         known = answers(model, test, "lr").float()
         chances = s.numpy()
-        wrong = doubt.wrong(known.numpy())
+        sure = log_odds(known.numpy())
         own = (s > 0.5).float()
         one_each = [
-            first(value, len(s)) for value in (benefit.marginals(chances), doubt.marginals(chances, wrong))
+            first(value, len(s)) for value in (benefit.marginals(chances), doubt.marginals(chances, sure))
         ]
         found = correct_each(model, test, "lr", [None], known)
         found += correct_each(model, test, "both", [own, *one_each], known)
@@ -194,8 +194,8 @@ def test_the_default_models_forecast_holds_on_scenes_it_has_not_seen() -> None:
     error = realised.std(ddof=1) * len(realised) ** 0.5
     assert realised.sum() > 3 * error
     assert abs(benefit.gain(x).sum() - realised.sum()) < 3 * error
-    predicted = wrong * doubt.benefit.gain(x)
-    for third in np.array_split(np.argsort(wrong), 3):
+    predicted = (doubt.marginals(chances, sure) * own.numpy()).sum(axis=1)
+    for third in np.array_split(np.argsort(sure), 3):
         error = realised[third].std(ddof=1) * len(third) ** 0.5
         assert abs(predicted[third].sum() - realised[third].sum()) < 3 * error
     # As many patches, a scene's worth each: those that the classifier doubts gain more.

@@ -1,9 +1,9 @@
-"""When to zoom: the chance that the LR stream is wrong, its fit, and the plans that ask for it."""
+"""When to zoom: what patches add by how sure the LR stream is, its fit, and the plans that ask for it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 import geozoom
 from geozoom.card import ModelCard
 from geozoom.cli import main
-from geozoom.doubt import SUREST, WHENS, Doubt, When, log_odds
+from geozoom.doubt import STEPS, SUREST, WHENS, Doubt, When, log_odds
 from geozoom.errors import ModelError
 from geozoom.model import PatchDrop, load_model
 from geozoom.networks import NetworkSpec
@@ -56,33 +56,78 @@ def test_log_odds_are_those_of_the_class_that_is_named(known: np.ndarray) -> Non
     np.testing.assert_allclose(log_odds(known + 7), found, atol=1e-9)
 
 
-@given(logits, st.floats(-5, 5), st.floats(-3, 0))
-def test_the_surer_the_less_often_wrong(known: np.ndarray, intercept: float, slope: float) -> None:
-    doubt = Doubt(intercept=intercept, slope=slope, benefit=BENEFIT)
-    wrong = doubt.wrong(known)
-    assert ((wrong >= 0) & (wrong <= 1)).all()
-    assert (np.diff(wrong[np.argsort(log_odds(known), kind="stable")]) <= 1e-6).all()
+figure = st.floats(-6, 6)
+doubts = st.builds(
+    Doubt,
+    patches=st.just(16),
+    alone=st.tuples(figure, figure),
+    helped=st.tuples(figure, figure, figure, figure),
+    least=st.just(0.0),
+)
 
 
-@given(st.floats(0, 1, width=32), st.floats(0, 4, width=32))
-def test_patches_of_a_scene_add_up_to_what_doubt_leaves_of_its_gain(wrong: float, had: float) -> None:
-    s = np.array([[0.9, 0.6, 0.6, 0.2]], dtype=np.float32)
-    added = DOUBT.marginals(s, np.array([wrong], dtype=np.float32), np.array([had], dtype=np.float32))
-    gain = DOUBT.benefit.gain(np.array([had, had + s.sum(dtype=np.float64)]))
-    assert added.sum() == pytest.approx(wrong * (gain[1] - gain[0]), abs=1e-6)
+def chances(doubt: Doubt, sure: np.ndarray) -> np.ndarray:
+    """The chance of a right answer with 0 to all patches, (N, P + 1), by the docstring."""
+    level, rise, bend, slope = doubt.helped
+    log = np.log2(np.arange(1, doubt.patches + 1))
+    with_hr = level + rise * log + bend * log**2 + slope * sure[:, None]
+    return np.hstack([expit(doubt.alone[0] + doubt.alone[1] * sure)[:, None], expit(with_hr)])
+
+
+@given(doubts, hnp.arrays(np.float64, 5, elements=st.floats(-15, 15)))
+def test_further_patches_take_nothing_away_and_none_is_worth_more_than_the_one_before(
+    doubt: Doubt, sure: np.ndarray
+) -> None:
+    added = doubt.added(sure)
+    assert added.shape == (5, 16)
+    assert (added >= 0).all()
+    assert (np.diff(added, axis=1) <= 0).all()
+    # At what is tabulated it is the least such line over the curves' own gains.
+    at = np.round(np.clip(sure, -SUREST, SUREST) * STEPS) / STEPS
+    gain = chances(doubt, at) - chances(doubt, at)[:, :1]
+    found = np.pad(doubt.added(at).cumsum(axis=1), ((0, 0), (1, 0)))
+    for own, line in zip(gain, found, strict=True):
+        hull = np.maximum.accumulate([upper(own, n) for n in range(17)])
+        np.testing.assert_allclose(line, hull, atol=1e-6)
+
+
+def upper(gain: np.ndarray, n: int) -> float:
+    """The least concave line over gains at 0, 1, …, at one of them: the best mean of two whose mean number it is."""
+    pairs = ((low, high) for low in range(n + 1) for high in range(n, len(gain)))
+    found = max(
+        gain[n] if low == high else gain[low] + (gain[high] - gain[low]) * (n - low) / (high - low)
+        for low, high in pairs
+    )
+    return float(found)
 
 
 @given(
-    hnp.arrays(np.float32, (5, 4), elements=st.floats(0, 1, width=32, allow_subnormal=False)),
+    hnp.arrays(np.float32, (3, 16), elements=st.floats(0, 1, width=32)),
+    hnp.arrays(np.float64, 3, elements=st.floats(-10, 10)),
+    st.integers(0, 16),
+)
+def test_patches_of_a_scene_add_up_to_its_gain_beyond_what_is_owned(
+    s: np.ndarray, sure: np.ndarray, had: int
+) -> None:
+    found = DOUBT.marginals(s, sure, np.full(3, had))
+    added = DOUBT.added(sure)
+    np.testing.assert_allclose(found.sum(axis=1), added[:, had:].sum(axis=1), atol=1e-5)
+    best_first = np.take_along_axis(found, np.argsort(-s, axis=1, kind="stable"), axis=1)
+    np.testing.assert_allclose(best_first[:, : 16 - had], added[:, had:], atol=1e-6)
+    assert (best_first[:, 16 - had :] == 0).all()
+
+
+@given(
+    hnp.arrays(np.float32, (5, 16), elements=st.floats(0, 1, width=32, allow_subnormal=False)),
     hnp.arrays(np.float32, (5, 3), elements=st.floats(-30, 30, width=32)),
-    st.integers(0, 20),
+    st.integers(0, 80),
 )
 def test_training_buys_what_a_plan_that_asks_the_lr_stream_would(
     s: np.ndarray, known: np.ndarray, total: int
 ) -> None:
     masks = doubted_masks(DOUBT, torch.from_numpy(s), torch.from_numpy(known), torch.tensor(total)).numpy()
     assert masks.sum() == total
-    worth = DOUBT.marginals(s, DOUBT.wrong(known)).astype(np.float64)
+    worth = DOUBT.marginals(s, log_odds(known)).astype(np.float64)
     assert (worth * masks).sum() == pytest.approx(np.sort(worth, axis=None)[::-1][:total].sum(), abs=1e-6)
     # Of a scene, and of patches that add nothing, the more probable come first.
     dropped = np.where(masks == 0, s, -1).max(axis=1)
@@ -91,65 +136,84 @@ def test_training_buys_what_a_plan_that_asks_the_lr_stream_would(
     assert s[none & (masks == 1)].min(initial=1) >= s[none & (masks == 0)].max(initial=0)
 
 
-def test_the_fit_finds_the_curve_and_the_line_that_made_the_gains() -> None:
-    rng = np.random.default_rng(0)
-    scenes = 4000
-    sure = rng.uniform(-1, 6, scenes)
-    wrong = rng.random(scenes) < expit(0.5 - 1.2 * sure)
-    bought = np.cumsum(np.pad(np.full((scenes, 8), 0.5), ((0, 0), (1, 0))), axis=1)
-    gain = (wrong[:, None] & (rng.random(bought.shape) < DOUBT.benefit.gain(bought))).astype(float)
+def gains_of(sure: np.ndarray, right: np.ndarray, wanted: int) -> Gains:
+    """Gains of scenes of which the LR stream is so sure (N,), where answers were right (N, P + 1)."""
     # Two classes name one of log-odds 0 at least; a third holds the others.
-    known = np.stack([sure, np.full(scenes, -np.log(2)), np.full(scenes, -np.log(2))], axis=1)
-    found = fit_doubt(Gains(bought=bought, gain=gain, wanted=np.full(scenes, 4), wrong=wrong, known=known))
-    at = np.stack([np.linspace(0, 6, 20), *2 * [np.full(20, -np.log(2))]], axis=1)
-    assert np.abs(found.wrong(at) - DOUBT.wrong(at)).max() < 0.05
-    x = np.linspace(0, 4, 9)
-    assert np.abs(found.benefit.gain(x) - DOUBT.benefit.gain(x)).max() < 0.04
+    known = np.stack([sure, *2 * [np.full(len(sure), -np.log(2))]], axis=1)
+    bought = np.tile(np.arange(right.shape[1]) * 0.5, (len(sure), 1))
+    return Gains(bought=bought, right=right, wanted=np.full(len(sure), wanted), known=known)
 
 
-@pytest.mark.parametrize("right", [True, False])
-def test_answers_that_are_all_right_or_all_wrong_give_finite_figures(right: bool) -> None:
-    sure = np.linspace(0, 6, 5)
-    found = fit_doubt(
-        Gains(
-            bought=np.tile([0.0, 0.9], (5, 1)),
-            gain=np.tile([0.0, 0.0 if right else 1.0], (5, 1)),
-            wanted=np.ones(5, dtype=np.int64),
-            wrong=np.full(5, not right),
-            known=sure_by(sure),
-        )
-    )
-    wrong = found.wrong(sure_by(sure))
-    assert (wrong < 0.2).all() if right else (wrong > 0.7).all()
+def test_the_fit_finds_the_curves_that_made_the_answers() -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0, 6, 4000)
+    at = np.linspace(0, 6, 20)
+    right = (rng.random((4000, 17)) < chances(DOUBT, sure)).astype(float)
+    found = fit_doubt(gains_of(sure, right, 3))
+    assert np.abs(found.added(at).cumsum(axis=1) - DOUBT.added(at).cumsum(axis=1)).max() < 0.03
+    # As many patches add more than the least of these scenes as the policy wants of them.
+    assert (found.added(sure) > found.least).sum() == pytest.approx(3 * 4000, rel=0.02)
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_answers_that_are_all_right_or_all_wrong_give_finite_figures(right: float) -> None:
+    found = fit_doubt(gains_of(np.linspace(0, 6, 5), np.full((5, 2), right), 1))
+    assert found.patches == 1
+    assert np.abs(found.added(np.linspace(0, 6, 5))).max() < 0.01
 
 
 def test_an_lr_stream_that_is_surer_where_it_is_wrong_is_not_believed() -> None:
     sure = np.repeat([0.5, 5.0], 50)
-    found = fit_doubt(
-        Gains(
-            bought=np.tile([0.0, 0.9], (100, 1)),
-            gain=np.zeros((100, 2)),
-            wanted=np.ones(100, dtype=np.int64),
-            wrong=sure > 1,
-            known=sure_by(sure),
-        )
-    )
-    assert found.slope == 0
-    assert found.wrong(sure_by(sure)) == pytest.approx(0.5, abs=0.01)
+    found = fit_doubt(gains_of(sure, np.stack([sure < 1, np.ones(100)], axis=1).astype(float), 1))
+    assert found.alone[1] == 0
+    assert found.added(sure) == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize(("intercept", "slope"), [(float("nan"), -1.0), (0.0, 0.1), (0.0, float("-inf"))])
-def test_impossible_figures_are_refused(intercept: float, slope: float) -> None:
+def test_what_is_worth_as_much_at_any_sureness_is_so_to_the_last_digit() -> None:
+    same = Doubt(patches=16, alone=(-0.693073, 0.0), helped=(-0.555833, -0.404371, 0.135301, 0.0), least=0.0)
+    sure = np.linspace(-SUREST, SUREST, 999)
+    assert len(np.unique(same.added(sure), axis=0)) == 1
+    s = torch.rand(999, 16, generator=torch.Generator().manual_seed(0))
+    bought = doubted_masks(same, s, torch.from_numpy(sure_by(np.abs(sure))), 4000)
+    # The best patch of every scene, then the more probable ones.
+    further = s < s.max(dim=1, keepdim=True).values
+    assert bought[~further].all()
+    assert s[further & (bought == 1)].min() >= s[further & (bought == 0)].max()
+
+
+def test_what_only_helps_together_is_worth_its_mean_each() -> None:
+    late = Doubt(
+        patches=4, alone=(0.0, 0.0), helped=(-9.0, 0.0, 3.0, 0.0), least=0.0
+    )  # nothing before the fourth
+    np.testing.assert_allclose(late.added(np.zeros(1)), [[(expit(3.0) - 0.5) / 4] * 4], atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alone": (float("nan"), 1.0)},
+        {"helped": (1.0, 1.0, float("inf"), 1.0)},
+        {"helped": (1.0, 1.0, 1.0)},
+        {"patches": 0},
+        {"least": -0.1},
+    ],
+)
+def test_impossible_figures_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="impossible doubt"):
-        Doubt(intercept=intercept, slope=slope, benefit=BENEFIT)
+        Doubt(**asdict(DOUBT) | wrong)
 
 
 def test_a_card_keeps_its_doubts_and_impossible_ones_are_refused() -> None:
     card = small_card(**DOUBTFUL)
     assert ModelCard.from_json(card.to_json()) == card
-    for said in ("-1.2", "-0.7"):
-        with pytest.raises(ModelError, match="impossible doubt"):
-            ModelCard.from_json(card.to_json().replace(said, "1.2"))
+    with pytest.raises(ModelError, match="impossible doubt"):
+        ModelCard.from_json(card.to_json().replace("[-0.5, 1.2]", "[-0.5]"))
+    with pytest.raises(ModelError, match="impossible sizes"):
+        ModelCard.from_json(card.to_json().replace('"patches": 16', '"patches": 9'))
+    older = json.loads(card.to_json())
+    older["doubt"] = {"intercept": 0.5, "slope": -1.2, "benefit": older["benefit"]}
+    with pytest.raises(ModelError, match="older geozoom's way"):
+        ModelCard.from_json(json.dumps(older))
     with pytest.raises(ModelError, match="impossible"):
         ModelCard.from_json(replace(card, scout=None).to_json())
 
@@ -178,8 +242,8 @@ def values_by_hand(model: PatchDrop, path: Path, when: When) -> np.ndarray:
         known = (model.scout_logits if when == "scout" else model.lr_logits)(scenes).numpy()
     doubt = model.card.doubt_of(when)
     assert doubt is not None
-    worth = doubt.marginals(np.where(s > 0.5, s, 0), doubt.wrong(known))
-    return np.where(s > 0.5, worth, 0).reshape(rows, cols, -1)
+    worth = doubt.marginals(s, log_odds(known))
+    return np.where(worth > doubt.least, worth, 0).reshape(rows, cols, -1)
 
 
 @pytest.mark.parametrize("when", ["scout", "classifier"])
@@ -197,12 +261,18 @@ def test_a_plan_counts_what_the_doubt_of_whom_it_asks_leaves_of_each_patch(
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert plan.value == pytest.approx(expected.sum(), abs=1e-4)
     assert plan.summary()["when"] == when
-    assert plan.summary()["model"]["doubt"]["slope"] == (-0.7 if when == "scout" else -1.2)
+    assert plan.summary()["model"]["doubt"]["alone"] == ((-0.2, 0.9) if when == "scout" else (-0.5, 1.2))
+    assert plan.summary()["threshold"] is None
     alone = geozoom.plan([path], model=model, prices=BY_AREA, when="policy")
     assert alone.summary()["when"] == "policy"
     assert alone.summary()["model"]["doubt"] is None
-    assert len(alone) == len(plan)
-    assert not np.allclose(alone.patches.value, plan.patches.value)
+    assert alone.summary()["threshold"] == 0.5
+    assert len(alone) != len(plan)
+    # A threshold that is given holds for the policy's probabilities, and nothing else does.
+    likely = geozoom.plan([path], model=model, prices=BY_AREA, when=when, threshold=0.5)
+    assert (likely.patches.probability > 0.5).all()
+    unlikely = geozoom.plan([path], model=model, prices=BY_AREA, when=when, threshold=0.0)
+    assert len(unlikely) > len(plan)  # of those that add less than the least, too
 
 
 BY_PATCHES = {"classifier": NetworkSpec(name="bagnet-resnet8", widths=(4, 8, 8))}
@@ -247,7 +317,7 @@ def test_sites_are_asked_too(write_raster: WriteRaster, tmp_path: Path) -> None:
     feature = {"type": "Feature", "properties": {}, "geometry": point}
     sites.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     plans = [geozoom.plan([path], model=model, prices=BY_AREA, sites=sites, when=when) for when in WHENS]
-    assert {len(plan) for plan in plans} == {len(plans[0])} != {0}
+    assert all(len(plan) for plan in plans)
     assert len({round(plan.value, 4) for plan in plans}) == 3
 
 

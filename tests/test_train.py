@@ -16,9 +16,8 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from geozoom.benefit import Benefit
 from geozoom.cli import main
-from geozoom.doubt import Doubt
+from geozoom.doubt import Doubt, log_odds
 from geozoom.errors import RunError
 from geozoom.model import load_model
 from geozoom.networks import NetworkSpec
@@ -59,8 +58,11 @@ SMALL = [
     *(f"{stage}.batch_size=16" for stage in STAGES),
 ]
 QUIET = Console(quiet=True)
-EVERY_PATCH = Benefit(knots=(16.0,), weights=(0.1,), scenes=100)
-"""Each patch is worth its probability."""
+
+
+def doubt_of_patches(bend: float = 0.0, slope: float = 1.0) -> Doubt:
+    """A doubt by which patches are worth the more the less sure the LR stream is, and further ones less by a bend."""
+    return Doubt(patches=16, alone=(0.0, slope), helped=(1.0, 2.0, bend, 0.0), least=0.0)
 
 
 def small_recipe(name: str = "default", epochs: int = 1, *extra: str) -> Recipe:
@@ -452,7 +454,7 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
     stage = FineTuning(bench, name)
     if masks == "doubted":
         assert stage.doubt is not None
-        stage.doubt = Doubt(intercept=0.0, slope=-30.0, benefit=EVERY_PATCH)  # of odds that differ by little
+        stage.doubt = doubt_of_patches(slope=30.0)  # of odds that differ by little
     stage.train_mode()
     asked: list[tuple[torch.Tensor, torch.Tensor | None, bool]] = []
     classify = stage.classify
@@ -488,15 +490,14 @@ def test_the_classifier_learns_under_sampled_masks_or_those_that_it_will_meet(
         s = torch.sigmoid(said[0].detach().float())
         asking = doubted_masks(stage.doubt, s, known, likely.sum())
         assert torch.equal(taught[1::2], asking[1::2])
-        unsure = torch.from_numpy(stage.doubt.wrong(known.numpy()))
+        unsure = -torch.from_numpy(log_odds(known.numpy()))
         bought = asking.sum(dim=1)
         assert bought[unsure.argsort()[-4:]].sum() > bought[unsure.argsort()[:4]].sum()
 
 
 def by_its_weights(gains: Gains) -> Doubt:
     """A doubt by which the policy that it was fitted on can be told: how many patches of a scene are worth anything."""
-    knot = 1 + 4 * (100 * float(gains.bought.sum()) % 1)
-    return Doubt(intercept=0.0, slope=-1.0, benefit=Benefit(knots=(knot,), weights=(0.1,), scenes=100))
+    return doubt_of_patches(bend=-(100 * float(gains.bought.sum()) % 1))
 
 
 def test_a_resumed_stage_doubts_by_what_it_began_with(
@@ -533,7 +534,7 @@ def test_processes_rank_a_batch_as_one(scene_tree: Path, monkeypatch: pytest.Mon
     recipe = small_recipe("default", 1, "ft2.classifier_masks=doubted", "judges.folds=0")
     model, data = small_model(), read_scenes(scene_tree)
     bench = Bench(model=model, recipe=recipe, val=view_split(data.val, recipe, seed=0))
-    doubt = Doubt(intercept=0.0, slope=-1.0, benefit=EVERY_PATCH)
+    doubt = doubt_of_patches()
     monkeypatch.setattr("training.stages.ft.fit_doubt", lambda _: doubt)
     noise = torch.Generator().manual_seed(0)
     logits, known = torch.randn(12, 16, generator=noise), 3 * torch.randn(12, 3, generator=noise)

@@ -3,15 +3,15 @@
 For every scene its best 0, 1, … P patches are bought in turn. With x the sum of their probabilities, the
 gain in correct answers is fitted by a rising concave line, least squares over all scenes and numbers of
 patches: every such line with given knots is a sum of min(x, knot) with weights that are not negative. Where the LR
-stream is asked too, the chance that it is wrong is fitted as a logistic curve of its log-odds, and the gain as that
-chance times another such line. On the same answers a temperature is fitted for each number of patches, by the
+stream is asked too, the chance that the answer is right is fitted by its log-odds and the number of patches, a logistic
+curve without HR and another with it. On the same answers a temperature is fitted for each number of patches, by the
 likelihood of the labels.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -30,8 +30,10 @@ KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
 _AT_ONCE = 4
 """Numbers of patches that scenes are read for at once: the answers of all classes are held for each."""
-_RIDGE = 1e-3
-"""Holds the chance that the LR stream is wrong off 0 and 1 where all answers are right or wrong; per scene."""
+_RIDGE = 1e-5
+"""Holds the chance of a right answer off 0 and 1 where all answers are right or wrong; per answer."""
+_ODDS = 3.0
+"""Log-odds are measured in this unit, so that their slope weighs as much as the levels."""
 TEMPERATURES = (0.1, 10.0)
 """Temperatures are sought between these: answers that are all right would ask for one of 0."""
 
@@ -42,16 +44,19 @@ class Gains:
 
     bought: NDArray[np.float64]
     """(N, P + 1) sum of the probabilities of the best 0, 1, … P patches."""
-    gain: NDArray[np.float64]
-    """(N, P + 1) correct (1) or not (0), less the same of LR alone."""
+    right: NDArray[np.float64]
+    """(N, P + 1) correct (1) or not (0)."""
     wanted: NDArray[np.int64]
     """(N,) patches with s above 0.5, which the policy would buy."""
-    wrong: NDArray[np.bool_]
-    """(N,) True where LR alone is wrong."""
     known: NDArray[np.float64]
     """(N, classes) logits of the LR stream."""
     temperatures: tuple[float, ...] = ()
     """(P + 1,) what makes the answers from 0, 1, … P patches as sure as they are right."""
+
+    @property
+    def gain(self) -> NDArray[np.float64]:
+        """What the patches add, (N, P + 1): `right`, less the same of LR alone."""
+        return self.right - self.right[:, :1]
 
 
 def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
@@ -72,9 +77,8 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     bought = torch.nn.functional.pad(best_first.cumsum(dim=1), (1, 0))
     return Gains(
         bought=bought.cpu().numpy(),
-        gain=(right - right[:, :1]).cpu().numpy(),
+        right=right.cpu().numpy(),
         wanted=(s > 0.5).sum(dim=1).cpu().numpy(),
-        wrong=(right[:, 0] == 0).cpu().numpy(),
         known=known.double().cpu().numpy(),
         temperatures=tuple(temperatures),
     )
@@ -123,36 +127,51 @@ def calibration_error(model: PatchDrop, views: ViewedSplit) -> dict[str, float |
 
 def fit_benefit(gains: Gains) -> Benefit:
     """Fit a benefit to gains; where HR gains nothing it is 0 everywhere."""
-    return _fit_line(gains, np.ones(len(gains.gain)))
-
-
-def fit_doubt(gains: Gains) -> Doubt:
-    """Fit how often the LR stream is wrong, by how sure it is, and what patches gain where it is."""
-    sure, wrong = log_odds(gains.known), gains.wrong.astype(np.float64)
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = weights[0] + weights[1] * sure
-        missed = expit(logits) - wrong
-        value = np.logaddexp(0, logits).mean() - (logits * wrong).mean() + _RIDGE * (weights**2).sum()
-        return float(value), np.array([missed.mean(), (missed * sure).mean()]) + 2 * _RIDGE * weights
-
-    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(None, None), (None, 0.0)])
-    intercept, slope = (round(float(weight), 6) for weight in found.x)
-    return Doubt(intercept=intercept, slope=slope, benefit=_fit_line(gains, expit(intercept + slope * sure)))
-
-
-def _fit_line(gains: Gains, scale: NDArray[np.float64]) -> Benefit:
-    """Fit a rising concave line which, times a factor (N,) of each scene, is its gain."""
     x, gain = gains.bought.ravel(), gains.gain.ravel()
     knots = np.unique(np.quantile(x[x > 0], np.arange(1, KNOTS + 1) / KNOTS).round(6))
-    steps = np.minimum(x[:, None], knots) * np.repeat(scale, gains.bought.shape[1])[:, None]
-    weights, _ = nnls(steps, gain)
+    weights, _ = nnls(np.minimum(x[:, None], knots), gain)
     used = weights > 0
     return Benefit(
         knots=tuple(knots[used].tolist()),
         weights=tuple(weights[used].round(6).tolist()),
         scenes=len(gains.gain),
     )
+
+
+def fit_doubt(gains: Gains) -> Doubt:
+    """Fit how often answers are right, by how sure the LR stream is and by how many patches are bought."""
+    patches = gains.right.shape[1] - 1
+    sure = log_odds(gains.known) / _ODDS
+    log = np.log2(np.arange(1, patches + 1))
+    alone = _logistic(gains.right[:, :1], np.ones((1, 1)), sure)
+    helped = _logistic(gains.right[:, 1:], np.stack([np.ones(patches), log, log**2], axis=1), sure)
+    doubt = Doubt(
+        patches=patches,
+        alone=(alone[0], alone[1]),
+        helped=(helped[0], helped[1], helped[2], helped[3]),
+        least=0.0,
+    )
+    added = np.sort(doubt.added(log_odds(gains.known)), axis=None)[::-1]
+    wanted = int(gains.wanted.sum())
+    return replace(doubt, least=round(float(added[wanted]), 6) if wanted < added.size else 0.0)
+
+
+def _logistic(
+    right: NDArray[np.float64], features: NDArray[np.float64], sure: NDArray[np.float64]
+) -> list[float]:
+    """Return the weights of the features (n, F) of columns of answers (N, n), and last the slope with sureness (N,)."""
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = features @ weights[:-1] + weights[-1] * sure[:, None]
+        missed = (expit(logits) - right) / right.size
+        value = (np.logaddexp(0, logits) - logits * right).mean() + _RIDGE * (weights**2).sum()
+        slopes = [*(missed.sum(axis=0) @ features), (missed * sure[:, None]).sum()]
+        return float(value), np.array(slopes) + 2 * _RIDGE * weights
+
+    # Of what the LR stream is surer the answer is not less often right, however many patches are bought.
+    bounds = [(None, None)] * features.shape[1] + [(0.0, None)]
+    found = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds).x
+    return [*found[:-1].round(6).tolist(), round(float(found[-1]) / _ODDS, 6)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +211,7 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
     thirds = np.array_split(log_odds(gains.known).argsort(kind="stable"), 3)
     names = ("least sure third", "middle third", "surest third")
     rows += [(name, third, "the policy's", gains.wanted) for name, third in zip(names, thirds, strict=True)]
-    wrong = doubt.wrong(gains.known)
+    by_doubt = np.pad(doubt.added(log_odds(gains.known)).cumsum(axis=1), ((0, 0), (1, 0)))
     found = []
     for name, of, patches, taken in rows:
         if len(of) < 2:
@@ -206,9 +225,7 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
                     patches=patches,
                     S=round(float(taken[of].mean()), 2),
                     predicted=round(float(benefit.gain(gains.bought[at]).sum()), 1),
-                    predicted_by_doubt=round(
-                        float((wrong[of] * doubt.benefit.gain(gains.bought[at])).sum()), 1
-                    ),
+                    predicted_by_doubt=round(float(by_doubt[at].sum()), 1),
                     realised=float(realised.sum()),
                     error=round(float(realised.std(ddof=1) * np.sqrt(len(of))), 1),
                 )

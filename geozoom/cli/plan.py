@@ -198,5 +198,6 @@ def _remarks(plan: Plan, today: date) -> list[str]:
         lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {some_of(plan.off_tiles)}")
     lines += options.ignored_remarks(plan.ignored)
     if not len(plan):
-        lines.append("nothing to buy: no patch is above the threshold, or none fits the budget")
+        least = "adds enough" if plan.threshold is None else "is above the threshold"
+        lines.append(f"nothing to buy: no patch {least}, or none fits the budget")
     return lines

@@ -28,8 +28,7 @@ _OPTIONS = (
     click.option(
         "--threshold",
         type=click.FloatRange(0, 1),
-        default=0.5,
-        show_default=True,
+        show_default="0.5; if the LR classifier or its scout is asked, what patches add decides",
         help="Buy only patches with a probability above this.",
     ),
     click.option(

@@ -50,9 +50,12 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in LISTS:
         known = {when: prepare(given.tiles, prices=name, when=when) for when in WHENS}
+        every = prepare(
+            given.tiles, prices=name, when="classifier", threshold=0.0
+        )  # of the others' patches, too
         for amount in BUDGETS:
             budget = Budget.of(amount)
-            worth = [worth_of(known[when].choose(budget), known["classifier"]) for when in WHENS]
+            worth = [worth_of(known[when].choose(budget), every) for when in WHENS]
             values = " | ".join(f"{value:.1f}" for value in worth)
             ratios = ", ".join(f"{value / worth[0]:.2f}" for value in worth[1:])
             print(f"| {name} | {amount} | {values} | {ratios} |", flush=True)
