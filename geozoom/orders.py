@@ -60,7 +60,7 @@ class Plan(FeatureTable):
     settled_by_name: tuple[str, ...]
     """Tiles without a date that give way to others, of which, if undated too, the first by name is planned."""
     candidates: int
-    """Patches that the policy would buy if money were no object."""
+    """Patches that would be bought if money were no object."""
     patches: Patches
     """The N patches that are bought."""
     orders: tuple[Order, ...]

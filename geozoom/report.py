@@ -65,7 +65,7 @@ def draw_plan(
             corners = [np.column_stack(inverse @ to_tile.transform(ring[:, 0], ring[:, 1])) for ring in rings]
             shown = mpl.collections.PolyCollection(corners, cmap="plasma", alpha=0.75, linewidths=0)
             shown.set_array(mine.geometry.explode().index.map(mine["probability"]).to_numpy())
-            shown.set_clim(0.5, 1)
+            shown.set_clim(0.5 if frame["probability"].min() >= 0.5 else 0, 1)
             panel.add_collection(shown)
             title = f"{tile.name}: {len(mine):,} patches, {mine['cost_share'].sum():,.2f}"
             # An order may hold patches of several tiles that show its place.

@@ -236,8 +236,8 @@ def stays_as_it_is(root: Path, out: Path, asked: tuple[object, ...]) -> None:
 
 def test_a_rows_parameters_are_those_of_the_networks_that_answer(scene_tree: Path, tmp_path: Path) -> None:
     asked = ["table", "--root", str(scene_tree), "--out", str(tmp_path), "--device", "cpu", "--epochs", "1"]
-    networks = ["networks.classifier=bagnet-resnet8", "networks.policy_widths=[4, 8, 12]"]
-    small = [part for value in [*SMALL, *networks] for part in ("--set", value)]
+    networks = ["networks.classifier=bagnet-resnet8", "networks.policy_widths=[4, 8, 12]", "judges.folds=0"]
+    small = [part for value in [*SMALL, *networks, "scout.epochs=0"] for part in ("--set", value)]
     found = CliRunner().invoke(main, [*asked, *small, "--rows", "lr-cnn,hr-cnn", "--json"])
     assert found.exit_code == 0, found.output
     shown = {row["row"]: row["parameters"] for row in json.loads(found.stdout)["rows"]}

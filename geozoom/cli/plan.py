@@ -156,7 +156,7 @@ def _remarks(plan: Plan, today: date) -> list[str]:
     lines = [
         (
             f"{plan.scenes:,} scenes on {len(plan.tiles)} tile(s), {plan.scenes_skipped}; "
-            f"the policy would buy {plan.candidates:,} patches, the plan buys {len(plan):,}"
+            f"{plan.candidates:,} patches are worth buying, the plan buys {len(plan):,}"
         ),
         f"{speed:{',.0f' if speed >= 10 else '.2g'}} scenes a second; choosing took {plan.seconds_choice:.1f} s",
         f"benefit: {plan.value:,.1f} {plan.value_unit}"

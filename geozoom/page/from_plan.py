@@ -104,7 +104,7 @@ def _facts(plan: Plan) -> dict[str, str]:
     facts = {
         "Area ordered": f"{area:,.4f} km²",
         "Area billed": f"{plan.billed_km2:,.4f} km²",
-        "Patches bought": f"{len(plan):,} of {plan.candidates:,} that the policy would buy",
+        "Patches bought": f"{len(plan):,} of {plan.candidates:,} that are worth buying",
         "Scenes seen": f"{plan.scenes:,}, {plan.scenes_skipped}",
         "Patches valued by": {
             "policy": "the policy",
