@@ -141,7 +141,8 @@ def fit_benefit(gains: Gains) -> Benefit:
 def fit_doubt(gains: Gains) -> Doubt:
     """Fit how often answers are right, by how sure the LR stream is and by how many patches are bought."""
     patches = gains.right.shape[1] - 1
-    sure = log_odds(gains.known) / _ODDS
+    odds = log_odds(gains.known)
+    sure = odds / _ODDS
     log = np.log2(np.arange(1, patches + 1))
     alone = _logistic(gains.right[:, :1], np.ones((1, 1)), sure)
     helped = _logistic(gains.right[:, 1:], np.stack([np.ones(patches), log, log**2], axis=1), sure)
@@ -151,7 +152,7 @@ def fit_doubt(gains: Gains) -> Doubt:
         helped=(helped[0], helped[1], helped[2], helped[3]),
         least=0.0,
     )
-    added = np.sort(doubt.added(log_odds(gains.known)), axis=None)[::-1]
+    added = np.sort(doubt.added(odds), axis=None)[::-1]
     wanted = int(gains.wanted.sum())
     return replace(doubt, least=round(float(added[wanted]), 6) if wanted < added.size else 0.0)
 
@@ -208,10 +209,11 @@ def forecast(benefit: Benefit, doubt: Doubt, gains: Gains) -> list[dict[str, flo
         for count in sorted({1, 2, 4, 8, counts - 1})
         if count < counts
     ]
-    thirds = np.array_split(log_odds(gains.known).argsort(kind="stable"), 3)
+    odds = log_odds(gains.known)
+    thirds = np.array_split(odds.argsort(kind="stable"), 3)
     names = ("least sure third", "middle third", "surest third")
     rows += [(name, third, "the policy's", gains.wanted) for name, third in zip(names, thirds, strict=True)]
-    by_doubt = np.pad(doubt.added(log_odds(gains.known)).cumsum(axis=1), ((0, 0), (1, 0)))
+    by_doubt = np.pad(doubt.added(odds).cumsum(axis=1), ((0, 0), (1, 0)))
     found = []
     for name, of, patches, taken in rows:
         if len(of) < 2:

@@ -50,9 +50,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name in LISTS:
         known = {when: prepare(given.tiles, prices=name, when=when) for when in WHENS}
-        every = prepare(
-            given.tiles, prices=name, when="classifier", threshold=0.0
-        )  # of the others' patches, too
+        # Values of the others' patches, too.
+        every = prepare(given.tiles, prices=name, when="classifier", threshold=0.0)
         for amount in BUDGETS:
             budget = Budget.of(amount)
             worth = [worth_of(known[when].choose(budget), every) for when in WHENS]
