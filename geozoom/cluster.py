@@ -26,6 +26,7 @@ from geozoom.scoring import (
     Scored,
     ask,
     count_scenes,
+    likely,
     owned_already,
 )
 from geozoom.tiles import Tile
@@ -184,7 +185,7 @@ def _scored(
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
         for (_, block), s, odds in ask(model, when, blocks()):
-            scene, patch = np.nonzero(block.present & (s > (threshold or 0.0)))
+            scene, patch = likely(block, s, threshold)
             rows.append(block.row.astype(np.int32))
             cols.append(block.col.astype(np.int32))
             presents.append(block.present)

@@ -124,7 +124,7 @@ def score(
         for (index, block), s, sure in ask(model, when, ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
-                scene, patch = np.nonzero(block.present & (s > (threshold or 0.0)))
+                scene, patch = likely(block, s, threshold)
                 had = owned_already(s, block.owned, when)
                 gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, sure)
             if progress is not None:
@@ -151,6 +151,14 @@ def ask(
     runner = scout_runner(model) if when == "scout" else lr_runner(model)
     for (block, s), known in runner.stream(again):
         yield block, s, log_odds(known).astype(np.float32)
+
+
+def likely(
+    block: SceneBlock, s: NDArray[np.float32], threshold: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return scenes and patches (M,) of a block that can be bought and are more probable than a threshold, if any."""
+    scene, patch = np.nonzero(block.present & (s > (0.0 if threshold is None else threshold)))
+    return scene, patch
 
 
 def owned_already(s: NDArray[np.float32], owned: NDArray[np.bool_], when: When) -> NDArray[np.float32]:

@@ -72,6 +72,9 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
         ("ft1.start=lr", "be fresh: it begins as pt left the policy"),
         ("augmentation.crop=zoom", "be area or shift"),
         ("augmentation.pad_px=-1", r"lie in 0\.\.hr_px"),
+        ("ft2.least_patches=-1", r"lie in 0\.\.16"),
+        ("ft2.least_patches=16", r"lie in 0\.\.16"),
+        ("ft2.least_patches=nan", r"lie in 0\.\.16"),
         ("ft2.reward=free", "be priced, priced_hits or paper"),
         ("pt.alpha=[0.7]", "must hold 2 values, not 1"),
         ("pt.alpha=[2, 3]", "two temperatures"),
@@ -93,6 +96,13 @@ def test_values_can_be_set_and_epochs_shortened_everywhere_but_in_what_is_left_o
 def test_an_impossible_value_is_refused_by_name(override: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe("default", [override])
+
+
+@pytest.mark.parametrize("free", ["ft2.reward=paper", "ft2.price=0"])
+def test_least_patches_lower_a_price_and_are_refused_where_there_is_none(free: str) -> None:
+    assert load_recipe("default", ["ft2.least_patches=1.5"]).ft2.least_patches == 1.5
+    with pytest.raises(RecipeError, match=r"ft2\.least_patches .*come with a priced reward and a price"):
+        load_recipe("default", ["ft2.least_patches=1.5", free])
 
 
 def test_estimators_are_chosen_by_key_and_refused_where_they_cannot_work() -> None:

@@ -153,16 +153,35 @@ def test_training_learns_to_tell_colours_apart(long_run: tuple[Path, Path, dict[
     assert rows["Ft-2"].accuracy >= 80
 
 
-def test_a_high_price_teaches_the_policy_to_buy_less(
+def test_a_high_price_teaches_the_policy_to_buy_less_and_a_least_stops_it(
     long_run: tuple[Path, Path, dict[str, Row]], tmp_path: Path
 ) -> None:
     sampled = {}
-    for price in (0.0, 20.0):
-        recipe = small_recipe("default", 8, *LONG, f"pt.price={price}", "pt.policy_learning_rate=0.01")
-        run = copied_before(long_run[1], "pt", tmp_path / f"price{price}", judges=False)
+    for price, least in ((0.0, 0), (20.0, 0), (20.0, 6)):
+        keys = (f"pt.price={price}", f"pt.least_patches={least}", "pt.policy_learning_rate=0.01")
+        recipe = small_recipe("default", 8, *LONG, *keys)
+        run = copied_before(long_run[1], "pt", tmp_path / f"{price}-{least}", judges=False)
         train(request(long_run[0], run, recipe, stage="pt", resume=True), QUIET)
-        sampled[price] = log(run)[-1]["val_sampled"]
-    assert sampled[20.0] < 1 < sampled[0.0]
+        sampled[price, least] = log(run)[-1]["val_sampled"]
+    assert sampled[20.0, 0] < 1 < sampled[0.0, 0]
+    assert sampled[20.0, 6] > 1
+
+
+@pytest.mark.parametrize(("bought", "dearness"), [(0, 0.0), (2, 1 / 16), (4, 1.0), (16, 1.0)])
+def test_the_price_falls_below_the_least_that_is_to_be_bought(
+    scene_tree: Path, monkeypatch: pytest.MonkeyPatch, bought: int, dearness: float
+) -> None:
+    recipe = small_recipe("default", 1, "pt.least_patches=4", "judges.folds=0")
+    val = view_split(read_scenes(scene_tree).val, recipe, seed=0)
+    bench = Bench(model=small_model(), recipe=recipe, val=val)
+    logits = torch.where(torch.arange(16) < bought, 1.0, -1.0).expand(8, 16)
+    assert PreTraining(bench).dearness(logits).item() == dearness
+    untold = replace(recipe, pt=replace(recipe.pt, least_patches=0.0))
+    assert PreTraining(replace(bench, recipe=untold)).dearness(logits).item() == 1
+    # Another process has a share of the batch of which nothing is bought.
+    monkeypatch.setattr(Team, "average", lambda _, tensors: [tensor.div_(2) for tensor in tensors])
+    shared = replace(bench, team=Team(rank=0, size=2))
+    assert PreTraining(shared).dearness(logits).item() == min((bought / 8) ** 4, 1)
 
 
 def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ class PolicyRecipe:
     """σ of the paper's reward."""
     price: float = 0.2
     """λ of the priced reward."""
+    least_patches: float = 0.0
+    """Patches of a scene, on the mean, below which λ falls, so that the policy does not unlearn to buy
+    (`PolicyStage.dearness`); 0 leaves λ as it is."""
     entropy: float = 0.0
     """Weight of the mean entropy per patch; it keeps probabilities graded, which ranking needs."""
     min_area: float | None = None

@@ -168,5 +168,9 @@ def _policy_rules(name: str, stage: PolicyRecipe, recipe: Recipe) -> Iterator[tu
         yield f"{name}.{key}", 0 < getattr(stage, key) < math.inf, "be positive"
     for key in ("penalty", "price", "entropy"):
         yield f"{name}.{key}", 0 <= getattr(stage, key) < math.inf, "be zero or positive"
+    patches = recipe.data.grid_rows * recipe.data.grid_cols
+    yield f"{name}.least_patches", 0 <= stage.least_patches < patches, f"lie in 0..{patches}"
+    weighed = not stage.least_patches or (stage.reward != "paper" and stage.price > 0)
+    yield f"{name}.least_patches", weighed, "come with a priced reward and a price, which it lowers"
     possible = all(0.5 < alpha <= 1 for alpha in stage.alpha)
     yield f"{name}.alpha", possible, "hold two temperatures in (0.5, 1]"

@@ -141,7 +141,7 @@ class PolicyStage:
                 [self.reward.utility(s, labels, m) for s, m in zip(scores, masks, strict=True)]
             )
         uncertainty = entropy(logits).mean()
-        cost = self.reward.cost(torch.sigmoid(logits))
+        cost = self.dearness(logits) * self.reward.cost(torch.sigmoid(logits))
         loss = (
             classifier_loss
             + self.estimator.loss(logits, alpha, masks, utilities)
@@ -157,6 +157,23 @@ class PolicyStage:
             "sampled": masks[0].sum(dim=1).mean(),
             "entropy": uncertainty,
         }
+
+    @torch.no_grad()
+    def dearness(self, logits: Tensor) -> Tensor:
+        """Return what λ is multiplied by in a step: min((S / least)⁴, 1), by the S of the whole batch.
+
+        A policy that buys less and less has a classifier that learns to do with less: at one price runs that differ by
+        their seed alone come to three patches of a scene or to none.
+
+        Args:
+            logits: (B, P) of the policy, whose likely patches are S.
+        """
+        least = self.recipe.least_patches
+        if not least:
+            return logits.new_ones(())
+        bought = (logits > 0).float().sum(dim=1).mean()
+        self.bench.team.average([bought])
+        return (bought / least).pow(4).clamp(max=1)
 
     def validate(self) -> dict[str, float]:
         """Accuracy of the stage's streams on the policy's most likely masks, and their S."""
