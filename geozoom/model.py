@@ -186,8 +186,13 @@ def apply_mask(images: Tensor, bought: Tensor, grid: PatchGrid) -> Tensor:
 
 
 def on_pixels(patches: Tensor, grid: PatchGrid, height: int, width: int) -> Tensor:
-    """Spread one value per patch (B, P) over the patch's pixels, (B, 1, height, width)."""
-    return F.interpolate(patches.view(-1, 1, grid.rows, grid.cols), size=(height, width), mode="nearest")
+    """Spread one value per patch (B, P) over the patch's pixels, (B, 1, height, width), multiples of the grid's.
+
+    By copies: an interpolation takes the nearest patch in float32, at some sizes the wrong one for a line of pixels.
+    """
+    small = patches.view(-1, 1, grid.rows, 1, grid.cols, 1)
+    down, across = height // grid.rows, width // grid.cols
+    return small.expand(-1, -1, -1, down, -1, across).reshape(-1, 1, height, width)
 
 
 def load_model(path: Path | str | None = None) -> PatchDrop:

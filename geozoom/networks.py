@@ -236,6 +236,11 @@ def bagnet_name(name: str) -> str:
     return name if is_bagnet(name) else f"{_BAG}{name}"
 
 
+def groups_of(name: str) -> int:
+    """Return how many groups of blocks, each of one width, a network of NETWORK_NAMES has."""
+    return len(_ARCHITECTURES[name.removeprefix(_BAG)].depths)
+
+
 def build_network(spec: NetworkSpec, num_outputs: int, grid: PatchGrid | None = None) -> ResNet | BagNet:
     """Build the network that `spec` names, with fresh weights and `num_outputs` logits.
 

@@ -17,12 +17,15 @@ import pytest
 import torch
 import torchvision
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
 from geozoom.cli import main
 from geozoom.errors import DatasetError, OutputError
 from geozoom.files import write_text
+from geozoom.images import ImageFiles
 from tests import test_train
 from tests.datasets import (
     SYNSETS,
@@ -35,6 +38,7 @@ from tests.datasets import (
 )
 from training import DATASETS, STAGES, run
 from training.datasets import Batch, HeldSplit, Split
+from training.datasets.index import SceneIndex, hold_out
 from training.datasets.streamed import StreamedSplit
 from training.recipe_files import RECIPES, load_recipe, recipe_of
 
@@ -447,3 +451,31 @@ def test_real_cifar_images_are_read_with_their_classes(tmp_path: Path) -> None:
 def test_a_picture_is_what_its_kind_says() -> None:
     """The miniature datasets can be learned."""
     assert all(np.argmax(picture(kind, 5).mean(axis=(0, 1))) == kind for kind in range(3))
+
+
+@given(
+    scenes=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=60),
+    share=st.floats(0.05, 0.9),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_place_falls_into_two_splits_whatever_classes_its_scenes_are_of(
+    scenes: list[tuple[int, int]], share: float, seed: int
+) -> None:
+    places = [f"p{place}" for place, _ in scenes]
+    train = SceneIndex(
+        files=tuple(f"{number}.jpg" for number in range(len(scenes))),
+        labels=np.array([label for _, label in scenes]),
+        places=tuple(places),
+        source=ImageFiles(root=Path()),
+    )
+    if min(len({place for place, own in scenes if own == label}) for label in range(3)) < 2:
+        with pytest.raises(DatasetError, match="training place; a validation split needs at least 2"):
+            hold_out(train, ("a", "b", "c"), share, seed)
+        return
+    left, held = hold_out(train, ("a", "b", "c"), share, seed)
+    assert left.places is not None
+    assert held.places is not None
+    assert not set(left.places) & set(held.places)
+    assert sorted([*left.files, *held.files]) == sorted(train.files)
+    assert len(held)

@@ -391,3 +391,36 @@ def test_all_stages_train_on_real_lr_images(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (out / "model.safetensors").is_file()
     assert json.loads((out / "config.json").read_text())["lr_root"] == str(twins)
+
+
+def test_how_real_lr_images_are_read_stays_as_the_run_was_begun(tmp_path: Path) -> None:
+    root, twins, out = (
+        write_fmow(tmp_path / "fmow"),
+        write_fmow_sentinel(tmp_path / "sentinel"),
+        tmp_path / "run",
+    )
+    settings = [part for value in SMALL for part in ("--set", value)]
+    command = [
+        "train",
+        "--dataset",
+        "fmow",
+        "--root",
+        str(root),
+        "--device",
+        "cpu",
+        "--epochs",
+        "1",
+        *settings,
+    ]
+    whiter = ["--set", "card.reflectance_white=0.9", "--resume", "--stage", "lr"]
+    for name, real, code in (("real", ["--lr-root", str(twins)], 1), ("simulated", [], 0)):
+        begun = [*command, *real, "--out", str(out / name)]
+        first = CliRunner().invoke(main, [*begun, "--stage", "hr"])
+        assert first.exit_code == 0, first.output
+        went_on = CliRunner().invoke(main, [*begun, *whiter])
+        assert went_on.exit_code == code, went_on.output
+    assert "was begun with card.reflectance_white = 0.3, by which its LR images are read" in (
+        CliRunner()
+        .invoke(main, [*command, "--lr-root", str(twins), "--out", str(out / "real"), *whiter])
+        .output
+    )

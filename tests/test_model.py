@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from geozoom.card import ModelCard
 from geozoom.errors import ModelError
 from geozoom.fusion import mix_streams
-from geozoom.model import PatchDrop, load_model
+from geozoom.grid import PatchGrid
+from geozoom.model import PatchDrop, load_model, on_pixels
 from tests.conftest import small_card, small_model
 
 
@@ -176,3 +177,13 @@ def test_a_card_with_impossible_sizes_is_refused(change: dict[str, Any]) -> None
 def test_an_unreadable_card_is_refused(text: str) -> None:
     with pytest.raises(ModelError):
         ModelCard.from_json(text)
+
+
+@given(rows=st.integers(1, 9), cols=st.integers(1, 9), down=st.integers(1, 120), across=st.integers(1, 120))
+@settings(max_examples=200, deadline=None)
+def test_a_patch_covers_its_own_pixels_at_every_size(rows: int, cols: int, down: int, across: int) -> None:
+    grid = PatchGrid(rows=rows, cols=cols)
+    numbers = torch.arange(2.0 * grid.patches).view(2, grid.patches)
+    found = on_pixels(numbers, grid, rows * down, cols * across)
+    wanted = numbers.view(2, 1, rows, cols).repeat_interleave(down, dim=2).repeat_interleave(across, dim=3)
+    assert torch.equal(found, wanted)

@@ -113,6 +113,27 @@ def test_a_given_policy_is_used_and_published_figures_stand_beside(tmp_path: Pat
     assert str(policy) in (out / "table.md").read_text()
 
 
+def test_a_table_of_hard_positives_has_one_policy(scene_tree: Path, tmp_path: Path) -> None:
+    out, first, second = tmp_path / "table", tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    small_model().save(first)
+    small_model(name="another").save(second)
+    asked = ("--root", scene_tree, "--out", out)
+    table(*asked, "--seeds", "5", "--policy", first)
+    mixed = table(*asked, "--seeds", "5,6", "--policy", second, code=1).stderr
+    assert (
+        f"{out / 'patchdrop-5'}: its views lost the best patches of another policy, {first} (SHA-256 "
+        in mixed
+    )
+    assert not (out / "none-6").exists()
+    table(*asked, "--seeds", "6,5")  # goes on with the policy that it has, and trains none
+    assert read_record(out / "patchdrop-6")["policy"] == read_record(out / "patchdrop-5")["policy"]
+    assert [row["stage"] for row in log(out / "none-6")] == ["hr"]
+    kept = first.rename(tmp_path / "kept.safetensors")
+    lost = table(*asked, "--seeds", "5,6", code=1).stderr
+    assert f"the policy whose best patches its views lost is not at {first} any more" in lost
+    table(*asked, "--seeds", "5,6", "--policy", kept)
+
+
 def test_wrong_arguments_of_a_table_are_said_in_a_sentence(scene_tree: Path, tmp_path: Path) -> None:
     out, run = tmp_path / "table", tmp_path / "run"
     run.mkdir()

@@ -295,7 +295,14 @@ def test_stages_can_be_run_one_by_one_but_only_in_order(
     scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, out = small_recipe("default", 1, "judges.folds=0"), tmp_path / "run"
+    with pytest.raises(RunError, match="stage lr needs stage hr first; run it with --stage hr"):
+        train(request(scene_tree, out, recipe, stage="lr"), QUIET)
     assert train(request(scene_tree, out, recipe, stage="hr"), QUIET) == []
+    without = replace(recipe, robust=replace(recipe.robust, epochs=0))
+    assert train(request(scene_tree, out, without, stage="lr", resume=True), QUIET) == []
+    with pytest.raises(RunError, match="stage robust has 0 epochs in this recipe and is left out; go on"):
+        train(request(scene_tree, out, without, stage="robust", resume=True), QUIET)
+    (out / "checkpoints" / "lr.safetensors").unlink()
     with pytest.raises(RunError, match="stage pt needs stage lr first"):
         train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
     assert train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET) == []
@@ -692,6 +699,32 @@ def test_recalibration_moves_the_hr_streams_statistics_and_nothing_else(scene_tr
     assert was == now  # the statistics were these already
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, again[name])
+
+
+@pytest.mark.parametrize("bought_of", [0, 1, 3, 24])
+def test_scenes_of_which_nothing_is_bought_say_nothing_of_how_scenes_look(
+    scene_tree: Path, bought_of: int
+) -> None:
+    from training.recalibrate import recalibrate_if_better
+
+    recipe = small_recipe("default", 1, "data.margin=1.0")
+    model, data = small_model(), read_scenes(scene_tree)
+    seen: list[torch.Tensor] = []
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    def choose(lr: torch.Tensor) -> torch.Tensor:
+        masks = torch.zeros(len(lr), 16)
+        masks[:bought_of] = 1
+        return masks
+
+    model.hr.register_forward_pre_hook(lambda _, views: seen.append(views[0]))
+    was, now = recalibrate_if_better(model, data.train, recipe, 0, choose, lambda: 1.0)
+    assert was == 1
+    assert all(view.flatten(1).any(dim=1).all() for view in seen)
+    enough = bought_of >= min(32, len(data.train))
+    assert (now is not None) == enough
+    for name, tensor in model.state_dict().items():
+        assert enough or torch.equal(tensor, before[name])
 
 
 def test_controls_buy_exactly_as_many_patches() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,13 @@ from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.test_train import QUIET, log, request, small_recipe
 from training.checkpoints import Position, read_checkpoint, take_weights, write_checkpoint
-from training.datasets import Batch
+from training.comparing.comparison import TableRequest
+from training.comparing.runs import check_run
+from training.datasets import Batch, HeldSplit
 from training.engine import Engine
+from training.evaluation import EvaluationRequest, open_run
 from training.log import RunLog
+from training.record import read_record
 from training.run import train
 from training.stages import HrStage
 
@@ -182,8 +187,9 @@ def test_an_unfinished_stage_goes_on_with_another_batch_size_at_the_scene_where_
     monkeypatch.setattr(HrStage, "step", spied)
     with pytest.raises(RunError) as caught:
         train(request(scene_tree, out, small_recipe("default", 3), stage="hr"), QUIET)
-    advice = str(caught.value).split("go on with ")[1].replace(" and", "").split()
-    assert advice == ["--resume", "--set", "hr.batch_size=8"]
+    told = "go on with the same command and --set hr.batch_size=8, `geozoom train` with --resume too"
+    assert str(caught.value).endswith(told)
+    advice = ["--set", "hr.batch_size=8", "--resume"]
     done = CliRunner().invoke(main, ["train", "--out", str(out), "--stage", "hr", "-q", *advice])
     assert done.exit_code == 0, done.output
     # 54 scenes: three steps of 16 in the first epoch, two in the second, of which 8 and 8 scenes were left.
@@ -225,3 +231,58 @@ def test_a_batch_size_stays_where_a_stage_is_done_or_its_checkpoint_does_not_say
     slower = small_recipe("default", 1, "hr.batch_size=8", "hr.learning_rate=0.01")
     with pytest.raises(RunError, match="another recipe table 'hr'"):
         train(request(scene_tree, out, slower, stage="hr", resume=True), QUIET)
+
+
+def test_batch_sizes_of_unfinished_baselines_and_scouts_may_change_and_are_recorded(
+    whole_run: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole_run[1], run)
+    pixels = run / "baselines" / "srgan" / "checkpoints" / "srgan-pixels.safetensors"
+    header = {"done": "false", "stage": "srgan-pixels", "epoch": "0", "step": "3", "batch_size": "16"}
+    write_checkpoint(pixels, small_model(), header)
+    write_checkpoint(run / "checkpoints" / "scout.safetensors", small_model(), header | {"stage": "scout"})
+
+    def asked(*keys: str) -> TableRequest:
+        recipe = small_recipe("default", 3, *keys)
+        return TableRequest(
+            dataset="folder", root=whole_run[0], out=run, recipe=recipe, recipe_name="default", seeds=(1,)
+        )
+
+    def changes(*keys: str) -> list[str]:
+        table = asked(*keys)
+        found: list[str] = check_run(table, run, table.recipe, read_record(run)["seed"], QUIET)["changes"]
+        return found
+
+    assert changes() == []
+    assert changes(
+        "baselines.srgan.pixels.batch_size=8", "baselines.kd.batch_size=4", "scout.batch_size=32"
+    ) == [
+        "scout.batch_size from 64 to 32 after 0 epochs and 3 steps",
+        (
+            "baselines.kd.batch_size from None to 4 after 0 epochs and 0 steps, "
+            "baselines.srgan.pixels.batch_size from 16 to 8 after 0 epochs and 3 steps"
+        ),
+    ]
+    for keys in (
+        ["baselines.srgan.width=8"],
+        ["baselines.srgan.pixels.batch_size=8", "baselines.kd.weight=0.5"],
+    ):
+        with pytest.raises(RunError, match="another recipe table 'baselines'"):
+            changes(*keys)
+    write_checkpoint(pixels, small_model(), {"done": "true", "stage": "srgan-pixels"})
+    with pytest.raises(RunError, match="another recipe table 'baselines'"):
+        changes("baselines.srgan.pixels.batch_size=8")
+
+
+def test_data_that_does_not_fit_on_the_device_is_answered_in_a_sentence_when_a_run_is_opened(
+    whole_run: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(HeldSplit, "to", full)
+    with pytest.raises(
+        RunError, match="does not fit in the memory of cpu; give a smaller --memory to stream it"
+    ):
+        open_run(EvaluationRequest(run=whole_run[1]), QUIET)

@@ -88,6 +88,8 @@ class Engine:
     console: Console
     team: Team = ALONE
     """The processes that train together; the first alone writes."""
+    sized: bool = True
+    """Whether a batch size can be set for its stages alone; judges and masked baselines have those of the run's."""
     log: RunLog = field(init=False)
     _written: float = field(default=0.0, init=False)
 
@@ -183,7 +185,7 @@ class Engine:
     ) -> Iterator[dict[str, Tensor]]:
         """Take the steps of an epoch from `here` on, and yield the metrics of each, of all processes together."""
         peaks = [group["lr"] for group in stage.optimizer.param_groups]
-        too_large = _smaller_batch(stage, self.team)
+        too_large = self._smaller_batch(stage)
         stage.train_mode()
         for number, batch in enumerate(within_memory(drawn, too_large), start=here.step):
             progress = (here.epoch * batches + number) / (stage.epochs * batches)
@@ -273,6 +275,16 @@ class Engine:
         if lost < batches:
             raise self._diverged(stage, f"the loss is no number at step {lost + 1} of epoch {epoch + 1}")
 
+    def _smaller_batch(self, stage: Stage) -> str:
+        what = f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory"
+        if not self.sized:
+            return f"{what}, where one of the run's own stage did; make room, and give the same command again"
+        half = max(2, stage.batch_size // 2 // self.team.size * self.team.size)
+        return (
+            f"{what}; go on with the same command and --set {_table(stage)}.batch_size={half}, "
+            "`geozoom train` with --resume too"
+        )
+
     def _diverged(self, stage: Stage, what: str) -> RunError:
         file = self.checkpoint(stage.name)
         kept, delete = "there is no checkpoint of the stage yet", ""
@@ -295,14 +307,6 @@ def stage_seed(seed: int, name: str) -> int:
 def _are_numbers(model: Carded) -> bool:
     """Tell whether all weights are finite; the host waits for the device once."""
     return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
-
-
-def _smaller_batch(stage: Stage, team: Team) -> str:
-    half = max(2, stage.batch_size // 2 // team.size * team.size)
-    return (
-        f"stage {stage.name}: a batch of {stage.batch_size} scenes does not fit in memory; go on with --resume "
-        f"and --set {_table(stage)}.batch_size={half}"
-    )
 
 
 def _table(stage: Stage) -> str:

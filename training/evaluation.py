@@ -18,7 +18,7 @@ from training.checkpoints import read_header
 from training.datasets import Reading, SceneData, read_dataset
 from training.engine import Engine
 from training.evaluate import EVALUATION_BATCH, Row, view_split
-from training.memory import out_of_memory
+from training.memory import moving, out_of_memory
 from training.recipe import Recipe
 from training.recipe_files import recipe_from
 from training.record import card_of, check_files, files_digest, read_record
@@ -138,7 +138,8 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
     if "mean" not in record:  # a run of before records had it
         record |= _moments(request.run, data)
     model = PatchDrop(card_of(record, request.run.name)).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = getattr(data, request.split).to(device)
+    with moving(data.name, device):
+        split, train = getattr(data, request.split).to(device), data.train.to(device)
     if request.scenes is not None and request.scenes < len(split):
         drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
         split = split.only(drawn[: request.scenes].sort().values.to(device))
@@ -147,7 +148,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         engine=engine,
         model=model,
         views=replace(views, batch_size=request.batch_size),
-        train=data.train.to(device),
+        train=train,
         recipe=recipe,
         seed=seed,
         finished=_finished(request.run, device),

@@ -13,6 +13,7 @@ from training.calibrate import calibration_error, fit_benefit, fit_doubt, foreca
 from training.datasets import SceneData, Split
 from training.engine import Engine
 from training.evaluate import Row, ViewedSplit, scout_answers, view_split
+from training.memory import moving
 from training.recalibrate import load_as_shipped, settle
 from training.record import RunRequest
 from training.results import POLICIES, Results
@@ -39,7 +40,9 @@ def finish(
     Raises:
         OutputError: Something cannot be written.
     """
-    test = view_split(data.test.to(engine.device), request.recipe, seed=request.seed + 2)
+    with moving(data.name, engine.device):
+        test_split = data.test.to(engine.device)
+    test = view_split(test_split, request.recipe, seed=request.seed + 2)
     with engine.autocast():
         _settle(engine, bench, train_split)
     finished = _with_scout(engine, bench, train_split)
@@ -80,9 +83,12 @@ def _settle(engine: Engine, bench: Bench, train_split: Split) -> None:
     for stage in ("ft1", "ft2"):
         name, streams = POLICIES[stage]
         before, after = settle(engine, bench.model, stage, train_split, bench.val, streams, bench.recipe)
-        engine.console.print(
-            f"{name}: validation {100 * before:.1f}% as trained, {100 * after:.1f}% with batch norm recalibrated"
+        recalibrated = (
+            "not recalibrated: it buys of too few training scenes"
+            if after is None
+            else f"{100 * after:.1f}% with batch norm recalibrated"
         )
+        engine.console.print(f"{name}: validation {100 * before:.1f}% as trained, {recalibrated}")
     load_as_shipped(engine, bench.model, "ft2")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import torch
@@ -27,6 +27,13 @@ def out_of_memory(answer: str) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise RunError(answer) from error
         raise
+
+
+def moving(name: str, device: torch.device) -> AbstractContextManager[None]:
+    """Answer a dataset that does not fit on a device with what to do, as `out_of_memory`."""
+    return out_of_memory(
+        f"{name} does not fit in the memory of {device}; give a smaller --memory to stream it"
+    )
 
 
 def within_memory(items: Iterable[_Item], answer: str) -> Iterator[_Item]:

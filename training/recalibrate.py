@@ -26,9 +26,15 @@ Choose = Callable[[Tensor], Tensor]
 """Maps LR images (B, 3, h, w) to masks (B, P)."""
 
 
+FEWEST = 32
+"""Training scenes with a bought patch that statistics are worth gathering on, where there are as many."""
+
+
 @torch.no_grad()
-def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int, choose: Choose) -> None:
-    """Replace the HR stream's batch norm statistics by their mean over the training scenes.
+def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int, choose: Choose) -> int:
+    """Replace the HR stream's batch norm statistics by their mean over the training scenes that it sees anything of.
+
+    A scene of which nothing is bought shows the HR stream one colour, which would be taken for what scenes look like.
 
     Args:
         model: Its HR stream's buffers change, no weight does.
@@ -36,18 +42,43 @@ def recalibrate(model: PatchDrop, train: Split, recipe: Recipe, seed: int, choos
         recipe: Sizes and sensor.
         seed: Of the shuffle and the LR images' noise.
         choose: What is bought.
+
+    Returns:
+        The number of scenes that were seen. Fewer than two change nothing but forget what was gathered before.
     """
     model.eval()
-    device = train.labels.device
-    noise = torch.Generator(device).manual_seed(seed)
-    with _averaging(model.hr), as_written(device):
-        for batch in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
-            hr = whole(batch.images, recipe.data.hr_px)
-            if batch.twins is None:
-                lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
-            else:
-                lr = whole(batch.twins, recipe.data.lr_px)
-            model.hr_logits(hr, choose(lr))
+    seen = 0
+    with _averaging(model.hr), as_written(train.labels.device):
+        for hr, masks in _bought(train, recipe, seed, choose):
+            model.hr_logits(hr, masks)
+            seen += len(hr)
+    return seen
+
+
+def _bought(train: Split, recipe: Recipe, seed: int, choose: Choose) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield whole views and masks of the scenes of which something is bought, in batches of one size.
+
+    What fills no batch is left out, but where nothing fills one.
+    """
+    noise = torch.Generator(train.labels.device).manual_seed(seed)
+    held: tuple[Tensor, Tensor] | None = None
+    full = False
+    for batch in train.batches(EVALUATION_BATCH, torch.Generator().manual_seed(seed)):
+        hr = whole(batch.images, recipe.data.hr_px)
+        if batch.twins is None:
+            lr = simulate_lr(hr, recipe.data.lr_px, recipe.sensor, noise)
+        else:
+            lr = whole(batch.twins, recipe.data.lr_px)
+        masks = choose(lr)
+        some = masks.any(dim=1)
+        found = hr[some], masks[some]
+        held = found if held is None else (torch.cat([held[0], found[0]]), torch.cat([held[1], found[1]]))
+        if len(held[0]) >= len(hr):
+            full = True
+            yield held[0][: len(hr)], held[1][: len(hr)]
+            held = held[0][len(hr) :], held[1][len(hr) :]
+    if held is not None and not full and len(held[0]) > 1:
+        yield held
 
 
 def recalibrate_if_better(
@@ -57,7 +88,7 @@ def recalibrate_if_better(
     seed: int,
     choose: Choose,
     accuracy: Callable[[], float],
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Recalibrate, and keep it only if accuracy on the validation split does not fall.
 
     Args:
@@ -69,13 +100,13 @@ def recalibrate_if_better(
         accuracy: Measures the model as it is then, 0..1.
 
     Returns:
-        Accuracy before and after.
+        Accuracy before and after; None where too few training scenes have anything bought of them.
     """
     before = accuracy()
     held = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    recalibrate(model, train, recipe, seed, choose)
-    after = accuracy()
-    if after < before:
+    enough = recalibrate(model, train, recipe, seed, choose) >= min(FEWEST, len(train))
+    after = accuracy() if enough else None
+    if after is None or after < before:
         model.load_state_dict(held)
     return before, after
 
@@ -88,11 +119,11 @@ def settle(
     val: ViewedSplit,
     streams: Streams,
     recipe: Recipe,
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Recalibrate a finished stage as it ships, and keep the statistics beside its checkpoint if they are better.
 
     Returns:
-        Validation accuracy before and after, 0..1.
+        Validation accuracy before and after, as `recalibrate_if_better`.
 
     Raises:
         OutputError: They cannot be written.
@@ -107,7 +138,7 @@ def settle(
         lambda lr: (model.policy_logits(lr) > 0).float(),
         lambda: correct(model, val, streams, masks).float().mean().item(),
     )
-    keep(engine, model, stage, better=after >= before)
+    keep(engine, model, stage, better=after is not None and after >= before)
     return before, after
 
 

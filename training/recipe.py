@@ -34,7 +34,7 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CardRecipe:
-    """What the model card will say; nothing in it changes training."""
+    """What the model card will say; nothing in it changes training, but reflectance real LR images (fMoW-Sentinel)."""
 
     scene_m: float | None = None
     """Side of a scene on the ground in metres, written into the model card."""

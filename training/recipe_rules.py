@@ -7,12 +7,22 @@ from collections.abc import Iterator
 
 from geozoom.errors import RecipeError
 from geozoom.fusion import FUSIONS
-from geozoom.networks import is_bagnet
+from geozoom.networks import NETWORK_NAMES, groups_of, is_bagnet
 from training import STAGES
 from training.baselines.recipe import baseline_rules
 from training.gradients import ESTIMATORS
 from training.hard_positives import AUGMENTS
 from training.recipe import ClassifierRecipe, PolicyRecipe, Recipe
+
+_USERS = {
+    "cutmix": ("hr",),
+    "small_px": ("hr",),
+    "small_share": ("hr",),
+    "keep_min": ("robust",),
+    "classifier_learning_rate": ("ft1", "ft2"),
+    "classifier_masks": ("ft1", "ft2"),
+}
+"""Keys of a stage that its siblings have too, and by which of them they mean something."""
 
 
 def check_recipe_values(recipe: Recipe) -> None:
@@ -67,6 +77,11 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
             yield f"{name}.distill", 0 <= stage.distill <= 1, "lie in 0..1"
         else:
             yield f"{name}.distill", stage.distill == 0, "be 0: robust, ft1 and ft2 learn from the HR-CNN"
+        for key, users in _USERS.items():
+            if hasattr(stage, key) and name not in users:
+                unused = getattr(stage, key) == getattr(type(stage), key)
+                go = "goes" if len(users) == 1 else "go"
+                yield f"{name}.{key}", unused, f"be left out: only {' and '.join(users)} {go} by it"
         if isinstance(stage, ClassifierRecipe):
             yield f"{name}.optimizer", stage.optimizer in ("sgd", "adam", "adamw"), "be sgd, adam or adamw"
             yield f"{name}.learning_rate", 0 < stage.learning_rate < math.inf, "be positive"
@@ -80,9 +95,17 @@ def _rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
 
 def _network_rules(recipe: Recipe) -> Iterator[tuple[str, bool, str]]:
     data, small = recipe.data, recipe.hr.small_px
-    for key in ("classifier_widths", "policy_widths"):
-        positive = all(width > 0 for width in getattr(recipe.networks, key) or ())
-        yield f"networks.{key}", positive, "hold positive numbers of channels"
+    for key in ("classifier", "policy"):
+        name, widths = getattr(recipe.networks, key), getattr(recipe.networks, f"{key}_widths")
+        yield f"networks.{key}", name in NETWORK_NAMES, f"be one of {', '.join(NETWORK_NAMES)}"
+        positive = all(width > 0 for width in widths or ())
+        yield f"networks.{key}_widths", positive, "hold positive numbers of channels"
+        groups = groups_of(name)
+        yield (
+            f"networks.{key}_widths",
+            len(widths or ()) in (0, groups),
+            f"hold {groups} numbers, as {name} has groups",
+        )
     yield "networks.policy", not is_bagnet(recipe.networks.policy), "see the whole LR image"
     if is_bagnet(recipe.networks.classifier):
         divides = small % data.grid_rows == small % data.grid_cols == 0

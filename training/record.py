@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def read_record(run: Path) -> dict[str, Any]:
 def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> list[str]:
     """Refuse to mix two runs in one folder; stages and baselines that have not begun, and the card, may change.
 
-    Of a stage that has begun and is not done, the batch size may.
+    Of a stage that has begun and is not done, a baseline's too, the batch size may. What of the card makes real LR
+    images may not.
 
     Returns:
         What changes within a stage, a phrase each.
@@ -101,6 +103,12 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     recorded, asked = recipe_from(held["recipe"]).to_dict(), request.recipe.to_dict()
     for each in (recorded, asked):  # where its policy lies may change; which one it is, its SHA-256 tells
         each["hard_positives"]["policy"] = each["hard_positives"]["policy"] is not None
+    for key in ("reflectance_white", "reflectance_gamma") if held.get("lr_root") is not None else ():
+        if recorded["card"][key] != asked["card"][key]:
+            raise RunError(
+                f"{request.out}: was begun with card.{key} = {recorded['card'][key]}, by which its LR images are read; "
+                "leave that as it is, or use another --out"
+            )
     changed = [table for table, content in asked.items() if recorded.get(table) != content]
     free = {"card", "compile"} | {stage for stage in STAGES if not engine.checkpoint(stage).is_file()}
     if not engine.checkpoint("scout").is_file():
@@ -108,7 +116,7 @@ def check_recipe(request: RunRequest, engine: Engine, held: dict[str, Any]) -> l
     if not (request.out / "baselines").is_dir():
         free.add("baselines")
     begun = [table for table in changed if table not in free]
-    resized = {table: _resized(request, engine, table, recorded) for table in begun if table in STAGES}
+    resized = {table: _resized(request, engine, table, recorded) for table in begun}
     fixed = [table for table in begun if resized.get(table) is None]
     if fixed or held.get("seed") != request.seed:
         what = f"recipe table {fixed[0]!r}" if fixed else f"seed {held.get('seed')}"
@@ -125,17 +133,40 @@ def changed_device(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
     return [] if before == now else [f"device from {before} to {now}"]
 
 
-def _resized(request: RunRequest, engine: Engine, stage: str, recorded: dict[str, Any]) -> str | None:
-    """Say how the batch size of an unfinished stage changes; None if it may not, or something else does too."""
-    now, header = request.recipe.to_dict()[stage], read_header(engine.checkpoint(stage))
-    before = recorded[stage]["batch_size"]
-    only = recorded[stage] | {"batch_size": now["batch_size"]} == now
-    if header["done"] == "true" or "batch_size" not in header or not only:
-        return None
-    return (
-        f"{stage}.batch_size from {before} to {now['batch_size']} after {header['epoch']} epochs "
-        f"and {header['step']} steps"
-    )
+def _resized(request: RunRequest, engine: Engine, table: str, recorded: dict[str, Any]) -> str | None:
+    """Say how batch sizes of unfinished stages change; None if they may not, or something else does too."""
+    now, said = request.recipe.to_dict()[table], []
+    for path in _differing((table,), recorded[table], now):
+        *stage, key = path
+        if key != "batch_size":
+            return None
+        before, after = (_at(tables, path[1:]) for tables in (recorded[table], now))
+        file = engine.checkpoint(table)
+        if table == "baselines":
+            file = request.out / "baselines" / stage[1] / "checkpoints" / f"{'-'.join(stage[1:])}.safetensors"
+        elif table not in (*STAGES, "scout"):
+            return None
+        header = read_header(file) if file.is_file() else {"done": "false", "batch_size": "", "epoch": "0"}
+        if header["done"] == "true" or "batch_size" not in header:
+            return None
+        done = f"{header['epoch']} epochs and {header.get('step', 0)} steps"
+        said.append(f"{'.'.join(path)} from {before} to {after} after {done}")
+    return ", ".join(said)
+
+
+def _differing(path: tuple[str, ...], before: object, now: object) -> Iterator[tuple[str, ...]]:
+    """Yield the keys below `path` at which two nested tables differ."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for key, value in now.items():
+            yield from _differing((*path, key), before[key], value)
+    elif before != now:
+        yield path
+
+
+def _at(table: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        table = table[key]
+    return table
 
 
 def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from training.engine import Engine, Stage
 from training.evaluate import Row, correct, view_split
 from training.finishing import finish
 from training.judges import Judges, assign_folds
-from training.memory import out_of_memory
+from training.memory import moving, out_of_memory
 from training.parallel import join
 from training.plots import draw_log
 from training.policies import FrozenPolicy, load_policy
@@ -78,6 +78,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
     )
     held = held_record(request.out, resume=request.resume)
     changes = [] if held is None else [*held.get("changes", []), *check_recipe(request, engine, held)]
+    _check_order(request, engine)
     policy = _hard_positive_policy(request, engine, held)
     data = read_dataset(
         request.dataset,
@@ -112,9 +113,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     torch.manual_seed(request.seed)
     model = _ready(_new_model(card_of(record, request.out.name), device), request, engine)
-    with out_of_memory(
-        f"{data.name} does not fit in the memory of {device}; give a smaller --memory to stream it"
-    ):
+    with moving(data.name, device):
         train_split, val_split = data.train.to(device), data.val.to(device)
     if device.type == "cuda" and isinstance(train_split, StreamedSplit) and not train_split.decodes_there:
         console.print("note: nvJPEG decodes nothing here, so that the CPU does", highlight=False)
@@ -171,11 +170,6 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
             before = name
             continue
         if name not in wanted:
-            if request.stage != "all" and STAGES.index(name) < STAGES.index(request.stage):
-                raise RunError(
-                    f"{request.out}: stage {request.stage} needs stage {name} first; run it with "
-                    f"--stage {name}, or all with --stage all"
-                )
             continue
         _refuse_before_later(request, engine, name)
         if name in POLICY_STAGES and bench.judges is None and bench.recipe.judges.folds:
@@ -185,6 +179,27 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
         if name == "lr" and engine.team.leads:
             with engine.autocast():
                 _report_gap(bench, engine.console)
+
+
+def _check_order(request: RunRequest, engine: Engine) -> None:
+    """Refuse a stage whose forerunners are not trained, before anything is read or written.
+
+    Raises:
+        RunError: Names the stage that is to come first.
+    """
+    if request.stage == "all":
+        return
+    for name in STAGES[: STAGES.index(request.stage)]:
+        if getattr(request.recipe, name).epochs and not engine.is_done(name):
+            raise RunError(
+                f"{request.out}: stage {request.stage} needs stage {name} first; run it with "
+                f"--stage {name}, or all with --stage all"
+            )
+    if not getattr(request.recipe, request.stage).epochs:
+        raise RunError(
+            f"{request.out}: stage {request.stage} has 0 epochs in this recipe and is left out; go on with the next, "
+            f"or give it some with --set {request.stage}.epochs=…"
+        )
 
 
 def _refuse_before_later(request: RunRequest, engine: Engine, name: str) -> None:
@@ -218,7 +233,7 @@ def _train_judges(request: RunRequest, engine: Engine, bench: Bench, split: Spli
     models = []
     for fold in range(recipe.judges.folds):
         seed = request.seed + 1000 * (fold + 1)
-        own = replace(engine, folder=engine.folder / "judges" / str(fold), seed=seed)
+        own = replace(engine, folder=engine.folder / "judges" / str(fold), seed=seed, sized=False)
         own.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         model = engine.team.synchronise(_new_model(bench.model.card, engine.device))

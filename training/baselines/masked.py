@@ -190,4 +190,4 @@ class MaskedBaseline:
             choose,
             lambda: correct(model, bench.val, streams, masks, known).float().mean().item(),
         )
-        keep(self.engine, model, column, better=became >= was)
+        keep(self.engine, model, column, better=became is not None and became >= was)

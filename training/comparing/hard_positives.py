@@ -22,7 +22,7 @@ from training.datasets import Reading, read_dataset
 from training.evaluate import correct, view_split
 from training.hard_positives import AUGMENTS
 from training.parallel import join
-from training.policies import load_policy
+from training.policies import checksum, load_policy
 from training.record import card_of, read_record
 from training.run import pick_device
 
@@ -39,33 +39,77 @@ _TO_FT1 = STAGES[: STAGES.index("ft1") + 1]
 def compare_hard_positives(request: TableRequest, console: Console) -> Comparison | None:
     """Train what is not trained yet, and measure every row on the test split.
 
-    Without a policy the first seed's plain run is trained on to stage ft1, whose policy is taken for all seeds.
+    Without a policy the first seed's plain run is trained on to stage ft1, whose policy is taken for all seeds; a table
+    that has one goes on with that.
 
     Raises:
-        RunError: A run cannot be trained, or the policy cannot be used.
+        RunError: A run cannot be trained, or the policy cannot be used, or is not that of the rows that are there.
         DatasetError: The dataset is not as expected.
     """
     check_out(request.out)
     own = replace(request.recipe.hard_positives, augment="none", policy=None)
     recipe = replace(request.recipe, hard_positives=own)
     asked = replace(request, recipe=recipe)
-    if request.policy is not None:  # before hours of work
-        data = recipe.data
-        grid = PatchGrid(rows=data.grid_rows, cols=data.grid_cols)
-        load_policy(request.policy, grid=grid, lr_px=data.lr_px, device=torch.device("cpu"))
+    policy = request.policy or _policy_of(request)
+    if policy is not None:  # before hours of work
+        _check_policy(request, policy)
     for seed in request.seeds:
         _train(asked, "none", seed, None, ("hr",), console)
-    policy = request.policy
     if policy is None:
         first = request.seeds[0]
         _train(asked, "none", first, None, _TO_FT1, console)
         policy = _folder(request, "none", first)
+        _check_policy(request, policy)
     policy = policy.resolve()  # given from elsewhere the next time, it is the same
     for row in ("cutout", "patchdrop"):
         for seed in request.seeds:
             _train(asked, row, seed, policy, ("hr",), console)
     team, device = join(pick_device(request.device))
     return _measure(request, device, console) if team.leads else None
+
+
+def _hidden(request: TableRequest) -> dict[Path, dict[str, str]]:
+    """Return the policy of every row that is there, of any seed, by its folder."""
+    runs = sorted(config.parent for config in request.out.glob("patchdrop-*/config.json"))
+    recorded = {run: read_record(run).get("policy") for run in runs}
+    return {run: policy for run, policy in recorded.items() if policy is not None}
+
+
+def _policy_of(request: TableRequest) -> Path | None:
+    """Return where the policy lies that the table's rows have; None if there are no such rows.
+
+    Raises:
+        RunError: It is there no more.
+    """
+    hidden = _hidden(request)
+    if not hidden:
+        return None
+    own = sorted(request.out.glob("none-*/checkpoints/ft1.safetensors"))  # the table may have been moved
+    run, theirs = next(iter(hidden.items()))
+    for file in (Path(theirs["file"]), *own):
+        if file.is_file() and checksum(file) == theirs["sha256"]:
+            return file
+    raise RunError(
+        f"{run}: the policy whose best patches its views lost is not at {theirs['file']} any more; put it back "
+        "there, or give it as --policy"
+    )
+
+
+def _check_policy(request: TableRequest, path: Path) -> None:
+    """Refuse a policy that cannot be used, or another one than that of rows that are there.
+
+    Raises:
+        RunError: Says which.
+    """
+    data = request.recipe.data
+    grid = PatchGrid(rows=data.grid_rows, cols=data.grid_cols)
+    policy = load_policy(path, grid=grid, lr_px=data.lr_px, device=torch.device("cpu"))
+    for run, theirs in _hidden(request).items():
+        if theirs["sha256"] != policy.sha256:
+            raise RunError(
+                f"{run}: its views lost the best patches of another policy, {theirs['file']} (SHA-256 "
+                f"{theirs['sha256'][:12]}), than {policy.file}; give that one as --policy, or use another --out"
+            )
 
 
 def _folder(request: TableRequest, row: str, seed: int) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -274,7 +274,7 @@ class _Measuring:
     def _engine(self, name: str) -> Engine:
         folder = self.request.out / f"seed{self.seed}" / "baselines" / name
         folder.mkdir(parents=True, exist_ok=True)
-        return run_engine(self.request, folder, self.seed, self.console)
+        return replace(run_engine(self.request, folder, self.seed, self.console), sized=name in LOWRES)
 
     def _entry(
         self, began: float, rows: dict[Column, Row], networks: Sequence[nn.Module], training_s: float

@@ -59,15 +59,17 @@ def train_run(
 def check_run(
     request: TableRequest, out: Path, recipe: Recipe, seed: int, console: Console
 ) -> dict[str, Any]:
-    """Return the record of a run, refusing one that is not of the table that is asked for.
+    """Return the record of a run, with what changes in it, refusing one that is not of the table that is asked for.
 
     Raises:
         RunError: It is of another recipe, seed or dataset.
     """
     record = read_record(out)
-    check_recipe(
+    changes = check_recipe(
         _asked(request, out, recipe, seed, "all", begun=True), run_engine(request, out, seed, console), record
     )
+    if changes:
+        record["changes"] = [*record.get("changes", []), *changes]
     if record["dataset"] != request.dataset:
         raise RunError(f"{out}: is a run on {record['dataset']}, not on {request.dataset}; use another --out")
     return record

@@ -90,6 +90,8 @@ def hold_out(
 ) -> tuple[SceneIndex, SceneIndex]:
     """Split a share of every class off the training scenes, whole places at a time.
 
+    A place whose scenes are of several classes is drawn as one of that which most of them have.
+
     Returns:
         What is left of train, and the validation split.
 
@@ -97,23 +99,35 @@ def hold_out(
         DatasetError: A class has a single scene (or place), so that nothing would be left.
     """
     rng = np.random.default_rng(seed)
-    places = np.asarray(train.files if train.places is None else train.places)
-    held = np.zeros(len(train), dtype=bool)
+    names, first, which = np.unique(
+        np.asarray(train.files if train.places is None else train.places),
+        return_index=True,
+        return_inverse=True,
+    )
+    pairs, scenes = np.unique(which * len(classes) + train.labels, return_counts=True)
+    rising = np.lexsort(
+        (-pairs, scenes)
+    )  # of several classes the last stays: the commonest, the first of equals
+    mostly = np.empty(len(names), dtype=np.int64)
+    mostly[pairs[rising] // len(classes)] = pairs[rising] % len(classes)
+    held = np.zeros(len(names), dtype=bool)
     for label, name in enumerate(classes):
-        scenes = np.flatnonzero(train.labels == label)
         # In the order in which they are listed, so that the choice depends on names and seed alone.
-        own, first, which = np.unique(places[scenes], return_index=True, return_inverse=True)
-        listed = np.argsort(np.argsort(first))[which]
+        own = np.flatnonzero(mostly == label)
+        own = own[np.argsort(first[own])]
         if len(own) < 2:
+            among = len(np.unique(which[train.labels == label]))
+            if among >= 2:  # most of its places are other classes'
+                continue
             what = "image" if train.places is None else "place"
             raise DatasetError(
-                f"class {name!r} has {len(own)} training {what}; a validation split needs at "
+                f"class {name!r} has {among} training {what}; a validation split needs at "
                 "least 2, so add images or a val folder"
             )
         count = min(max(1, round(share * len(own))), len(own) - 1)
-        chosen = rng.choice(len(own), size=count, replace=False)
-        held[scenes[np.isin(listed, chosen)]] = True
-    return train.only(np.flatnonzero(~held)), train.only(np.flatnonzero(held))
+        held[own[rng.choice(len(own), size=count, replace=False)]] = True
+    apart = held[which]
+    return train.only(np.flatnonzero(~apart)), train.only(np.flatnonzero(apart))
 
 
 def held_out_as(share: float, seed: int, places: str = "") -> str:
