@@ -180,10 +180,15 @@ def _rounded(text: str) -> float:
 def bounding_box(corners: NDArray[np.float64]) -> list[float]:
     """Return [west, south, east, north] of footprints (N, 4, 2); west > east across the antimeridian."""
     lon, lat = corners[..., 0], corners[..., 1]
-    if (np.ptp(lon, axis=1) > 180).any():
-        west, east = lon[lon > 0].min(), lon[lon < 0].max()
-    else:
-        west, east = lon.min(), lon.max()
+    west, east = lon.min(), lon.max()
+    if (
+        east - west > 180
+    ):  # the widest stretch without any of them may lie elsewhere than across the antimeridian
+        there = np.unique(lon)
+        gaps = np.diff(there)
+        widest = int(gaps.argmax())
+        if gaps[widest] > west + 360 - east:
+            west, east = there[widest + 1], there[widest]
     box = np.array([west, lat.min(), east, lat.max()])
     return box.round(COORDINATE_DECIMALS).tolist()  # type: ignore[no-any-return]
 

@@ -96,6 +96,10 @@ def plan(
         GeozoomError: See `prepare`.
     """
     spend = None if budget is None else Budget.of(budget)
+    given = how.get("prices")
+    how["prices"] = price_list = given if isinstance(given, PriceList) else load_price_list(given)
+    if spend is not None:  # before tiles are read
+        spend.cents_in(price_list)
     return prepare(inputs, **how).choose(spend, solver=solver)
 
 

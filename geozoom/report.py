@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pyproj import Transformer
 
 from geozoom.bands import ReadOptions
 from geozoom.bought import read_frame
 from geozoom.calibration import Display
-from geozoom.errors import OrdersError
+from geozoom.errors import OrdersError, some_of
 from geozoom.features import check_output
 from geozoom.files import written_aside
 from geozoom.orderfile import is_plan, read_order_polygons
 from geozoom.tiles import open_tiles
+from geozoom.vectors import PixelSpace
 
 PICTURE_SUFFIXES = (".png", ".svg")
 DISPLAY = Display(white=0.3, gamma=1.6)
@@ -29,11 +29,14 @@ def draw_plan(
     *,
     options: ReadOptions | None = None,
     overwrite: bool = False,
-) -> None:
+) -> tuple[str, ...]:
     """Draw the patches of a plan over its LR tiles, coloured by probability, and its orders, a panel per tile.
 
+    Returns:
+        Names of tiles of which the plan buys patches and that are not among `lr`.
+
     Raises:
-        OrdersError: The orders cannot be read.
+        OrdersError: The orders cannot be read, or are of none of the tiles.
         TileError: LR tiles cannot be used.
         OutputError: The picture cannot be written.
     """
@@ -47,6 +50,13 @@ def draw_plan(
         raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
     ordered = read_order_polygons(orders).orders if len(frame) and is_plan(orders) else ()
     tiles, _ = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
+    named = set(frame["tile"]) if len(frame) else set()
+    absent = tuple(sorted(named - {tile.name for tile in tiles}))
+    if absent and len(absent) == len(named):
+        raise OrdersError(
+            f"{orders}: orders patches on {some_of(absent)}, and none of that is among the LR tiles; give --lr the "
+            "tiles of the plan"
+        )
     heights = [tile.height * tile.gsd_m[1] / (tile.width * tile.gsd_m[0]) for tile in tiles]
     figure = Figure(figsize=(10, 8.6 * sum(heights) + 0.4 * len(tiles)), layout="constrained")
     panels = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -59,10 +69,9 @@ def draw_plan(
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
         title = f"{tile.name}: nothing bought"
         if len(mine):
-            to_tile = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
-            inverse = ~tile.transform
+            space = PixelSpace(tile)
             rings = [np.asarray(polygon.exterior.coords) for polygon in mine.geometry.explode()]
-            corners = [np.column_stack(inverse @ to_tile.transform(ring[:, 0], ring[:, 1])) for ring in rings]
+            corners = [space.points(ring[:, :2]) for ring in rings]
             shown = mpl.collections.PolyCollection(corners, cmap="plasma", alpha=0.75, linewidths=0)
             shown.set_array(mine.geometry.explode().index.map(mine["probability"]).to_numpy())
             shown.set_clim(0.5 if frame["probability"].min() >= 0.5 else 0, 1)
@@ -70,11 +79,7 @@ def draw_plan(
             title = f"{tile.name}: {len(mine):,} patches, {mine['cost_share'].sum():,.2f}"
             # An order may hold patches of several tiles that show its place.
             held = set(mine["order"].tolist()) if ordered else set()
-            outlines = [
-                np.column_stack(inverse @ to_tile.transform(order.ring[:, 0], order.ring[:, 1]))
-                for order in ordered
-                if order.id in held
-            ]
+            outlines = [space.points(order.ring[:, :2]) for order in ordered if order.id in held]
             panel.add_collection(
                 mpl.collections.PolyCollection(
                     outlines, facecolors="none", edgecolors="white", linewidths=0.9
@@ -88,3 +93,4 @@ def draw_plan(
         figure.colorbar(shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01)
     with written_aside(output) as aside:
         figure.savefig(aside, dpi=110)
+    return absent

@@ -65,8 +65,11 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """File name without its folder."""
-        return PurePosixPath(self.path.replace("\\", "/")).name
+        """File name without its folder; of a URL without its query, which may hold a key and changes."""
+        path = self.path.replace("\\", "/")
+        if "://" in path:
+            path = path.partition("?")[0].partition("#")[0]
+        return PurePosixPath(path).name
 
     @property
     def resampled(self) -> bool:

@@ -17,6 +17,9 @@ from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 
+_EACH_BAND = {"UNIFIED_SRC_NODATA": "NO"}
+"""A pixel is missing if one band of it holds the number for that, as where nothing is resampled, or if a mask band says
+so: told to look at all bands together, the warper no longer looks at the mask."""
 _CODE_AND_END = re.compile(r'(,AUTHORITY\["[^"]*","[^"]*"\])?\]$')
 """Of a CRS as WKT."""
 
@@ -31,6 +34,7 @@ def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
         resampling=Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,
+        **_EACH_BAND,
     )
 
 
@@ -56,7 +60,7 @@ def with_one_nodata(dataset: Any, crs: str, nodata: float | None) -> Any:
         resampling=Resampling.nearest,
         src_nodata=tagged,
         nodata=nodata,
-        UNIFIED_SRC_NODATA="NO",  # a pixel is missing if one band of it is, as where nothing is resampled
+        **_EACH_BAND,
     )
 
 
@@ -102,6 +106,7 @@ def on_grid(
         resampling=Resampling.nearest if nearest else Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,  # carries a mask band, and what lies outside the raster
+        **_EACH_BAND,
     )
 
 

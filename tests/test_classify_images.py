@@ -439,6 +439,10 @@ def test_classes_that_the_model_does_not_know_are_named_and_not_scored(
         (["--orders", "x", "--lr", "y"], "give the deliveries"),
         (["--orders", "x", "--hr", "y"], "as --lr"),
         (["--folder", "x", "--prices", "y"], "--prices and --uplift are for --curve"),
+        (["--folder", "x", "--scene-m", "100"], "--scene-m is for --curve"),
+        (["--folder", "x", "-o", "a.csv", "--curve", "./a.csv"], "a.csv is named for two outputs"),
+        (["--folder", "x", "--curve", "a.csv", "--curve", "a.csv"], "a.csv is named for two outputs"),
+        (["--folder", "x", "--scores", "s", "-o", "s/a.csv"], "s/a.csv lies in s, which --scores makes anew"),
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], message: str) -> None:

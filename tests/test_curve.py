@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import geozoom
 from geozoom.budget import Budget
 from geozoom.cli import main
 from geozoom.curve import trace
@@ -50,6 +51,16 @@ def test_what_is_no_budget_is_refused_in_a_sentence(text: str) -> None:
 def test_a_budget_in_another_currency_is_refused() -> None:
     with pytest.raises(BudgetError, match=r"the budget is in EUR, but the price list .* is in USD"):
         Budget.of("5 EUR").cents_in(load_price_list(None))
+
+
+def test_a_budget_in_another_currency_is_refused_before_tiles_are_read(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere.tif"
+    with pytest.raises(BudgetError, match="the budget is in EUR"):
+        geozoom.plan([nowhere], budget="5 EUR")
+    for command in (["plan", "-o", str(tmp_path / "o.geojson")], ["curve"]):
+        result = CliRunner().invoke(main, [*command, str(nowhere), "--budget", "5 EUR"])
+        assert result.exit_code == 1
+        assert "the budget is in EUR" in result.stderr
 
 
 def test_more_money_never_buys_less_and_no_bill_exceeds_its_budget(write_raster: WriteRaster) -> None:

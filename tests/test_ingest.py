@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 import geozoom
 from geozoom.area import read_area
+from geozoom.bands import ReadOptions
 from geozoom.cli import main
 from geozoom.errors import CatalogError, DeliveryError, OrdersError
 from geozoom.files import written_aside
@@ -353,6 +354,36 @@ def test_patches_under_clouds_do_not_count_as_delivered(send: Deliver, orders: P
     assert take(tmp_path, orders).orders[0].unusable == ("t.tif 0,0 0",)
     send("rest.tif", 0, 0, 20, 20)
     assert take(tmp_path, orders).orders[0].complete
+
+
+def test_a_mask_or_metadata_that_comes_later_counts(send: Deliver, orders: Path, tmp_path: Path) -> None:
+    send("20230101_101010_12_3B_AnalyticMS_SR_clip.tif")
+    assert take(tmp_path, orders).orders[0].complete
+    mask = usable_data_mask()
+    mask[5] = 1
+    send("20230101_101010_12_3B_udm2_clip.tif", pixels=mask)
+    found = take(tmp_path, orders)
+    assert (found.added, len(found.known)) == ((), 1)
+    assert len(found.orders[0].unusable) == 16
+    metadata = tmp_path / "sent" / "20230101_101010_12_metadata.json"
+    metadata.write_text(json.dumps({"properties": {"acquired": "2023-01-01T10:10:10Z"}}))
+    take(tmp_path, orders)
+    (entry,) = held(tmp_path).values()
+    assert entry.acquired is not None
+    (tmp_path / "sent" / "20230101_101010_12_3B_udm2_clip.tif").unlink()
+    assert take(tmp_path, orders).orders[0].complete
+
+
+def test_what_is_said_of_missing_pixels_the_next_time_counts(
+    send: Deliver, orders: Path, tmp_path: Path
+) -> None:
+    image = pixels()
+    image[:, :80] = 7
+    send("a.tif", pixels=image)
+    assert take(tmp_path, orders).orders[0].complete
+    told = ReadOptions(nodata=7, prefix="hr-")
+    assert len(take(tmp_path, orders, options=told).orders[0].missing) == 8
+    assert len(take(tmp_path, orders).orders[0].missing) == 8  # it stays said
 
 
 def test_a_usable_data_mask_that_is_cut_short_is_named(send: Deliver, orders: Path, tmp_path: Path) -> None:

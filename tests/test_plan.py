@@ -7,6 +7,7 @@ import sys
 import time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 import geopandas
@@ -23,6 +24,7 @@ from geozoom.cli import loading, main
 from geozoom.cli.options import Budgets
 from geozoom.errors import OutputError
 from geozoom.model import PatchDrop
+from geozoom.report import draw_plan
 from tests.conftest import BY_AREA, WriteRaster
 
 PRICES = """
@@ -241,6 +243,49 @@ def test_orders_end_at_the_antimeridian(write_raster: WriteRaster, model: PatchD
         assert np.ptp(np.asarray(geometry.exterior.coords)[:, 0]) < 1
     areas = [feature["properties"]["area_km2"] for feature in features]
     assert max(areas) == pytest.approx(min(areas), rel=1e-3)
+
+
+def test_a_plan_across_the_antimeridian_is_drawn_whole_and_its_box_is_small(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from affine import Affine
+    from matplotlib.collections import PolyCollection
+
+    orders, deg = tmp_path / "o.geojson", 9e-5
+    path = write_raster(crs="EPSG:4326", transform=Affine(deg, 0, 180 - 24 * deg, 0, -deg, 0))
+    plan = geozoom.plan([path], model=model, threshold=0.0, prices=BY_AREA)
+    plan.write(orders)
+    west, _, east, _ = json.loads(orders.read_text())["bbox"]
+    assert (west, east) == pytest.approx((180 - 24 * deg, -180 + 24 * deg), abs=1e-4)
+    drawn: list[np.ndarray[Any, Any]] = []
+    make = PolyCollection.__init__
+
+    def spied(self: PolyCollection, corners: list[np.ndarray[Any, Any]], **how: Any) -> None:
+        drawn.extend(corners)
+        make(self, corners, **how)
+
+    monkeypatch.setattr(PolyCollection, "__init__", spied)
+    assert draw_plan(orders, [path], tmp_path / "o.png") == ()
+    assert len(drawn) == len(plan) + len(plan.orders)
+    pixels = np.concatenate(drawn)
+    assert (pixels > -0.01).all()
+    assert (pixels < (48.01, 40.01)).all()
+
+
+def test_a_plan_of_other_tiles_is_not_drawn_as_one_that_buys_nothing(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path
+) -> None:
+    orders, picture = tmp_path / "o.geojson", tmp_path / "o.png"
+    paths = [write_raster(name, crs=f"EPSG:326{zone}") for name, zone in (("a.tif", 33), ("b.tif", 34))]
+    geozoom.plan(paths, model=model, threshold=0.0, prices=BY_AREA).write(orders)
+    other = write_raster("c.tif")
+    refused = run("draw", orders, "--lr", other, "-o", picture)
+    assert refused.exit_code == 1
+    assert "orders patches on a.tif, b.tif, and none of that is among the LR tiles" in refused.stderr
+    assert not picture.exists()
+    partly = run("draw", orders, "--lr", paths[0], "-o", picture)
+    assert partly.exit_code == 0, partly.output
+    assert "buys patches on 1 tiles that are not among --lr and were not drawn: b.tif" in partly.stderr
 
 
 def test_the_table_shows_what_a_buyer_signs(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -462,3 +463,12 @@ def test_the_examples_say_everything_about_themselves() -> None:
     tiles, ignored = open_tiles([str(EXAMPLES / "tiles")], PLAIN, 10.0, 8)
     assert len(tiles) >= 2
     assert ignored == ()
+
+
+@pytest.mark.parametrize(
+    "path", ["https://host/b/a.tif?sig=KEY#x", "/vsicurl/https://host/b/a.tif?sig=OTHER", "s3://b/a.tif"]
+)
+def test_the_name_of_a_signed_url_holds_no_key(write_raster: WriteRaster, path: str) -> None:
+    (tile,), _ = open_tiles([str(write_raster("what?.tif"))], ReadOptions(), 10.0, 8)
+    assert tile.name == "what?.tif"
+    assert replace(tile, source=replace(tile.source, name=path)).name == "a.tif"

@@ -11,8 +11,10 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from rasterio.control import GroundControlPoint
+from rasterio.io import MemoryFile
 
-from geozoom.warping import in_blocks, on_grid
+from geozoom.warping import in_blocks, on_grid, placed_by_gcps
 from tests.conftest import WriteRaster, smooth_noise
 
 DEG = 9e-5
@@ -127,3 +129,38 @@ def test_what_is_wrapped_elsewhere_does_not_change_what_is_not(write_raster: Wri
     assert all(
         (each[3] == 255).all() for each in shown
     )  # GDAL keeps transformations for the next of their name
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("gcps", [True, False])
+def test_a_mask_counts_beside_a_number_for_missing_pixels(
+    write_raster: WriteRaster, tagged: bool, gcps: bool
+) -> None:
+    pixels = (smooth_noise(3, PX, PX) * 254 + 1).astype(np.uint8)
+    pixels[:, :10] = 0
+    grid = in_utm(15, 33, PX)
+    path = write_raster(crs=grid[0], transform=grid[1], pixels=pixels, nodata=0 if tagged else None)
+    with rasterio.open(path, "r+") as dataset:
+        mask = np.full((PX, PX), 255, dtype=np.uint8)
+        mask[:, PX // 2 :] = 0
+        dataset.write_mask(mask)
+    twice = grid[0], grid[1] @ Affine.scale(0.5)
+    with rasterio.open(path) as dataset:
+        crs = CRS.from_user_input(grid[0]).to_wkt()
+        if gcps:
+            corners = [(row, col, *(grid[1] @ (col, row))) for row in (0, PX) for col in (0, PX)]
+            points = [GroundControlPoint(row, col, x, y) for row, col, x, y in corners]
+            with MemoryFile() as file:
+                size = {"width": PX, "height": PX, "count": 3, "dtype": "uint8"}
+                known = {"nodata": dataset.nodata, "gcps": points, "crs": grid[0]}
+                with file.open(driver="GTiff", **size, **known) as to:
+                    to.write(pixels)
+                    to.write_mask(mask)
+                with file.open() as placed, placed_by_gcps(placed, 0) as warped:
+                    shown = warped.dataset_mask() > 0
+        else:
+            with on_grid(
+                dataset, crs=crs, to_crs=crs, transform=twice[1], width=2 * PX, height=2 * PX, nodata=0
+            ) as warped:
+                shown = warped.dataset_mask() > 0
+    assert shown.mean() == pytest.approx(0.5 * (1 - 10 / PX), abs=0.02)

@@ -46,6 +46,25 @@ def check(context: click.Context, given: dict[str, Any]) -> None:
         raise click.UsageError("give the plan's LR tiles as --lr")
     if not given["curves"] and (given["prices"] is not None or given["uplifts"]):
         raise click.UsageError("--prices and --uplift are for --curve")
+    if not given["curves"] and context.get_parameter_source("scene_m") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--scene-m is for --curve")
+    _check_apart(given)
+
+
+def _check_apart(given: dict[str, Any]) -> None:
+    """Refuse outputs of which one would take another's place.
+
+    Raises:
+        click.UsageError: There are such.
+    """
+    files = [path for path in (given["output"], *given["curves"]) if path is not None and str(path) != "-"]
+    places = [path.resolve() for path in files]
+    for number, (file, place) in enumerate(zip(files, places, strict=True)):
+        if place in places[:number]:
+            raise click.UsageError(f"{file} is named for two outputs: give each a name of its own")
+        scores = given["scores"]
+        if scores is not None and place.is_relative_to(scores.resolve()):
+            raise click.UsageError(f"{file} lies in {scores}, which --scores makes anew: write it elsewhere")
 
 
 def classify_files(given: dict[str, Any]) -> None:

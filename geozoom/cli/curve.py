@@ -57,7 +57,7 @@ def command(
         for path in outputs:
             check_output(path, overwrite=overwrite, suffixes=SUFFIXES)
         console = options.stderr_console(quiet)
-    candidates = planning.find_candidates(given, console)
+    candidates = planning.find_candidates(given, console, budgets or ())
     curve = trace(candidates, budgets, workers=usable_cores())
     for path in outputs:
         curve.write(path, overwrite=overwrite)

@@ -37,7 +37,14 @@ def command(
     """
     with loading.libraries():
         read_options = options.read_options(bands, scale, offset, nodata, assume_crs)
-        options.stderr_console()
+        console = options.stderr_console()
+        from geozoom.errors import some_of
         from geozoom.report import draw_plan
 
-    draw_plan(orders, lr, output, options=read_options, overwrite=overwrite)
+    absent = draw_plan(orders, lr, output, options=read_options, overwrite=overwrite)
+    if absent:
+        console.print(
+            f"warning: the plan buys patches on {len(absent)} tiles that are not among --lr and were not drawn: "
+            f"{some_of(absent)}",
+            soft_wrap=True,
+        )

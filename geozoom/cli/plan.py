@@ -79,7 +79,7 @@ def command(
         import geozoom.planner  # noqa: F401
         from geozoom.cores import usable_cores
         from geozoom.curve import default_budgets, trace
-    candidates = planning.find_candidates(given, console)
+    candidates = planning.find_candidates(given, console, budgets or ())
     made = (
         candidates.choose_each(budgets, solver=solver, workers=usable_cores())
         if budgets

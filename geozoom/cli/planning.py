@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +12,7 @@ from geozoom.cli import options
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from geozoom.budget import Budget
     from geozoom.planner import Candidates
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -96,10 +97,11 @@ def check(given: dict[str, Any]) -> None:
         raise click.UsageError("--sites are planned in one process: leave --dask out")
 
 
-def find_candidates(given: dict[str, Any], console: Console) -> Candidates:
+def find_candidates(given: dict[str, Any], console: Console, budgets: Iterable[Budget]) -> Candidates:
     """Run the policy over the tiles, with a bar on a terminal; `given` is what `planning_options` added.
 
     Raises:
+        BudgetError: A budget is in another currency than the prices.
         GeozoomError: See `geozoom.planner.prepare`.
         click.UsageError: An offset without a scale.
     """
@@ -110,6 +112,8 @@ def find_candidates(given: dict[str, Any], console: Console) -> Candidates:
     read = ("bands", "scale", "offset", "nodata", "assume_crs", "cloud_mask")
     read_options = options.read_options(**{name: given[name] for name in read})
     price_list = load_price_list(given["prices"]).with_uplifts(given["uplifts"])
+    for budget in budgets:  # before tiles are read
+        budget.cents_in(price_list)
     with options.progress_bar(console, "scenes") as progress:
         return prepare(
             given["tiles"],

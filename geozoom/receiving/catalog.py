@@ -75,9 +75,9 @@ class Entry:
     sha256: str
     """Of the file's bytes; of a VRT, of its sources' too."""
     bytes: int
-    """Size, unpacked."""
+    """Size, unpacked, with that of the mask and the JSON beside it."""
     modified_ns: int
-    """When the file, or the zip around it, was last written, in nanoseconds since 1970."""
+    """When the file or one of these, or the zip around them, was last written, in nanoseconds since 1970."""
     driver: str
     """GDAL's name of the format."""
     crs: str

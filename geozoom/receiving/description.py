@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import shapely
@@ -15,10 +15,10 @@ from geozoom.errors import DeliveryError
 from geozoom.ground import measured_gsd_m
 from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import Entry
-from geozoom.receiving.files import ReceivedFile
+from geozoom.receiving.files import ReceivedFile, is_about
 from geozoom.receiving.footprint import valid_data
 from geozoom.receiving.metadata import read_acquisition
-from geozoom.receiving.usable import find_mask, read_usable
+from geozoom.receiving.usable import find_mask, is_mask, is_mask_of, read_usable
 
 _COLOURLESS = 2
 """Rasters of this many bands or fewer show no colours, whatever the bands are called."""
@@ -67,6 +67,37 @@ def _sources(file: ReceivedFile) -> list[str]:
             )
         return named
     return [str(Path(name).resolve()) for name in named if Path(name).is_file()]
+
+
+def with_companions(files: Sequence[ReceivedFile]) -> list[ReceivedFile]:
+    """Let the size and time of a file be those of its mask and the JSON beside it, too: they may come later.
+
+    A zip's time stands for all that is in it.
+    """
+    beside: dict[Path, list[Path]] = {}
+    found = []
+    for file in files:
+        if file.archive is not None:
+            found.append(file)
+            continue
+        folder, stem = Path(file.path).parent, PurePosixPath(file.file_name).stem
+        if folder not in beside:
+            named = folder.iterdir()
+            beside[folder] = [path for path in named if path.suffix.lower() == ".json" or is_mask(path.name)]
+        own = [
+            path.stat()
+            for path in beside[folder]
+            if (
+                is_about(path.name, stem)
+                if path.suffix.lower() == ".json"
+                else is_mask_of(path.name, file.file_name)
+            )
+        ]
+        size = file.size + sum(each.st_size for each in own)
+        found.append(
+            replace(file, size=size, modified_ns=max([file.modified_ns, *(each.st_mtime_ns for each in own)]))
+        )
+    return found
 
 
 def describe(file: ReceivedFile, checksum: str, options: ReadOptions) -> Entry:

@@ -116,14 +116,14 @@ class ReceivedFile:
         stem = PurePosixPath(self.file_name).stem
         if self.archive is None:
             here = sorted(Path(self.path).parent.glob("*.json"))
-            return [file.read_bytes() for file in here if _belongs(file.name, stem)]
+            return [file.read_bytes() for file in here if is_about(file.name, stem)]
         folder = PurePosixPath(self.member or "").parent
         with zipfile.ZipFile(self.archive) as archive:
             names = [name for name in sorted(archive.namelist()) if PurePosixPath(name).parent == folder]
             return [
                 archive.read(name)
                 for name in names
-                if name.lower().endswith(".json") and _belongs(PurePosixPath(name).name, stem)
+                if name.lower().endswith(".json") and is_about(PurePosixPath(name).name, stem)
             ]
 
 
@@ -313,7 +313,7 @@ def climbs(name: str) -> bool:
     return ".." in parts or name[:1] in ("/", "\\") or parts[0].endswith(":")
 
 
-def _belongs(name: str, stem: str) -> bool:
+def is_about(name: str, stem: str) -> bool:
     """Tell whether a JSON file is about the image: `a.json` or `a_metadata.json` about `a.tif` or `a_SR_clip.tif`."""
     head = re.sub(r"[_.-]?metadata$", "", PurePosixPath(name).stem, flags=re.IGNORECASE)
     return bool(head) and re.fullmatch(re.escape(head) + r"([_.-].*)?", stem) is not None

@@ -14,7 +14,7 @@ from geozoom.errors import CatalogError, DeliveryError
 from geozoom.features import check_output
 from geozoom.receiving.catalog import Catalog, Entry, open_catalog
 from geozoom.receiving.coverage import OrderedGround
-from geozoom.receiving.description import describe, with_sources
+from geozoom.receiving.description import describe, with_companions, with_sources
 from geozoom.receiving.files import ReceivedFile, find_files, sha256
 from geozoom.receiving.globe import km_text
 from geozoom.receiving.ordered import read_ordered
@@ -76,6 +76,7 @@ def ingest(
     found = find_files([str(entry) for entry in paths])
     problems = list(found.problems)
     files, faults = with_sources(found.files)
+    files = with_companions(files)
     problems += faults
     with open_catalog(path, create=True) as held, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         receiver = _Receiver(held, ground, options or ReadOptions(), files)
@@ -151,7 +152,7 @@ class _Receiver:
             DeliveryError: It cannot be used, or lies on no order.
         """
         before = self.by_path.get(file.path)
-        if before is not None and _is_unchanged(before, file):
+        if before is not None and _is_unchanged(before, file) and self._says_no_more(before):
             self.known.append(file.name)
             return
         checksum = sha256(file)
@@ -160,6 +161,8 @@ class _Receiver:
         same = self._by_sum.get(checksum)
         if same is not None and (same.path == file.path or not self._is_there(same)):
             self._move(same, file.path, file.name, file.modified_ns)
+            if same.path == file.path or same.bytes != file.size or not self._says_no_more(same):
+                self._describe_again(file, same)
             self.known.append(file.name)
             return
         if same is not None:
@@ -175,6 +178,23 @@ class _Receiver:
         self._catalog.put(entry)
         self._by_sum[checksum] = self.by_path[file.path] = entry
         self.added.append(file.name)
+
+    def _says_no_more(self, entry: Entry) -> bool:
+        """Tell whether what the user says of bands and missing data now is what the entry goes by."""
+        bands = None if entry.rgb is None else self._options.bands  # what shows no colours has none to choose
+        return self._options.nodata in (None, entry.nodata) and bands in (None, entry.rgb)
+
+    def _describe_again(self, file: ReceivedFile, before: Entry) -> None:
+        """Read a raster that is in the catalog once more: its mask, its metadata or what the user says has changed.
+
+        Raises:
+            DeliveryError: It cannot be used.
+        """
+        nodata = before.nodata if self._options.nodata is None else self._options.nodata
+        options = replace(self._options, nodata=nodata, bands=self._options.bands or before.rgb)
+        entry = describe(file, before.sha256, options)
+        self._catalog.put(entry)
+        self._by_sum[entry.sha256] = self.by_path[file.path] = entry
 
     def forget_replaced(self) -> None:
         """Forget what lay at paths that hold other bytes now, and was found at no other one."""

@@ -52,6 +52,12 @@ def is_mask(path: str) -> bool:
     return _NAME.fullmatch(PurePosixPath(path).name) is not None
 
 
+def is_mask_of(name: str, image: str) -> bool:
+    """Tell by the names of two files in one folder whether the first is the UDM2 of the second."""
+    found = _NAME.fullmatch(name)
+    return found is not None and image.startswith(found[1]) and name != image
+
+
 def find_mask(path: str) -> str | None:
     """Return the UDM2 of an image, in its folder or zip, as GDAL opens it; None without one, or of another kind.
 
@@ -70,8 +76,7 @@ def find_mask(path: str) -> str | None:
         return None
     own = PurePosixPath(path).name
     for name, mask in beside.items():
-        found = _NAME.fullmatch(name)
-        if found and own.startswith(found[1]) and name != own:
+        if is_mask_of(name, own):
             with open_raster(mask, DeliveryError) as dataset:
                 return mask if dataset.count == BANDS and dataset.crs is not None else None
     return None
