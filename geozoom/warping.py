@@ -12,16 +12,24 @@ from affine import Affine
 from pyproj import CRS
 from pyproj.enums import WktVersion
 from rasterio.crs import CRS as RasterioCRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 
-_EACH_BAND = {"UNIFIED_SRC_NODATA": "NO"}
-"""A pixel is missing if one band of it holds the number for that, as where nothing is resampled, or if a mask band says
-so: told to look at all bands together, the warper no longer looks at the mask."""
 _CODE_AND_END = re.compile(r'(,AUTHORITY\["[^"]*","[^"]*"\])?\]$')
 """Of a CRS as WKT."""
+
+
+def _masked_too(dataset: Any, nodata: float | None) -> dict[str, str]:
+    """Return the warper's options by which a raster's mask counts beside a number for missing pixels.
+
+    Told to look for the number in all bands together, as it is by default, the warper does not look at the mask.
+    """
+    masked = (
+        MaskFlags.per_dataset in dataset.mask_flag_enums[0] and ColorInterp.alpha not in dataset.colorinterp
+    )
+    return {"UNIFIED_SRC_NODATA": "NO"} if masked and nodata is not None else {}
 
 
 def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
@@ -34,7 +42,7 @@ def placed_by_gcps(dataset: Any, nodata: float | None) -> Any:
         resampling=Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,
-        **_EACH_BAND,
+        **_masked_too(dataset, nodata),
     )
 
 
@@ -60,7 +68,7 @@ def with_one_nodata(dataset: Any, crs: str, nodata: float | None) -> Any:
         resampling=Resampling.nearest,
         src_nodata=tagged,
         nodata=nodata,
-        **_EACH_BAND,
+        UNIFIED_SRC_NODATA="NO",  # a pixel is missing if one band of it is, as where nothing is resampled
     )
 
 
@@ -106,7 +114,7 @@ def on_grid(
         resampling=Resampling.nearest if nearest else Resampling.bilinear,
         src_nodata=nodata,
         add_alpha=not marked,  # carries a mask band, and what lies outside the raster
-        **_EACH_BAND,
+        **_masked_too(dataset, nodata),
     )
 
 

@@ -279,7 +279,7 @@ def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) 
     )
     scouted = ("--rows", "patchdrop-scout", "--set", "scout.epochs=0")
     assert "row 'patchdrop-scout' needs a scout" in table(*asked, *scouted, name="results", code=1).stderr
-    bagnet = ["table", *map(str, asked), "--rows", "kd,srgan", "--set", "networks.classifier=bagnet-resnet32"]
+    bagnet = ["table", *map(str, asked), "--rows", "kd,srgan", "--set", "networks.classifier=bagnet-resnet18"]
     assert "row 'srgan' learns by the features" in CliRunner().invoke(main, bagnet).stderr
     assert "a seed above 2147483647" in table(*asked, "--seeds", "99999999999999999999", code=2).stderr
     assert "--policy is the policy of" in table(*asked, "--policy", "x", name="results", code=2).stderr
