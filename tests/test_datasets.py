@@ -458,7 +458,7 @@ def test_a_picture_is_what_its_kind_says() -> None:
     share=st.floats(0.05, 0.9),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_place_falls_into_two_splits_whatever_classes_its_scenes_are_of(
     scenes: list[tuple[int, int]], share: float, seed: int
 ) -> None:
