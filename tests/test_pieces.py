@@ -241,7 +241,7 @@ def spill(tile: Tile, cells: NDArray[np.int64], seed: int) -> tuple[Spilled, dic
     return spilled, {"scene_row": row, "scene_col": col, "patch": patch, "value": value}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cells=st.lists(st.integers(0, 9 * 14 * 16 - 1), unique=True, max_size=300).map(sorted),
     buffered=st.integers(1, 400),
@@ -313,7 +313,7 @@ def test_rectangles_cover_a_mask_once(mask: int) -> None:
     assert (counts == squares).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     sides=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=3),
     order_km2=st.floats(0.01, 400),
