@@ -181,9 +181,8 @@ def bounding_box(corners: NDArray[np.float64]) -> list[float]:
     """Return [west, south, east, north] of footprints (N, 4, 2); west > east across the antimeridian."""
     lon, lat = corners[..., 0], corners[..., 1]
     west, east = lon.min(), lon.max()
-    if (
-        east - west > 180
-    ):  # the widest stretch without any of them may lie elsewhere than across the antimeridian
+    if east - west > 180:
+        # The widest stretch without any of them may lie elsewhere than across the antimeridian.
         there = np.unique(lon)
         gaps = np.diff(there)
         widest = int(gaps.argmax())

@@ -96,8 +96,7 @@ def plan(
         GeozoomError: See `prepare`.
     """
     spend = None if budget is None else Budget.of(budget)
-    given = how.get("prices")
-    how["prices"] = price_list = given if isinstance(given, PriceList) else load_price_list(given)
+    how["prices"] = price_list = _price_list(how)
     if spend is not None:  # before tiles are read
         spend.cents_in(price_list)
     return prepare(inputs, **how).choose(spend, solver=solver)
@@ -124,8 +123,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     if dask is not None and sites is not None:
         raise ValueError("sites are planned in one process: leave the cluster out")
     began = time.perf_counter()
-    given = how.get("prices")
-    price_list = given if isinstance(given, PriceList) else load_price_list(given)
+    price_list = _price_list(how)
     named_model = how.get("model")
     policy = named_model if isinstance(named_model, PatchDrop) else load_model(named_model)
     card = policy.card
@@ -207,6 +205,11 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         offer=offer,
         seconds=time.perf_counter() - began,
     )
+
+
+def _price_list(how: Planning) -> PriceList:
+    given = how.get("prices")
+    return given if isinstance(given, PriceList) else load_price_list(given)
 
 
 @dataclass(frozen=True, kw_only=True)

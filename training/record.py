@@ -136,11 +136,10 @@ def changed_device(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
 def _resized(request: RunRequest, engine: Engine, table: str, recorded: dict[str, Any]) -> str | None:
     """Say how batch sizes of unfinished stages change; None if they may not, or something else does too."""
     now, said = request.recipe.to_dict()[table], []
-    for path in _differing((table,), recorded[table], now):
+    for path, before, after in _differing((table,), recorded[table], now):
         *stage, key = path
         if key != "batch_size":
             return None
-        before, after = (_at(tables, path[1:]) for tables in (recorded[table], now))
         file = engine.checkpoint(table)
         if table == "baselines":
             file = request.out / "baselines" / stage[1] / "checkpoints" / f"{'-'.join(stage[1:])}.safetensors"
@@ -154,19 +153,15 @@ def _resized(request: RunRequest, engine: Engine, table: str, recorded: dict[str
     return ", ".join(said)
 
 
-def _differing(path: tuple[str, ...], before: object, now: object) -> Iterator[tuple[str, ...]]:
-    """Yield the keys below `path` at which two nested tables differ."""
+def _differing(
+    path: tuple[str, ...], before: object, now: object
+) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Yield the keys below `path` at which two nested tables differ, with both values."""
     if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
         for key, value in now.items():
             yield from _differing((*path, key), before[key], value)
     elif before != now:
-        yield path
-
-
-def _at(table: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        table = table[key]
-    return table
+        yield path, before, now
 
 
 def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]) -> None:
