@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,20 @@ Choose = Callable[[Tensor], Tensor]
 
 FEWEST = 32
 """Training scenes with a bought patch that statistics are worth gathering on, where there are as many."""
+
+
+class Recalibration(NamedTuple):
+    """What recalibration did to accuracy on the validation split, 0..1."""
+
+    before: float
+    """As trained."""
+    after: float | None
+    """With new statistics; None where too few training scenes have anything bought of them."""
+
+    @property
+    def better(self) -> bool:
+        """Whether the new statistics are kept: accuracy does not fall."""
+        return self.after is not None and self.after >= self.before
 
 
 @torch.no_grad()
@@ -88,7 +103,7 @@ def recalibrate_if_better(
     seed: int,
     choose: Choose,
     accuracy: Callable[[], float],
-) -> tuple[float, float | None]:
+) -> Recalibration:
     """Recalibrate, and keep it only if accuracy on the validation split does not fall.
 
     Args:
@@ -98,17 +113,14 @@ def recalibrate_if_better(
         seed: Of the shuffle and the LR images' noise.
         choose: What is bought.
         accuracy: Measures the model as it is then, 0..1.
-
-    Returns:
-        Accuracy before and after; None where too few training scenes have anything bought of them.
     """
     before = accuracy()
     held = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     enough = recalibrate(model, train, recipe, seed, choose) >= min(FEWEST, len(train))
-    after = accuracy() if enough else None
-    if after is None or after < before:
+    done = Recalibration(before, accuracy() if enough else None)
+    if not done.better:
         model.load_state_dict(held)
-    return before, after
+    return done
 
 
 def settle(
@@ -119,18 +131,15 @@ def settle(
     val: ViewedSplit,
     streams: Streams,
     recipe: Recipe,
-) -> tuple[float, float | None]:
+) -> Recalibration:
     """Recalibrate a finished stage as it ships, and keep the statistics beside its checkpoint if they are better.
-
-    Returns:
-        Validation accuracy before and after, as `recalibrate_if_better`.
 
     Raises:
         OutputError: They cannot be written.
     """
     load_as_shipped(engine, model, stage, recalibrated=False)
     masks = (policy_probabilities(model, val) > 0.5).float()
-    before, after = recalibrate_if_better(
+    done = recalibrate_if_better(
         model,
         train,
         recipe,
@@ -138,8 +147,8 @@ def settle(
         lambda lr: (model.policy_logits(lr) > 0).float(),
         lambda: correct(model, val, streams, masks).float().mean().item(),
     )
-    keep(engine, model, stage, better=after is not None and after >= before)
-    return before, after
+    keep(engine, model, stage, better=done.better)
+    return done
 
 
 def keep(engine: Engine, model: PatchDrop, stage: str, *, better: bool) -> None:

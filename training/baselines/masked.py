@@ -182,7 +182,7 @@ class MaskedBaseline:
             counts = (sampled + rand((len(lr),), lr.device, noise)).floor()
             return rule.choose(model, lr, model.lr_logits(lr), counts, noise)
 
-        was, became = recalibrate_if_better(
+        done = recalibrate_if_better(
             model,
             self.split,
             bench.recipe,
@@ -190,4 +190,4 @@ class MaskedBaseline:
             choose,
             lambda: correct(model, bench.val, streams, masks, known).float().mean().item(),
         )
-        keep(self.engine, model, column, better=became is not None and became >= was)
+        keep(self.engine, model, column, better=done.better)
