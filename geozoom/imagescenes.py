@@ -135,7 +135,7 @@ def list_fmow(root: Path, split: str | None = None) -> ImageScenes:
         )
     if chosen == "test" and mapping.is_file():
         listed, missing = join_test(root, mapping, ending)
-        notes += [f"{missing} sequences of {mapping.name} have no images"] if missing else []
+        notes += missing
     else:
         listed = [_entry(root, file) for file in files if file.endswith(ending)]
     boxes = look_into(listed, partial(read_boxes, labelled=False), false_detections=True)

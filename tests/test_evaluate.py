@@ -159,6 +159,16 @@ def test_another_grid_or_other_classes_are_refused(folder: Path, copied: Path, t
     assert "is of a grid of 4 × 4 patches, not 2 × 4" in evaluate(copied, code=1).stderr
 
 
+def test_files_that_are_not_the_runs_own_are_said(folder: Path, copied: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(folder / "scenes", tmp_path / "scenes"))
+    asked = ("--overwrite", "--root")
+    assert "other files" not in evaluate(copied, *asked, moved).stderr
+    (moved / "train" / "water" / "00.png").rename(moved / "test" / "water" / "zz.png")
+    assert "note: these are other files than the run's" in evaluate(copied, *asked, moved).stderr
+    edit(copied / "config.json", lambda record: record.update(root=str(moved)))
+    assert "was begun with other files" in evaluate(copied, *asked, moved, code=1).stderr
+
+
 def test_what_cannot_be_measured_is_answered_in_one_sentence(
     folder: Path, copied: Path, tmp_path: Path
 ) -> None:
@@ -188,11 +198,21 @@ def test_only_finished_runs_of_the_same_data_are_compared(folder: Path, copied: 
     assert "is not finished" in evaluate(*compare, code=1).stderr
     (copied / "table.json").write_text("[{}]")
     assert "table.json: cannot be read" in evaluate(*compare, code=1).stderr
+    (copied / "away.json").replace(copied / "table.json")
+    edit(copied / "config.json", lambda record: record["recipe"]["data"].update(lr_px=4))
+    assert "neither half of figure 5" in evaluate(*compare, code=1).stderr
     edit(copied / "config.json", lambda record: record["recipe"]["data"].update(grid_rows=2))
     assert "is of another grid" in evaluate(*compare, code=1).stderr
     edit(copied / "config.json", lambda record: record.update(data="elsewhere"))
     assert "is of other data than" in evaluate(*compare, code=1).stderr
     assert not (tmp_path / "figures").exists()
+
+
+def test_what_else_sets_compared_runs_apart_is_said(folder: Path, copied: Path, tmp_path: Path) -> None:
+    edit(copied / "config.json", lambda record: record["recipe"]["hr"].update(epochs=9))
+    asked = (folder / "dear", copied, "--figures", tmp_path / "figures", "-o", tmp_path / "e.json")
+    said = evaluate(*asked).stderr
+    assert "note: run differs from dear in more than figure 5 shows: hr.epochs = 9 (not 3)" in said
 
 
 @pytest.fixture(scope="module")

@@ -123,8 +123,28 @@ def test_boxes_that_are_no_scenes_are_left_out_and_counted(tmp_path: Path) -> No
         "train: 1 boxes of 2 px or less",
         "train: 1 boxes of ID -1",
         "train: 1 boxes of class false_detection",
+        "train: 1 images without a box",
         "test: 3 boxes of ID -1",
     }
+
+
+def test_images_of_test_and_their_ground_truth_are_counted_where_one_is_missing(tmp_path: Path) -> None:
+    root = write_fmow(tmp_path)
+    first, second, third = sorted((root / "test").iterdir())
+    shutil.rmtree(first)
+    more = second / f"{second.name}_7_rgb.jpg"  # nobody says what it shows
+    shutil.copy(second / f"{second.name}_4_rgb.jpg", more)
+    truth = next((root / "test_gt" / FMOW[2]).glob("*/*.json"))
+    shutil.copy(
+        truth, truth.with_name(truth.name.replace("_4_rgb", "_8_rgb"))
+    )  # of an image that is not there
+    data = read_scenes(root, "fmow")
+    assert [Path(file).parent.name for file in data.test.files] == [second.name, third.name]
+    assert data.notes[:3] == (
+        "test: 1 sequences of test_gt_mapping.json have no images",
+        "test: 1 images of test_gt are not in their sequence of test",
+        "test: 1 images of test have no ground truth and were left out",
+    )
 
 
 def test_damaged_json_and_images_are_named_together_and_left_out_if_asked(tmp_path: Path) -> None:

@@ -84,14 +84,15 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
         yield row(name, correct(model, views, streams, bought, known), bought)
 
 
-def write_decomposition(rows: list[Row], folder: Path) -> None:
-    """Write decomposition.md and decomposition.json.
+def write_decomposition(rows: list[Row], folder: Path, seed: int) -> None:
+    """Write decomposition.md and decomposition.json, which say of which seed's run they are.
 
     Raises:
         OutputError: They cannot be written.
     """
-    write_text(folder / "decomposition.md", as_markdown(rows))
-    write_text(folder / "decomposition.json", json.dumps(as_plain(rows), indent=2) + "\n")
+    write_text(folder / "decomposition.md", f"{as_markdown(rows)}\nOf seed {seed}.\n")
+    lines = [{"seed": seed} | line for line in as_plain(rows)]
+    write_text(folder / "decomposition.json", json.dumps(lines, indent=2) + "\n")
 
 
 def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") -> list[dict[str, float | str]]:

@@ -111,6 +111,11 @@ class OpenedRun:
         own = self.record["data"]
         if self.data != own:
             said.append(f"note: the run was trained on {own}")
+        elif self.record.get("files", digest := files_digest(self.scenes)) != digest:
+            said.append(
+                "note: these are other files than the run's: some were renamed, added or removed since, or another "
+                "dataset has its name; it may have been trained on some of them"
+            )
         if self.split == "val":
             said.append("note: the validation split has had a say in the run; results are stated on test")
         return said
@@ -125,6 +130,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         DatasetError: The dataset is not as expected.
     """
     record = read_record(request.run)
+    request = _on_its_own(request, record)
     recipe, seed = recipe_from(record["recipe"]), int(record["seed"])
     device = pick_device(request.device)
     engine = Engine(folder=request.run, device=device, precision=recipe.precision, seed=seed, console=console)
@@ -164,6 +170,14 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         split=request.split,
         files=split.files,
     )
+
+
+def _on_its_own(request: EvaluationRequest, record: dict[str, Any]) -> EvaluationRequest:
+    """Return a request that names the run's own data as one that names none."""
+    same = request.dataset in (None, record["dataset"]) and request.lr_root is None
+    if same and request.root is not None and str(request.root.resolve()) == record.get("root"):
+        return replace(request, dataset=None, root=None)
+    return request
 
 
 def _state(engine: Engine, stage: str, epochs: int) -> StageState:

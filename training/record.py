@@ -136,7 +136,7 @@ def changed_device(held: dict[str, Any], record: dict[str, Any]) -> list[str]:
 def _resized(request: RunRequest, engine: Engine, table: str, recorded: dict[str, Any]) -> str | None:
     """Say how batch sizes of unfinished stages change; None if they may not, or something else does too."""
     now, said = request.recipe.to_dict()[table], []
-    for path, before, after in _differing((table,), recorded[table], now):
+    for path, before, after in differing((table,), recorded[table], now):
         *stage, key = path
         if key != "batch_size":
             return None
@@ -153,13 +153,13 @@ def _resized(request: RunRequest, engine: Engine, table: str, recorded: dict[str
     return ", ".join(said)
 
 
-def _differing(
+def differing(
     path: tuple[str, ...], before: object, now: object
 ) -> Iterator[tuple[tuple[str, ...], object, object]]:
     """Yield the keys below `path` at which two nested tables differ, with both values."""
     if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
         for key, value in now.items():
-            yield from _differing((*path, key), before[key], value)
+            yield from differing((*path, key), before[key], value)
     elif before != now:
         yield path, before, now
 

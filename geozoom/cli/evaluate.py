@@ -75,7 +75,7 @@ def command(
     with loading.libraries():
         from geozoom.features import check_output
         from training.evaluation import EvaluationRequest, evaluate, open_run
-        from training.figures import check_folder, draw_all, read_others
+        from training.figures import check_folder, draw_all, read_others, remarks
         from training.record import read_record
         from training.tables import as_rich
 
@@ -102,7 +102,7 @@ def command(
         ),
         console,
     )
-    for line in opened.remarks():
+    for line in (*opened.remarks(), *remarks(opened, compared)):
         console.print(line, soft_wrap=True)
     evaluation = evaluate(opened, console)
     evaluation.write(output)

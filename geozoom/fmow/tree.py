@@ -30,34 +30,48 @@ def _stem(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def join_test(root: Path, mapping: Path, ending: str) -> tuple[list[Listed], int]:
-    """Join test's images, which have numbers for names, to their ground truth; count what has no images."""
+def join_test(root: Path, mapping: Path, ending: str) -> tuple[list[Listed], list[str]]:
+    """Join test's images, which have numbers for names, to their ground truth; say what has no counterpart.
+
+    Raises:
+        DatasetError: The mapping is not what fMoW has.
+    """
     try:
         pairs = [(str(row["input"]), str(row["output"])) for row in orjson.loads(mapping.read_bytes())]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"{mapping}: not a list of input and output ({first_line(error)}); download it again"
         ) from error
-    listed, missing = [], 0
+    listed: list[Listed] = []
+    empty, gone, unknown = 0, 0, 0
     for truth, output in sorted(pairs):
         category, sequence = Path(truth).parts[-2:]
         number = Path(output).name
         folder = root / "test_gt" / category / sequence
-        found = 0
-        for file in sorted(folder.glob(f"*{Path(ending).stem}.json")) if folder.is_dir() else ():
+        images = {image.name: image for image in (root / "test" / number).glob(f"*{ending}")}
+        if not images:
+            empty += 1
+            continue
+        for file in sorted(folder.glob(f"*{Path(ending).stem}.json")):
             part = file.stem.removeprefix(sequence)  # _M_rgb
-            image = root / "test" / number / f"{number}{part}{Path(ending).suffix}"
-            if image.is_file():
-                found += 1
-                listed.append(
-                    Listed(
-                        file=str(image.relative_to(root)),
-                        category=category,
-                        place=f"test/{number}",
-                        truth=file,
-                        boxes=image.with_suffix(".json") if image.with_suffix(".json").is_file() else None,
-                        twin=f"{category}/{sequence}/{_stem(file.stem)}",
-                    )
+            image = images.pop(f"{number}{part}{Path(ending).suffix}", None)
+            if image is None:
+                gone += 1
+                continue
+            listed.append(
+                Listed(
+                    file=str(image.relative_to(root)),
+                    category=category,
+                    place=f"test/{number}",
+                    truth=file,
+                    boxes=image.with_suffix(".json") if image.with_suffix(".json").is_file() else None,
+                    twin=f"{category}/{sequence}/{_stem(file.stem)}",
                 )
-        missing += not found
-    return listed, missing
+            )
+        unknown += len(images)
+    said = (
+        (empty, f"sequences of {mapping.name} have no images"),
+        (gone, "images of test_gt are not in their sequence of test"),
+        (unknown, "images of test have no ground truth and were left out"),
+    )
+    return listed, [f"{count} {what}" for count, what in said if count]

@@ -18,12 +18,12 @@ from geozoom.model import PatchDrop
 from training import STAGES
 from training.comparing.comparison import ComparedRow, Comparison, TableRequest, check_out
 from training.comparing.runs import run_engine, train_run
-from training.datasets import Reading, read_dataset
+from training.datasets import Reading, SceneData, read_dataset
 from training.evaluate import correct, view_split
 from training.hard_positives import AUGMENTS
 from training.parallel import join
 from training.policies import checksum, load_policy
-from training.record import card_of, read_record
+from training.record import card_of, check_files, files_digest, read_record
 from training.run import pick_device
 
 _NAMES = {"none": "no augmentation", "cutout": "CutOut", "patchdrop": "PatchDrop"}
@@ -134,27 +134,22 @@ def _train(
 
 
 def _measure(request: TableRequest, device: torch.device, console: Console) -> Comparison:
-    """Classify the test split, whole HR images, with the classifier of every run."""
-    recipe = request.recipe
-    data = read_dataset(
-        request.dataset,
-        request.root,
-        recipe.data,
-        seed=request.seeds[0],
-        reading=Reading(
-            memory_gib=request.memory_gib, skip_unreadable=request.skip_unreadable, console=console
-        ),
-        lr_root=request.lr_root,
-        card=recipe.card,
-    )
-    views = view_split(data.test.to(device), recipe, seed=request.seeds[0])
+    """Classify the test split, whole HR images, with the classifier of every run.
+
+    Raises:
+        RunError: A run was trained on other data, or its files have changed since.
+    """
     found: dict[str, list[float]] = {row: [] for row in AUGMENTS}
-    for row, accuracies in found.items():
-        for seed in request.seeds:
+    for seed in request.seeds:
+        data = _read(request, seed, console)
+        views = view_split(data.test.to(device), request.recipe, seed=seed)
+        digest = files_digest(data)
+        for row, accuracies in found.items():
             out = _folder(request, row, seed)
             record = read_record(out)
             if (record["data"], record["classes"]) != (data.name, list(data.classes)):
                 raise RunError(f"{out}: was trained on other data than {request.root}; choose another --out")
+            check_files(out, request.root, record, digest)
             model: PatchDrop = PatchDrop(card_of(record, out.name)).to(  # type: ignore[call-overload]
                 device, memory_format=torch.channels_last
             )
@@ -173,6 +168,21 @@ def _measure(request: TableRequest, device: torch.device, console: Console) -> C
         seeds=request.seeds,
         scenes=len(data.test),
         published=networks,
+    )
+
+
+def _read(request: TableRequest, seed: int, console: Console) -> SceneData:
+    """Return the dataset as the runs of a seed split it."""
+    return read_dataset(
+        request.dataset,
+        request.root,
+        request.recipe.data,
+        seed=seed,
+        reading=Reading(
+            memory_gib=request.memory_gib, skip_unreadable=request.skip_unreadable, console=console
+        ),
+        lr_root=request.lr_root,
+        card=request.recipe.card,
     )
 
 

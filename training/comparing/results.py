@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -82,21 +82,14 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     if "srgan" in wanted and not drawn:
         raise RunError("row 'srgan' learns by the features of a ResNet, which a BagNet is not; leave it out")
     ledger = Ledger.open(request.out / "ledger.json")
-    _check_measured(request, ledger, console)
+    left = {seed: _left(wanted, ledger, seed) for seed in request.seeds}
+    _check_measured(request, ledger, left, console)
     _announce(request, wanted, ledger, console)
-    for seed in request.seeds:
-        left = [name for name in wanted if (seed, name) not in ledger.entries]
-        folder = request.out / f"seed{seed}"
-        if (
-            not left
-            and (seed, "patchdrop") in ledger.entries
-            and is_where_it_was(request, read_record(folder))
-        ):
+    for seed, names in left.items():
+        if not names:
             continue
         measuring = _Measuring.begin(request, seed, console)
-        for name in dict.fromkeys(
-            (*left, *(["patchdrop"] if (seed, "patchdrop") not in ledger.entries else []))
-        ):
+        for name in names:
             console.print(f"seed {seed}: {ROWS[name]}", highlight=False)
             ledger.add(seed, name, measuring.measure(name))
             _table(request, ledger).keep(request.out)  # what is stopped now leaves what is known
@@ -104,8 +97,17 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     return _table(request, ledger)
 
 
-def _check_measured(request: TableRequest, ledger: Ledger, console: Console) -> None:
+def _left(wanted: Sequence[str], ledger: Ledger, seed: int) -> list[str]:
+    """Return the rows of a seed that are not measured; PatchDrop's, whose S others have, is always wanted."""
+    return [name for name in dict.fromkeys((*wanted, "patchdrop")) if (seed, name) not in ledger.entries]
+
+
+def _check_measured(
+    request: TableRequest, ledger: Ledger, left: Mapping[int, Sequence[str]], console: Console
+) -> None:
     """Refuse to set new rows beside those of other runs than are asked for, of whatever seed.
+
+    Files are looked at where something new is to stand beside what is measured, or the data lies elsewhere.
 
     Raises:
         RunError: What was measured is of another recipe, dataset or files, or of a run that is gone.
@@ -119,7 +121,7 @@ def _check_measured(request: TableRequest, ledger: Ledger, console: Console) -> 
                 "measure all rows again"
             )
         record = check_run(request, folder, request.recipe, seed, console)
-        if seed not in request.seeds and not is_where_it_was(request, record):
+        if any(left.values()) or not is_where_it_was(request, record):
             open_measured(request, folder, console)  # which looks at its files
 
 
@@ -137,12 +139,13 @@ def _draw(request: TableRequest, console: Console) -> None:
     """Tell when and where apart and draw the paper's figures, of the first seed, where that is not done yet."""
     if (request.out / "figures").is_dir():
         return
-    opened = open_measured(request, request.out / f"seed{request.seeds[0]}", console)
-    results, seed = opened.results, request.seeds[0]
+    seed = request.seeds[0]
+    opened = open_measured(request, request.out / f"seed{seed}", console)
+    results = opened.results
     val = view_split(opened.scenes.val.to(results.engine.device), opened.recipe, seed=seed + NOISE["val"])
-    console.print("when and where, accuracy by spend, figures", highlight=False)
+    console.print(f"seed {seed}: when and where, accuracy by spend, figures", highlight=False)
     with results.engine.autocast():
-        write_decomposition(list(decompose(results, val)), request.out)
+        write_decomposition(list(decompose(results, val)), request.out, seed)
         write_spend(accuracy_by_spend(results, val), request.out / "spend.png")
         draw_all(opened, list(results.rows()), (), request.out / "figures")
 

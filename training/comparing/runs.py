@@ -16,6 +16,7 @@ from training.evaluation import EvaluationRequest, OpenedRun, open_run
 from training.recipe import Recipe
 from training.record import RunRequest, check_recipe, read_record, write_record
 from training.run import pick_device, train
+from training.scout import wants_scout
 
 
 def train_run(
@@ -48,9 +49,12 @@ def train_run(
         engine = run_engine(request, out, seed, console)
         if begun:
             record = check_run(request, out, recipe, seed, console)
+            if record["recipe"].get("card") != recipe.to_dict()["card"]:
+                (out / "table.json").unlink(missing_ok=True)  # the model has the card of before
             # What has not begun may change, baselines too, of which the run itself knows nothing.
             write_record(out, record | {"recipe": recipe.to_dict()})
-        measured = stage != STAGES[-1] or (out / "table.json").is_file()
+        measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
+        measured = measured or stage != STAGES[-1]
         if getattr(recipe, stage).epochs and not (engine.is_done(stage) and measured):
             console.print(f"{name}, seed {seed}: stage {stage}", highlight=False)
             train(asked, console)

@@ -71,6 +71,7 @@ def index_fmow(root: Path, *, val_share: float, seed: int, twins: TwinRecipe | N
         notes += [
             f"{name}: {count} boxes {why} were left out" for why, count in sorted(boxes.left_out.items())
         ]
+        notes += [f"{name}: {len(boxes.empty)} images without a box were left out"] if boxes.empty else []
     indices = {name: _as_index(root, boxes, classes) for name, boxes in splits.items()}
     if twins is not None:
         for name, boxes in splits.items():
@@ -136,8 +137,7 @@ def _list_tree(root: Path) -> tuple[str, SplitBoxes, list[str]]:
     mapping = root / "test_gt_mapping.json"
     if mapping.is_file() and (root / "test").is_dir():
         listed["test"], missing = join_test(root, mapping, ending)
-        if missing:
-            notes.append(f"test: {missing} sequences of {mapping.name} have no images")
+        notes += [f"test: {what}" for what in missing]
     elif sequestered:
         listed["test"] = sequestered
         notes.append("the test split is the dataset's seq")

@@ -10,13 +10,13 @@ from geozoom import files
 from geozoom.files import folder_written_aside
 from training.evaluate import Row
 from training.evaluation import OpenedRun
-from training.figures.comparison import ComparedRun, compared, draw_comparison, read_others
+from training.figures.comparison import ComparedRun, compared, draw_comparison, read_others, remarks
 from training.figures.dropping import draw_dropping
 from training.figures.examples import draw_examples
 from training.figures.habits import draw_habits
 from training.results import POLICIES
 
-__all__ = ["check_folder", "draw_all", "read_others"]
+__all__ = ["check_folder", "draw_all", "read_others", "remarks"]
 
 _NAMES = ("dropping", "examples", "comparison", "habits")
 _OURS = re.compile(rf"({'|'.join(_NAMES)})\.(png|csv)")

@@ -14,13 +14,19 @@ from training.evaluation import OpenedRun
 from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, blank, write_figure
 from training.recipe import Recipe
 from training.recipe_files import recipe_from
-from training.record import read_record
+from training.record import differing, read_record
 from training.results import POLICIES
 
 _LINES = {"Pt": (GREEN, "^", ":", -1), "Ft-1": (ORANGE, "s", "--", 0), "Ft-2": (BLUE, "o", "-", 1)}
 """Colour, mark, line, and to which side intervals are moved so that they do not cover each other."""
 _MOVED = 0.008
 """How far, as a share of the axis."""
+
+
+_COMPARED = {("data", "lr_px"), ("data", "hr_px")} | {
+    (stage, key) for stage in POLICIES for key in ("price", "penalty")
+}
+"""Keys of a recipe that are the figure's own axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,14 @@ class ComparedRun:
             found[name] = recipe.penalty if recipe.reward == "paper" else recipe.price
         return found
 
+    def same_price(self, first: ComparedRun) -> bool:
+        """Tell whether it stands beside another in the half that shows ds."""
+        return (self.weight, self.weights()) == (first.weight, first.weights())
+
+    def same_ds(self, first: ComparedRun) -> bool:
+        """Tell whether it stands beside another in the half that shows the price or penalty."""
+        return (self.weight, self.ds) == (first.weight, first.ds)
+
 
 def compared(opened: OpenedRun, rows: Sequence[Row]) -> ComparedRun:
     """Return a run that was just measured."""
@@ -60,16 +74,18 @@ def read_others(run: Path, others: Sequence[Path]) -> list[ComparedRun]:
     """Return what finished runs say in their own tables.
 
     Raises:
-        RunError: One of them is unfinished, or of other data, classes or grid than `run`.
+        RunError: One of them is unfinished, of other data, classes or grid than `run`, or differs from it in ds as well
+            as in price or penalty.
     """
     own = read_record(run)
+    first = ComparedRun(name=run.resolve().name, recipe=recipe_from(own["recipe"]), rows={})
     found = []
     for other in others:
         record = read_record(other)
         for key in ("data", "classes", "scenes"):
             if record.get(key) != own.get(key):
                 raise RunError(f"{other}: is of other {key} than {run}, and cannot be compared; leave it out")
-        recipe, mine = recipe_from(record["recipe"]), recipe_from(own["recipe"])
+        recipe, mine = recipe_from(record["recipe"]), first.recipe
         if (recipe.data.grid_rows, recipe.data.grid_cols) != (mine.data.grid_rows, mine.data.grid_cols):
             raise RunError(f"{other}: is of another grid than {run}, and cannot be compared; leave it out")
         table = other / "table.json"
@@ -90,15 +106,37 @@ def read_others(run: Path, others: Sequence[Path]) -> list[ComparedRun]:
             raise RunError(
                 f"{table}: cannot be read ({error}); evaluate that run, or leave it out"
             ) from error
-        found.append(ComparedRun(name=other.resolve().name, recipe=recipe, rows=rows))
+        point = ComparedRun(name=other.resolve().name, recipe=recipe, rows=rows)
+        if not (point.same_price(first) or point.same_ds(first)):
+            raise RunError(
+                f"{other}: is of another ds than {run} and of another price or penalty, so that neither half of figure "
+                "5 has a place for it; leave it out"
+            )
+        found.append(point)
     return found
+
+
+def remarks(opened: OpenedRun, others: Sequence[ComparedRun]) -> list[str]:
+    """Say in what else the runs of the figure differ from the first than in what they are compared by."""
+    said = []
+    for other in others:
+        keys = [
+            f"{'.'.join(path)} = {theirs} (not {own})"
+            for path, own, theirs in differing((), opened.recipe.to_dict(), other.recipe.to_dict())
+            if path not in _COMPARED and path[0] not in ("card", "compile")
+        ]
+        if keys:
+            said.append(
+                f"note: {other.name} differs from {opened.name} in more than figure 5 shows: {', '.join(keys)}"
+            )
+    return said
 
 
 def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
     """Draw runs beside the first: those of its prices against ds, those of its ds against the prices."""
     first = runs[0]
-    same_price = [run for run in runs if (run.weight, run.weights()) == (first.weight, first.weights())]
-    same_ds = [run for run in runs if run.ds == first.ds and run.weight == first.weight]
+    same_price = [run for run in runs if run.same_price(first)]
+    same_ds = [run for run in runs if run.same_ds(first)]
     figure = blank(9, 6)
     axes = figure.subplots(2, 2, sharey="row", sharex="col")
     rows: list[dict[str, Any]] = []
