@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Area:
     """Polygons in longitude and latitude; a patch lies in them where its centre does."""
 
     geometry: BaseGeometry
-    _on_tiles: dict[str, BaseGeometry] = field(default_factory=dict)
+    _on_tiles: dict[tuple[str, float], BaseGeometry] = field(default_factory=dict)
 
     def patches(
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
@@ -53,8 +54,11 @@ class Area:
 
     def cells(self, tile: Tile, cells: CellGrid) -> NDArray[np.bool_]:
         """Return which cells of a tile have their centre in the area, (rows, cols)."""
-        on_tile = self._on(tile)
         right, bottom = cells.corners_px(np.array([cells.cols, cells.rows]))
+        beyond_px = max(0.0, -cells.left, -cells.top, right - tile.width, bottom - tile.height)
+        # In doubling steps, so that grids of about one size ask about one part of the area.
+        beyond_km = 0.0 if beyond_px == 0 else 2.0 ** math.ceil(math.log2(beyond_px * max(tile.gsd_m) / 1000))
+        on_tile = self._on(tile, beyond_km)
         if on_tile.is_empty or not shapely.intersects(
             on_tile, shapely.box(cells.left, cells.top, right, bottom)
         ):
@@ -77,11 +81,12 @@ class Area:
         """Tell whether some of the area lies on a tile."""
         return bool(shapely.intersects(self._on(tile), shapely.box(0, 0, tile.width, tile.height)))
 
-    def _on(self, tile: Tile) -> BaseGeometry:
-        """Return what of the area lies around a tile, in its pixels."""
-        if tile.path not in self._on_tiles:
-            self._on_tiles[tile.path] = PixelSpace(tile).area(self.geometry)
-        return self._on_tiles[tile.path]
+    def _on(self, tile: Tile, beyond_km: float = 0.0) -> BaseGeometry:
+        """Return what of the area lies around a tile, as far beyond it as is asked for, in its pixels."""
+        key = tile.path, beyond_km
+        if key not in self._on_tiles:
+            self._on_tiles[key] = PixelSpace(tile, beyond_km).area(self.geometry)
+        return self._on_tiles[key]
 
 
 def read_area(*paths: Path | str, owned: bool = False) -> Area:

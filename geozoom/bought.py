@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.errors import ShapelyError
 
 from geozoom.errors import OrdersError
 from geozoom.footprints import to_lonlat
 from geozoom.grid import lattice_windows
+from geozoom.orderfile import NO_PLAN
 from geozoom.scenes import lattice_shape
 from geozoom.sites import SITES_LAYER, WINDOW
 from geozoom.tiles import Tile
@@ -78,16 +81,16 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
             places = [_first_point(geometry.__geo_interface__) for geometry in frame.geometry]
         bought = Bought(
             tile=np.array([row["tile"] for row in rows], dtype=np.str_),
-            scene_row=np.array([row["scene_row"] for row in rows], dtype=np.int64),
-            scene_col=np.array([row["scene_col"] for row in rows], dtype=np.int64),
-            patch=np.array([row["patch"] for row in rows], dtype=np.int64),
+            scene_row=_indices(rows, "scene_row"),
+            scene_col=_indices(rows, "scene_col"),
+            patch=_indices(rows, "patch"),
             place=np.array(places, dtype=np.float64).reshape(-1, 2),
         )
         if sites is not None:
             bought = _on_sites(bought, sites)
     except OrdersError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, OSError) as error:
+    except NO_PLAN as error:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {error}); plan again"
         ) from error
@@ -151,14 +154,24 @@ def read_frame(path: Path) -> geopandas.GeoDataFrame:
             return geopandas.read_parquet(path)
         # A plan of format 2 holds its orders beside the patches.
         several = path.suffix.lower() == ".gpkg" and "patches" in set(geopandas.list_layers(path)["name"])
-        return geopandas.read_file(path, layer="patches" if several else None)
-    except (RuntimeError, ValueError, OSError, ImportError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on what `plan` does not write
+            return geopandas.read_file(path, layer="patches" if several else None)
+    except (RuntimeError, ValueError, OSError, ImportError, ShapelyError) as error:
         raise OrdersError(f"{path}: cannot be read as features ({error}); plan again") from error
 
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise OrdersError(f"{path}: no such orders file; write one with `geozoom plan`")
+
+
+def _indices(rows: Sequence[Any], name: str) -> NDArray[np.int64]:
+    """Return a column (N,) of whole numbers."""
+    given = np.array([row[name] for row in rows], dtype=np.float64)
+    if not (np.isfinite(given) & (given == np.trunc(given))).all():
+        raise ValueError(f"{name} is no whole number")
+    return given.astype(np.int64)
 
 
 def _first_point(geometry: Any) -> list[float]:

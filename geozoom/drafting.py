@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_UP, Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geozoom.errors import PriceListError, first_line
 from geozoom.figures import DM2
-from geozoom.grounds import AREA_MARGIN, Ground, Indices
+from geozoom.grounds import AREA_MARGIN, Ground, Indices, cell_km, stretch_of
 from geozoom.ordering import OrderChoice, Rings, Solver, adjusted, choose_orders, most_area_dm2
 from geozoom.outlining import area_dm2, order_rings
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.refusals import refusals
 from geozoom.rules import ShapeRules
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    from geozoom.card import ModelCard  # torch comes with it, which workers need not load
 
 _TRIES = 4
 """Choices made for a little less each, if the bill for the polygons is above the budget after all."""
@@ -86,6 +91,38 @@ def draft_orders(
             over = int((sum(areas) - most_area_dm2(prices, budget_cents, EARTH_DM2)) * _CENTS_PER_DM2) + 1
         may_spend = max(0, may_spend - over)
     return drafts, choice
+
+
+def check_orders(prices: PriceList, tiles: Sequence[Tile], card: ModelCard) -> None:
+    """Refuse a price list by whose rules no order of these tiles' patches can be laid, before they are read.
+
+    Raises:
+        PriceListError: The list takes nothing as large as a patch, or leaves no room between its least and its most.
+        TileError: A tile's coordinates do not lie in its CRS.
+    """
+    shape = prices.shape
+    cells = [cell_km(tile, card) for tile in tiles]
+    height, width = min(cells, key=lambda sides: sides[0] * sides[1])
+    for name, least in (
+        ("max_km2", height * width),
+        ("max_width_km", min(width, height)),
+        ("max_height_km", min(width, height)),
+    ):
+        most = getattr(shape, name)
+        if most is not None and float(most) < least:
+            raise PriceListError(
+                f"{prices.name}: {name} {most} is less than a patch of these tiles has, {least:.4g}; no order can hold "
+                "one: correct it, or plan by another price list"
+            )
+    stretch = max(stretch_of(tile) for tile in tiles)
+    try:
+        _with_margins(shape, stretch)
+    except PriceListError as error:
+        raise PriceListError(
+            f"{prices.name}: its [shape] leaves no room between the least and the most that an order may be: orders "
+            f"follow patches, whose outlines on these tiles are known to {max(stretch - 1, AREA_MARGIN):.2%} before "
+            f"they are laid; lower the least or raise the most ({first_line(error)})"
+        ) from error
 
 
 def as_chosen(prices: PriceList) -> PriceList:

@@ -7,7 +7,6 @@ of the collection, RFC 7946 §6.1).
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from geozoom.errors import OutputError
-from geozoom.files import written_aside
+from geozoom.files import on_stdout, written_aside
 
 if TYPE_CHECKING:
     import geopandas
@@ -89,13 +88,8 @@ class FeatureTable(ABC):
         """
         path = Path(path)
         if str(path) == "-":
-            try:
-                self._write_geojson(sys.stdout)
-                sys.stdout.flush()
-            except BrokenPipeError:
-                raise  # the reader has seen enough
-            except OSError as error:
-                raise OutputError(f"stdout: cannot be written ({error.strerror})") from error
+            with on_stdout() as stdout:
+                self._write_geojson(stdout)
             return
         check_output(path, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
         with written_aside(path) as aside:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from geozoom.errors import OutputError
 
@@ -54,6 +55,22 @@ def write_text(path: Path, text: str) -> None:
     """
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def on_stdout() -> Iterator[TextIO]:
+    """Yield stdout to write data to, and see that all of it arrives.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # the reader has seen enough
+    except OSError as error:
+        raise OutputError(f"stdout: cannot be written ({error.strerror})") from error
 
 
 def check_folder(folder: Path, ours: re.Pattern[str], what: str, *, overwrite: bool) -> None:

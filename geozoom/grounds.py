@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from geozoom.hosts import Hosts, places_on
 from geozoom.ordering import Lattice
 from geozoom.patches import Patches
 from geozoom.rules import ShapeRules
+from geozoom.sitegroups import Box, TileGroup, group_tiles
 from geozoom.sites import SitesOnTiles
 from geozoom.spreading import spread
 from geozoom.tiles import Tile
@@ -103,6 +104,8 @@ def lay_grounds(
     Raises:
         TileError: A tile's coordinates do not lie in its CRS.
     """
+    if sites is not None:
+        return _site_grounds(tiles, patches, card, shape, sites, owned)
     grounds = []
     host = patches.tile if hosts is None else hosts.of_all(patches, card.grid)
     for index, tile in enumerate(tiles):
@@ -112,10 +115,45 @@ def lay_grounds(
             land = Land(
                 tile=tile, index=index, card=card, owned=owned, refused=refused.get(index), hosts=hosts
             )
-            grounds.append(
-                land.lay(patches, mine, shape) if sites is None else land.spread(patches, mine, shape, sites)
-            )
+            grounds.append(land.lay(patches, mine, shape))
     return grounds
+
+
+def _site_grounds(
+    tiles: Sequence[Tile],
+    patches: Patches,
+    card: ModelCard,
+    shape: ShapeRules,
+    sites: SitesOnTiles,
+    owned: Area | None,
+) -> list[Ground]:
+    """Lay a lattice for every group of tiles whose orders of sites might hold the same ground."""
+    reach = {}
+    for index in np.unique(patches.tile).tolist():
+        low, high = _boxes(patches, np.flatnonzero(patches.tile == index), card, sites)
+        down, across = _room(shape, cell_km(tiles[index], card))
+        top, left = np.floor(low.min(axis=0))[::-1].astype(int).tolist()
+        bottom, right = np.ceil(high.max(axis=0))[::-1].astype(int).tolist()
+        reach[index] = Box(top=top - down, left=left - across, bottom=bottom + down, right=right + across)
+    grounds = []
+    for group in group_tiles(tiles, reach, card.grid, card.lr_px):
+        mine = np.flatnonzero(np.isin(patches.tile, list(group.shifts))).astype(_index_type(len(patches)))
+        land = Land(
+            tile=tiles[group.host], index=group.host, card=card, owned=owned, refused=None, hosts=None
+        )
+        stretch = max(stretch_of(tiles[tile]) for tile in group.shifts)
+        grounds.append(replace(land.spread(patches, mine, shape, sites, group), stretch=stretch))
+    return grounds
+
+
+def _boxes(
+    patches: Patches, mine: Indices, card: ModelCard, sites: SitesOnTiles
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return columns and rows (n, 2) of the least and the greatest corners of sites' patches, in their tile's cells."""
+    grid, px = card.grid, card.lr_px
+    side = (px / grid.cols, px / grid.rows)
+    corners = grid.corners_in(sites.windows[patches.scene_row[mine]], patches.patch[mine].astype(np.int64))
+    return corners.min(axis=1) / side, corners.max(axis=1) / side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,21 +224,21 @@ class Land:
         value.reshape(-1)[covered] = patches.value[mine]
         return self._ground(mine, cells, value, covered, None, closed)
 
-    def spread(self, patches: Patches, mine: Indices, shape: ShapeRules, sites: SitesOnTiles) -> Ground:
+    def spread(
+        self, patches: Patches, mine: Indices, shape: ShapeRules, sites: SitesOnTiles, group: TileGroup
+    ) -> Ground:
         """Lay a lattice over the candidates of sites, whose value is spread over the cells that they cover.
 
         Args:
             patches: Candidates.
-            mine: (n,) which of them lie on the tile.
+            mine: (n,) which of them are ordered on its cells.
             shape: What the vendor takes.
             sites: Their scenes.
+            group: Says how lattices of others are shifted.
         """
-        grid, px = self.card.grid, self.card.lr_px
-        side = (px / grid.cols, px / grid.rows)
-        corners = grid.corners_in(
-            sites.windows[patches.scene_row[mine]], patches.patch[mine].astype(np.int64)
-        )
-        low, high = corners.min(axis=1) / side, corners.max(axis=1) / side
+        low, high = _boxes(patches, mine, self.card, sites)
+        shift = np.array([group.shifts[tile] for tile in patches.tile[mine].tolist()])[:, ::-1]
+        low, high = low + shift, high + shift
         first = (math.floor(low[:, 1].min()), math.floor(low[:, 0].min()))
         last = (math.ceil(high[:, 1].max()) - 1, math.ceil(high[:, 0].max()) - 1)
         cells = self._cells(first, last).widened(*_room(shape, self.cell_km))
@@ -263,7 +301,7 @@ class Land:
             patches=mine,
             covered=covered,
             starts=starts,
-            stretch=_stretch(self.tile),
+            stretch=stretch_of(self.tile),
         )
 
 
@@ -288,7 +326,7 @@ def _index_type(count: int) -> np.dtype[np.integer[Any]]:
     return np.dtype(np.int32 if count < 2**31 else np.int64)
 
 
-def _stretch(tile: Tile) -> float:
+def stretch_of(tile: Tile) -> float:
     """Return the largest factor between the extent of an order in cells and on the globe."""
     cols, rows = np.meshgrid(*(np.array([0.0, 0.5, 1.0]) * size for size in (tile.width, tile.height)))
     here = points_to_lonlat(tile, np.stack([cols, rows], axis=-1))

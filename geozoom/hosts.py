@@ -54,7 +54,7 @@ class Hosts:
             better = sorted(
                 (other for other in around if place[other] < place[tile]), key=lambda other: place[other]
             )
-            shifts = {other: _shift(tiles[tile], tiles[other], side) for other in better}
+            shifts = {other: lattice_shift(tiles[tile], tiles[other], side) for other in better}
             self._better.append({other: shift for other, shift in shifts.items() if shift is not None})
             for other, (down, across) in self._better[-1].items():
                 self._worse[other][tile] = -down, -across
@@ -141,7 +141,7 @@ def places_on(
     return row, col
 
 
-def _shift(tile: Tile, other: Tile, side: NDArray[np.float64]) -> tuple[int, int] | None:
+def lattice_shift(tile: Tile, other: Tile, side: NDArray[np.float64]) -> tuple[int, int] | None:
     """Return by how many patches (rows, columns) of a side another tile's lattice is shifted, if by whole ones."""
     if tile.crs != other.crs:
         return None

@@ -14,6 +14,8 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from torch import Tensor
 
+from geozoom.errors import some_of
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 UNREADABLE = (
     OSError,
@@ -43,6 +45,30 @@ def images_by_class(folder: Path) -> dict[str, list[Path]]:
         for each in sorted(folder.iterdir())
         if each.is_dir()
     }
+
+
+def unread_in(folder: Path) -> list[str]:
+    """Say what of the class folders `images_by_class` does not read: images further down, files of other suffixes."""
+    classes = [each for each in folder.iterdir() if each.is_dir()]
+    inner = [
+        entry
+        for each in classes
+        for entry in each.iterdir()
+        if entry.suffix.lower() not in IMAGE_SUFFIXES and not entry.name.startswith(".")
+    ]
+    deep = sum(is_image(file) for entry in inner if entry.is_dir() for file in entry.rglob("*"))
+    others = sorted(entry.name for entry in inner if entry.is_file())
+    said = [f"{deep} images in folders within the classes of {folder.name} are not read"] if deep else []
+    if others:
+        said.append(
+            f"{len(others)} other files in the classes of {folder.name} are not read: {some_of(others)}"
+        )
+    return said
+
+
+def is_image(file: Path) -> bool:
+    """Tell whether a file is an image by its name."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from geozoom.errors import DatasetError
 from geozoom.fmow.boxes import FALSE_DETECTION, Boxes, Listed, look_into, read_boxes, with_context
 from geozoom.fmow.images import FmowFiles
 from geozoom.fmow.tree import KINDS, join_test
-from geozoom.images import IMAGE_SUFFIXES, ImageFiles, Source, images_by_class
+from geozoom.images import IMAGE_SUFFIXES, ImageFiles, Source, images_by_class, is_image, unread_in
 
 SPLITS = ("test", "val", "train")
 """Folders that are splits of a dataset and no classes, the one that is classified by default first."""
@@ -82,9 +82,7 @@ def list_folder(root: Path, split: str | None = None) -> ImageScenes:
     notes = [] if chosen is None else [f"of {root}, the split {chosen} is classified"]
     listed = images_by_class(folder)
     empty = [name for name, files in listed.items() if not files]
-    loose = sorted(
-        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-    )
+    loose = sorted(file for file in folder.iterdir() if is_image(file))
     pairs = [(file, name) for name, files in listed.items() for file in files] + [
         (file, "") for file in loose
     ]
@@ -95,6 +93,7 @@ def list_folder(root: Path, split: str | None = None) -> ImageScenes:
         )
     if empty:
         notes.append(f"{len(empty)} folders hold no images: {', '.join(empty[:5])}")
+    notes += unread_in(folder)
     if loose:
         notes.append(
             f"{len(loose)} images lie in {folder} itself and not in a folder named after their class, so that they "

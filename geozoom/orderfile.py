@@ -32,7 +32,7 @@ _HEAD = 4096
 """Bytes within which a plan says that it is one."""
 _MARK = re.compile(rb'"geozoom"\s*:\s*\{\s*"format"\s*:')
 """How it says so, also where it was indented."""
-_NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
+NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError)
 """What reading raises where the content is not as plans have it."""
 
 
@@ -135,7 +135,7 @@ def read_order_polygons(path: Path, *, empty_ok: bool = False) -> OrderPolygons:
     try:
         rows, prices = _geopackage(path) if suffix == ".gpkg" else _geojson(path)
         orders = tuple(_order(path, row) for row in rows)
-    except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
+    except (*NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not a plan that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); "
             "plan again"

@@ -59,6 +59,8 @@ class Plan(FeatureTable):
     """Tiles with pixels that are 0 in every band and not marked as missing."""
     settled_by_name: tuple[str, ...]
     """Tiles without a date that give way to others, of which, if undated too, the first by name is planned."""
+    owned_elsewhere: bool
+    """What is owned lies on none of the tiles."""
     candidates: int
     """Patches that would be bought if money were no object."""
     patches: Patches

@@ -68,15 +68,19 @@ def footprints(
 
 def first_of_each_place(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the patches of sites, given their footprints (N, 4, 2), that share no ground with one before."""
-    if (np.ptp(corners[..., 0], axis=1) > 180).any():
-        corners = np.stack([corners[..., 0] % 360, corners[..., 1]], axis=-1)
-    rings = shapely.polygons(corners)
+    # Those across the antimeridian lie beyond both ends of the map.
+    across = np.flatnonzero(np.ptp(corners[..., 0], axis=1) > 180)
+    east, west = corners.copy(), corners[across].copy()
+    east[across, :, 0] %= 360
+    west[..., 0] = east[across, :, 0] - 360
+    rings = shapely.polygons(np.concatenate([east, west]))
+    patch = np.concatenate([np.arange(len(corners)), across])
     later, earlier = shapely.STRtree(rings).query(rings, predicate="intersects")
-    pairs = later > earlier
+    pairs = patch[later] > patch[earlier]
     later, earlier = later[pairs], earlier[pairs]
     shared = shapely.area(shapely.intersection(rings[later], rings[earlier]))
     same = shared > MOST_SHARED * np.minimum(shapely.area(rings[later]), shapely.area(rings[earlier]))
-    kept = np.ones(len(rings), dtype=bool)
-    for patch, other in sorted(zip(later[same].tolist(), earlier[same].tolist(), strict=True)):
-        kept[patch] &= not kept[other]
+    kept = np.ones(len(corners), dtype=bool)
+    for one, other in sorted(zip(patch[later[same]].tolist(), patch[earlier[same]].tolist(), strict=True)):
+        kept[one] &= not kept[other]
     return np.flatnonzero(kept)

@@ -16,6 +16,7 @@ from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
 from geozoom.doubt import When
+from geozoom.drafting import check_orders
 from geozoom.errors import ModelError, VectorError
 from geozoom.grounds import lay_grounds
 from geozoom.model import PatchDrop, load_model
@@ -145,6 +146,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         raise VectorError(
             f"{area}: lies outside every tile; check the CRS that it says it has, or give tiles of that place"
         )
+    check_orders(price_list, tiles, card)
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
     limits = how.get("limits") or SceneLimits()
     threshold = how.get("threshold")
@@ -202,6 +204,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
             settled_by_name=scored.settled_by_name if overlap == "latest" else (),
         ),
         sites=placed,
+        owned_elsewhere=had is not None and not any(had.touches(tile) for tile in tiles),
         offer=offer,
         seconds=time.perf_counter() - began,
     )
@@ -229,6 +232,8 @@ class Candidates:
     """What the policy made of all scenes."""
     sites: SitesOnTiles | None
     """The scenes, if they do not lie on a lattice."""
+    owned_elsewhere: bool
+    """What is owned lies on none of the tiles."""
     offer: Offer
     """What can be ordered."""
     seconds: float
@@ -294,6 +299,7 @@ class Candidates:
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,
             settled_by_name=self.scored.settled_by_name,
+            owned_elsewhere=self.owned_elsewhere,
             candidates=len(self.scored.candidates),
             patches=chosen,
             orders=bought.orders,

@@ -64,6 +64,6 @@ def _draw(path: Path, title: str, draw: Callable[[Axes], None]) -> None:
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panel.grid(visible=True, color="#dddddd", linewidth=0.6)
     panel.legend(frameon=False, loc="lower right")
-    panel.set_title(title, fontsize=9, loc="left")
+    panel.set_title(title, fontsize=9, loc="left", parse_math=False)
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=130)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from pandas.api.types import is_numeric_dtype  # type: ignore[import-untyped]
 
 from geozoom.bands import ReadOptions
 from geozoom.bought import read_frame
-from geozoom.calibration import Display
 from geozoom.errors import OrdersError, some_of
 from geozoom.features import check_output
 from geozoom.files import written_aside
 from geozoom.orderfile import is_plan, read_order_polygons
+from geozoom.pictures import picture_of
 from geozoom.tiles import open_tiles
 from geozoom.vectors import PixelSpace
 
+if TYPE_CHECKING:
+    import geopandas
+
 PICTURE_SUFFIXES = (".png", ".svg")
-DISPLAY = Display(white=0.3, gamma=1.6)
-"""For the eye, not for the networks."""
+_LONGEST_PX = 2048
+"""Most pixels of a tile's side that are drawn; a panel of a PNG has about half as many."""
 
 
 def draw_plan(
@@ -45,9 +50,7 @@ def draw_plan(
 
     orders, output = Path(orders), Path(output)
     check_output(output, overwrite=overwrite, suffixes=PICTURE_SUFFIXES)
-    frame = read_frame(orders)
-    if len(frame) and not {"tile", "probability", "cost_share"} <= set(frame.columns):
-        raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
+    frame = _read_patches(orders)
     ordered = read_order_polygons(orders).orders if len(frame) and is_plan(orders) else ()
     tiles, _ = open_tiles([str(path) for path in lr], options or ReadOptions(), None, 1)
     named = set(frame["tile"]) if len(frame) else set()
@@ -62,10 +65,12 @@ def draw_plan(
     panels = figure.subplots(len(tiles), 1, squeeze=False, height_ratios=heights)[:, 0]
     shown = None
     for tile, panel in zip(tiles, panels, strict=True):
-        with tile.open() as dataset:
-            pixels = tile.read(dataset, None, DISPLAY)
-        picture = np.dstack([*pixels.rgb, pixels.valid.astype(np.float32)])
-        panel.imshow(picture, interpolation="nearest", aspect=tile.gsd_m[1] / tile.gsd_m[0])
+        panel.imshow(
+            picture_of(tile, _LONGEST_PX),
+            interpolation="nearest",
+            extent=(-0.5, tile.width - 0.5, tile.height - 0.5, -0.5),
+            aspect=tile.gsd_m[1] / tile.gsd_m[0],
+        )
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
         title = f"{tile.name}: nothing bought"
         if len(mine):
@@ -85,7 +90,7 @@ def draw_plan(
                     outlines, facecolors="none", edgecolors="white", linewidths=0.9
                 )
             )
-        panel.set_title(title, fontsize=10, loc="left")
+        panel.set_title(title, fontsize=10, loc="left", parse_math=False)
         panel.set_xlim(-0.5, tile.width - 0.5)
         panel.set_ylim(tile.height - 0.5, -0.5)
         panel.set_axis_off()
@@ -94,3 +99,23 @@ def draw_plan(
     with written_aside(output) as aside:
         figure.savefig(aside, dpi=110)
     return absent
+
+
+def _read_patches(orders: Path) -> geopandas.GeoDataFrame:
+    """Return the patches of a plan, with all that is drawn of them.
+
+    Raises:
+        OrdersError: The file is missing or not what `plan` wrote.
+    """
+    frame = read_frame(orders)
+    if not len(frame):
+        return frame
+    numbers = {"probability", "cost_share"}
+    if (
+        not {"tile", *numbers} <= set(frame.columns)
+        or not frame["tile"].map(lambda name: isinstance(name, str)).all()
+        or not all(is_numeric_dtype(frame[name]) and np.isfinite(frame[name]).all() for name in numbers)
+        or not frame.geom_type.isin(["Polygon", "MultiPolygon"]).all()
+    ):
+        raise OrdersError(f"{orders}: not orders that `geozoom plan` wrote; plan again")
+    return frame

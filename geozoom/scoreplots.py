@@ -67,8 +67,8 @@ def draw_confusion(scores: Scores, path: Path) -> None:
     panel = figure.subplots()
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = 9 if len(names) <= _NUMBERED else 7
-    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
-    panel.set_yticks(range(len(names)), names, fontsize=small)
+    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=small, parse_math=False)
+    panel.set_yticks(range(len(names)), names, fontsize=small, parse_math=False)
     panel.set_xlabel("answer")
     panel.set_ylabel("label")
     panel.set_title(

@@ -6,16 +6,14 @@ import csv
 import io
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geozoom.errors import OutputError
 from geozoom.features import Column, check_output
-from geozoom.files import write_text, written_aside
+from geozoom.files import on_stdout, write_text, written_aside
 
 SUFFIXES = (".csv", ".json", ".parquet")
 
@@ -43,13 +41,8 @@ def write_table(
     """
     path = Path(path)
     if str(path) == "-":
-        try:
-            sys.stdout.write(_json(columns, name, summary))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise  # the reader has seen enough
-        except OSError as error:
-            raise OutputError(f"stdout: cannot be written ({error.strerror})") from error
+        with on_stdout() as stdout:
+            stdout.write(_json(columns, name, summary))
         return
     check_output(path, overwrite=overwrite, suffixes=SUFFIXES)
     suffix = path.suffix.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import warnings
 from contextlib import closing, suppress
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 SEGMENT_DEG = 0.01
 """Edges are cut into pieces of this length before they are carried to a tile's CRS, where they bend."""
 _AROUND_DEG = 0.1
-"""How far beyond a tile's outline an area is still looked at."""
+"""How far beyond a tile's outline an area is still looked at, if it is not asked about places farther out."""
+_KM_PER_DEG = 111.0
 _OUTLINE_POINTS = 33
 _TABLES = (".csv", ".tsv")
 _WKT = {"GEOM_POSSIBLE_NAMES": "wkt,geometry,geom", "KEEP_GEOM_COLUMNS": "NO", "HEADERS": "YES"}
@@ -113,11 +115,6 @@ def _table(path: Path | str) -> geopandas.GeoDataFrame:
         raise VectorError(f"{path}: has more than one column {twice[0]!r}; rename or drop one")
     if shaped and frame.crs is not None:  # from a .prj beside it
         return frame
-    west, south, east, north = frame.total_bounds
-    if west < -360 or east > 360 or south < -90 or north > 90:
-        raise VectorError(
-            f"{path}: its coordinates are no longitudes and latitudes; give those, or a format that holds a CRS"
-        )
     return frame.set_crs("EPSG:4326", allow_override=True)
 
 
@@ -147,15 +144,15 @@ def _take_back(journal: Path, path: Path | str) -> None:
 class PixelSpace:
     """Longitude and latitude → a tile's pixel columns and rows."""
 
-    def __init__(self, tile: Tile) -> None:
+    def __init__(self, tile: Tile, beyond_km: float = 0.0) -> None:
         self._to_crs = Transformer.from_crs("EPSG:4326", tile.crs, always_xy=True)
         a, b, c, d, e, f = (~tile.transform)[:6]
         self._inverse = (a, b, c, d, e, f)
         self._lon0 = _middle_lon(tile)
-        self.box = self._around(tile)
+        self.box = self._around(tile, beyond_km)
         """Where the tile lies, in longitude (beyond 180° where it crosses the antimeridian) and latitude."""
 
-    def _around(self, tile: Tile) -> BaseGeometry:
+    def _around(self, tile: Tile, beyond_km: float) -> BaseGeometry:
         mesh = _outline(tile)
         lon, lat = self._near(mesh[:, 0]), mesh[:, 1]
         west, south, east, north = lon.min(), lat.min(), lon.max(), lat.max()
@@ -165,11 +162,14 @@ class PixelSpace:
                 (at,) = self._carry(np.array([[self._lon0, pole]]))
             if (np.abs(at - half) <= half).all():  # around it lies more than the mesh meets
                 west, south, east, north = -np.inf, min(south, pole), np.inf, max(north, pole)
+        up = _AROUND_DEG + beyond_km / _KM_PER_DEG
+        narrowest = math.cos(math.radians(min(90.0, max(abs(south), abs(north)) + up)))
+        aside = min(360.0, _AROUND_DEG + beyond_km / _KM_PER_DEG / max(narrowest, 1e-9))
         return shapely.box(
-            max(west - _AROUND_DEG, self._lon0 - 180),
-            south - _AROUND_DEG,
-            min(east + _AROUND_DEG, self._lon0 + 180),
-            north + _AROUND_DEG,
+            max(west - aside, self._lon0 - 180),
+            south - up,
+            min(east + aside, self._lon0 + 180),
+            north + up,
         )
 
     def _near(self, lon: NDArray[np.float64]) -> NDArray[np.float64]:

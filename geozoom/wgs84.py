@@ -44,11 +44,16 @@ def in_wgs84(path: Path | str, frame: geopandas.GeoDataFrame) -> geopandas.GeoDa
         frame: Features in a CRS of their own.
 
     Raises:
-        VectorError: Coordinates do not lie in that CRS.
+        VectorError: Coordinates do not lie in that CRS, as of a GeoJSON in metres that does not name its own.
     """
     off_crs = VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     given = shapely.get_coordinates(frame.geometry.to_numpy())
-    if not frame.crs.is_geographic and not (np.abs(given) <= _FARTHEST_M * _metre(frame.crs)).all():
+    if frame.crs.is_geographic:
+        if not (np.abs(given) <= np.array([360, 90]) * _degree(frame.crs)).all():
+            raise VectorError(
+                f"{path}: its coordinates are no longitudes and latitudes; give those, or a format that holds its CRS"
+            )
+    elif not (np.abs(given) <= _FARTHEST_M * _metre(frame.crs)).all():
         raise off_crs
     placed = frame.to_crs("EPSG:4326")
     shapes = _on_their_side(frame, placed) if frame.crs.is_geographic else _carried(frame)
@@ -60,6 +65,11 @@ def in_wgs84(path: Path | str, frame: geopandas.GeoDataFrame) -> geopandas.GeoDa
 def _metre(crs: CRS) -> float:
     """Return how long a metre is in the unit of a projected CRS."""
     return 1 / float(crs.axis_info[0].unit_conversion_factor)
+
+
+def _degree(crs: CRS) -> float:
+    """Return how long a degree is in the unit of a geographic CRS."""
+    return math.radians(1) / float(crs.axis_info[0].unit_conversion_factor)
 
 
 def _carried(frame: geopandas.GeoDataFrame) -> Geometries:
@@ -81,8 +91,7 @@ def _carried(frame: geopandas.GeoDataFrame) -> Geometries:
 def _on_their_side(frame: geopandas.GeoDataFrame, placed: geopandas.GeoDataFrame) -> Geometries:
     """Return features of a geographic CRS in WGS84, without the leaps at 180° that a change of datum brings in."""
     shapes = placed.geometry.to_numpy()
-    degree = math.radians(1) / float(frame.crs.axis_info[0].unit_conversion_factor)
-    given = shapely.get_coordinates(frame.geometry.to_numpy())[:, 0] / degree
+    given = shapely.get_coordinates(frame.geometry.to_numpy())[:, 0] / _degree(frame.crs)
     lonlats = shapely.get_coordinates(shapes)
     turns = np.round((given - lonlats[:, 0]) / 360)
     lonlats[:, 0] += 360 * turns

@@ -111,6 +111,13 @@ def test_splits_are_chosen_and_loose_images_have_no_label(scene_tree: Path) -> N
     loose = list_folder(scene_tree / "test" / "water")
     assert set(loose.labels) == {""}
     assert "have no label" in loose.notes[-1]
+    inside = scene_tree / "test" / "water"
+    (inside / "more").mkdir()
+    (inside / "00.png").rename(inside / "more" / "00.png")
+    (inside / "01.png").rename(inside / "01.gif")
+    notes = list_folder(scene_tree).notes
+    assert "1 images in folders within the classes of test are not read" in notes
+    assert "1 other files in the classes of test are not read: 01.gif" in notes
     with pytest.raises(DatasetError, match="has no split val; it has test, train"):
         list_folder(scene_tree, "val")
     with pytest.raises(DatasetError, match="no such folder"):
@@ -187,13 +194,17 @@ def test_json_without_boxes_is_named(tmp_path: Path) -> None:
     (tmp_path / "c_rgb.jpg").write_bytes(file.read_bytes())  # without JSON
     write_fmow_image(tmp_path / "d_rgb.jpg", 0, 1, "zoo")
     (tmp_path / "d_rgb.json").write_text('{"gsd": 0.5}')
+    write_fmow_image(tmp_path / "e_rgb.jpg", 0, 1, "zoo")
+    wide = json.loads((tmp_path / "e_rgb.json").read_text()) | {"img_width": "wide"}
+    (tmp_path / "e_rgb.json").write_text(json.dumps(wide))
     scenes = list_fmow(tmp_path)
     assert scenes.files == ("b_rgb.jpg",)
     assert "1 images have no box: a_rgb.jpg" in scenes.notes
-    with pytest.raises(DatasetError, match="2 images cannot be read") as caught:
+    with pytest.raises(DatasetError, match="3 images cannot be read") as caught:
         classify_images(scenes, model=fmow_model())
     assert "c_rgb.json (No such file or directory)" in str(caught.value)
     assert "d_rgb.json (not fMoW's JSON: no 'bounding_boxes' in it)" in str(caught.value)
+    assert "e_rgb.json (not fMoW's JSON: invalid literal for int()" in str(caught.value)
     assert len(classify_images(scenes, model=fmow_model(), skip_unreadable=True)) == 1
 
 

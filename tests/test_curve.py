@@ -104,6 +104,11 @@ def test_the_curve_is_written_as_table_and_picture(write_raster: WriteRaster, tm
     with Image.open(files[2]) as picture:
         assert picture.size == (1040, 650)
     assert "<svg" in files[3].read_text()
+    # An offer's two amounts in dollars are no formula.
+    prices.write_text(CHEAP.replace("made for tests", "$5 a km2, 5% off above $100"))
+    assert CliRunner().invoke(main, [*arguments, f"-o{files[2]}", "--overwrite"]).exit_code == 0
+    twice = CliRunner().invoke(main, [*arguments, f"-o{files[0]}", f"-o{files[0]}"])
+    assert (twice.exit_code, "is named for two outputs" in twice.stderr) == (2, True)
     again = CliRunner().invoke(main, [*arguments, f"-o{files[0]}"])
     assert again.exit_code == 1
     assert "exists already" in again.stderr

@@ -311,6 +311,7 @@ def test_polygons_that_nobody_takes_are_exported_nowhere(
         (("--to", "up42", "--product", "skysat", *DATES), "'skysat' is no id of an UP42 data product"),
         ((*UP42, "--from", "2027-06-01", "--until", "2027-05-01"), "--from is not before --until"),
         ((*UP42, "--from", "May"), "'May' is no date"),
+        ((*UP42, "--from", "0001-01-01T00:00:00+05:00"), "is no date"),
         ((*UP42, "--from", "2027-05-01T12:00:00"), "names no time zone"),
         ((*UP42, "--image", "0=a"), "orders are counted from 1"),
         ((*UP42, "--param", "mono"), "'mono' is not NAME=VALUE"),
@@ -352,6 +353,15 @@ def test_gdal_reads_the_kml_and_finds_the_same_orders(write_plan: WritePlan, tmp
     assert list(read["Name"]) == ["order 1", "order 2"]
     assert list(read["tile"]) == ["tile <a & b>"] * 2
     assert [Decimal(cost) for cost in read["cost"]] == [Decimal("175.10")] * 2
+
+
+def test_what_xml_and_json_cannot_say_is_not_written(write_plan: WritePlan, tmp_path: Path) -> None:
+    output = tmp_path / "orders.kml"
+    assert run(write_plan(), "--to", "kml", "-o", output, "--name", "x\x01y").exit_code == 0
+    assert ElementTree.parse(output).findtext(".//{*}name") == "x\ufffdy"  # noqa: S314  (our own text)
+    said = run(write_plan(), *UP42, *DATES, "--param", "much=1e999")
+    (body, _) = bodies_of(said)
+    assert body["params"]["much"] == "1e999"
 
 
 ends = st.floats(-0.05, 0.05, allow_nan=False)

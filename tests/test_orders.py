@@ -20,6 +20,7 @@ from pyproj import Geod
 from shapely.geometry import shape
 
 from geozoom.budget import Budget
+from geozoom.errors import PriceListError
 from geozoom.footprints import points_to_lonlat
 from geozoom.offer import AtOnce
 from geozoom.ordering import Rings
@@ -280,3 +281,43 @@ def test_long_sides_are_divided_where_the_vendor_allows_the_vertices(write_raste
         shapely.hausdorff_distance(truth, shapely.LineString(ring), densify=0.01) for ring in (divided, plain)
     ]
     assert apart[0] < 0.1 * apart[1]
+
+
+def test_tiers_by_which_one_cell_more_makes_an_order_cheaper_are_planned(write_raster: WriteRaster) -> None:
+    prices = dataclasses.replace(
+        BY_AREA,
+        rate_per_km2=None,
+        minimum_km2=Decimal("0.0392"),
+        tiers=(
+            Tier(from_km2=Decimal(0), rate_per_km2=Decimal("10.00")),
+            Tier(from_km2=Decimal("0.04"), rate_per_km2=Decimal("9.75")),
+        ),
+        tiers_apply="whole",
+        shape=ShapeRules(max_km2=Decimal("0.04")),
+    )
+    candidates = prepare([write_raster()], model=small_model(), prices=prices, threshold=0.1)
+    for euros in ("0.45", "0.60", "0.80", "1.00", "1.20"):
+        plan = candidates.choose(Budget.of(euros))
+        assert plan.cost <= Decimal(euros)
+        assert len(plan)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({"max_km2": "0.0001"}, "max_km2 0.0001 is less than a patch of these tiles has, 0.0004"),
+        ({"max_width_km": "0.01"}, "max_width_km 0.01 is less than a patch"),
+        (
+            {"min_km2": "0.01", "max_width_km": "0.1", "max_height_km": "0.1"},
+            "its [shape] leaves no room between the least and the most that an order may be",
+        ),
+        ({"min_km2": "0.0044", "max_km2": "0.0044"}, "its [shape] leaves no room"),
+    ],
+)
+def test_rules_that_no_order_can_keep_are_refused_before_tiles_are_read(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, rules: dict[str, str], words: str
+) -> None:
+    monkeypatch.setattr("geozoom.planner.score", None)
+    shape = ShapeRules(**{name: Decimal(value) for name, value in rules.items()})  # type: ignore[arg-type]
+    with pytest.raises(PriceListError, match=re.escape(words)):
+        prepare([write_raster()], model=small_model(), prices=dataclasses.replace(BY_AREA, shape=shape))

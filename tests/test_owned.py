@@ -21,6 +21,7 @@ from geozoom.benefit import Benefit
 from geozoom.cli import main
 from geozoom.errors import TileError, VectorError
 from geozoom.orders import Plan
+from geozoom.rules import ShapeRules
 from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
 
 CRS = "EPSG:32633"
@@ -152,6 +153,40 @@ def test_where_everything_is_owned_it_says_so(write_raster: WriteRaster, tmp_pat
     everywhere = square(tmp_path / "everywhere.gpkg", -10, -10, 500)
     with pytest.raises(TileError, match=r"skipped \d+ owned already\); there is nothing left to buy there"):
         geozoom.plan([write_raster()], model=small_model(), owned=[everywhere])
+
+
+def test_owned_ground_in_metres_that_says_no_crs_is_refused_and_ground_elsewhere_is_said(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    tile = write_raster()
+    named = square(tmp_path / "named.geojson", 0, 0, 20)
+    content = json.loads(named.read_text())
+    del content["crs"]  # as many tools export it
+    bare = tmp_path / "bare.geojson"
+    bare.write_text(json.dumps(content))
+    with pytest.raises(VectorError, match=r"bare\.geojson: its coordinates are no longitudes and latitudes"):
+        geozoom.plan([tile], model=small_model(), owned=[bare])
+    far = square(tmp_path / "far.geojson", 5000, 0, 20)
+    elsewhere, here = (
+        geozoom.plan(
+            [tile], model=small_model(), threshold=0.0, prices=BY_AREA, owned=[owned]
+        ).owned_elsewhere
+        for owned in (far, named)
+    )
+    assert (elsewhere, here) == (True, False)
+
+
+def test_large_orders_of_a_small_tile_hold_nothing_that_is_owned_far_from_it(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    from affine import Affine
+
+    tile = write_raster(transform=Affine(10, 0, 500_000, 0, -10, 7_770_000))  # at 70° N
+    prices = replace(BY_AREA, minimum_km2=Decimal(100), shape=ShapeRules(min_km2=Decimal(100)))
+    east = tmp_path / "east.gpkg"
+    geopandas.GeoDataFrame(geometry=[box(15.12, 69, 18, 71)], crs=4326).to_file(east)
+    (order,) = geozoom.plan([tile], model=small_model(), threshold=0.5, prices=prices, owned=[east]).orders
+    assert order.ring[:, 0].max() < 15.12 + 1e-3
 
 
 def test_several_files_are_owned_together(write_raster: WriteRaster, tmp_path: Path) -> None:

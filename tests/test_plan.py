@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import geozoom
 from geozoom.bought import read_frame
 from geozoom.cli import loading, main
 from geozoom.cli.options import Budgets
-from geozoom.errors import OutputError
+from geozoom.errors import OrdersError, OutputError
 from geozoom.model import PatchDrop
 from geozoom.report import draw_plan
 from tests.conftest import BY_AREA, WriteRaster
@@ -288,6 +289,45 @@ def test_a_plan_of_other_tiles_is_not_drawn_as_one_that_buys_nothing(
     assert "buys patches on 1 tiles that are not among --lr and were not drawn: b.tif" in partly.stderr
 
 
+def test_only_what_plan_wrote_is_drawn(write_raster: WriteRaster, model: PatchDrop, tmp_path: Path) -> None:
+    orders, tile = tmp_path / "o.geojson", write_raster("a$_$.tif")  # no formula either
+    geozoom.plan([tile], model=model, threshold=0.0, prices=BY_AREA).write(orders)
+    draw_plan(orders, [tile], tmp_path / "o.png")
+    written = json.loads(orders.read_text())
+    two_points = {"type": "Polygon", "coordinates": [[[1, 2], [3, 4]]]}
+    first = written["features"][0]
+    for edited in (
+        first | {"geometry": {"type": "Point", "coordinates": [1, 2]}},
+        first | {"geometry": two_points},
+        first | {"geometry": None},
+        first | {"properties": None},
+        *(
+            first | {"properties": first["properties"] | {name: value}}
+            for name, value in (
+                ("probability", "x"),
+                ("probability", None),
+                ("cost_share", "x"),
+                ("tile", None),
+            )
+        ),
+    ):
+        orders.write_text(json.dumps(written | {"features": [edited, *written["features"][1:]]}))
+        with pytest.raises(OrdersError, match=r"o\.geojson: .*plan again"):
+            draw_plan(orders, [tile], tmp_path / "p.png")
+    assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_data_on_stdout_is_utf_8_whatever_the_terminal_speaks(encoding: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "geozoom", "prices", "show", "skywatch-archive-50cm"],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert "km²" in shown.stdout.decode("utf-8")
+
+
 def test_the_table_shows_what_a_buyer_signs(
     tiles: Path, model_file: Path, prices: Path, tmp_path: Path
 ) -> None:
@@ -506,6 +546,12 @@ def test_a_full_stdout_is_said_so_and_a_closed_one_is_left_in_peace(
     )
     assert full.returncode == 1
     assert full.stderr == "Error: stdout: cannot be written (No space left on device)\n"
+    listed = f"'{sys.executable}' -m geozoom prices list"
+    for each in (listed, f"{listed} --json"):
+        lost = subprocess.run(
+            ["sh", "-c", f"{each} > /dev/full"], check=False, stderr=subprocess.PIPE, text=True
+        )
+        assert (lost.returncode, lost.stderr) == (1, full.stderr)
     closed = subprocess.run(["sh", "-c", f"{command} | true"], check=True, stderr=subprocess.PIPE, text=True)
     assert closed.stderr == ""
 

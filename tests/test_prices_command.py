@@ -56,6 +56,28 @@ def test_show_prints_all_of_a_list_and_what_orders_cost(tmp_path: Path) -> None:
     assert result.stderr == "Error: full: has no uplift 'hurry'; it has 'cloud', 'licence'\n"
 
 
+def test_show_bills_no_order_that_the_list_does_not_take(tmp_path: Path) -> None:
+    path = tmp_path / "scenes.toml"
+    path.write_text(
+        """
+name = "by the scene"
+currency = "EUR"
+billing = "per-scene"
+price_per_scene = "50"
+source = "made for tests"
+effective_date = "2026-01-31"
+trust = "illustrative"
+
+[shape]
+max_width_km = "2"
+max_height_km = "2"
+"""
+    )
+    shown = run("show", path).stdout
+    assert "1 km² cost" in shown
+    assert "10 km² cost" not in shown
+
+
 def test_check_says_all_that_is_wrong_with_all_files(tmp_path: Path) -> None:
     good, bad, worse = (tmp_path / name for name in ("good.toml", "bad.toml", "worse.toml"))
     good.write_text(GOOD)

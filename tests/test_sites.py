@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas
@@ -16,15 +18,20 @@ from pyproj import Geod, Transformer
 from shapely.geometry import Point, Polygon, box
 
 import geozoom
+from geozoom import sitegroups
 from geozoom.bands import ReadOptions
+from geozoom.bought import read_orders
 from geozoom.cli import main
 from geozoom.errors import VectorError
 from geozoom.grid import span_weights
 from geozoom.orders import Plan
+from geozoom.placement import first_of_each_place
+from geozoom.rules import ShapeRules
+from geozoom.sitegroups import Box, group_tiles
 from geozoom.sites import Sites, read_sites, share_on, windows_on
 from geozoom.tiles import open_tiles
 from geozoom.vectors import PixelSpace
-from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_model
+from tests.conftest import BY_AREA, ORIGIN, WriteRaster, small_card, small_model, smooth_noise
 
 CRS = "EPSG:32633"
 
@@ -355,3 +362,65 @@ def test_weights_of_a_span_are_exact() -> None:
     weights = span_weights(2, 0.5, 3.0, slice(0, 4))
     np.testing.assert_allclose(weights * 1.5, [[0.5, 1, 0, 0], [0, 0, 1, 0.5]])
     np.testing.assert_allclose(span_weights(2, -1, 4, slice(0, 2)).sum(axis=1), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_sites_of_tiles_on_one_lattice_are_ordered_together(
+    write_raster: WriteRaster, tmp_path: Path, beside: bool
+) -> None:
+    px = (smooth_noise(3, 200, 200, 3) * 254 + 1).astype(np.uint8)
+    clouded = px.copy()
+    clouded[:, 80:120, 104:130] = 0
+    # Two dates of which the better one lacks the second site, or two neighbours with a site on either side.
+    start, columns = (200, (190, 210)) if beside else (0, (92, 114))
+    first = write_raster("a_clear.tif", pixels=px if beside else clouded, nodata=0)
+    transform = Affine(10, 0, ORIGIN[0] + 10 * start, 0, -10, ORIGIN[1])
+    second = write_raster("b.tif", pixels=px, nodata=0, transform=transform)
+    sites = write(tmp_path / "sites.gpkg", [Point(at(col, 100)) for col in columns])
+    prices = replace(BY_AREA, minimum_km2=Decimal(1), shape=ShapeRules(min_km2=Decimal(1)))
+    both = geozoom.plan([first, second], model=small_model(), threshold=0.0, prices=prices, sites=sites)
+    assert set(both.patches.tile.tolist()) == {0, 1}
+    (order,) = both.orders
+    assert order.cost == both.cost < Decimal(110)
+    ring = shapely.Polygon(order.ring).buffer(1e-7)
+    assert all(ring.contains(shapely.Polygon(corners)) for corners in both.corners)
+    if not beside:
+        alone = geozoom.plan([second], model=small_model(), threshold=0.0, prices=prices, sites=sites)
+        assert both.cost == pytest.approx(alone.cost, abs=1)
+    written = tmp_path / "o.geojson"
+    both.write(written)
+    assert read_orders(written, small_card()).sites is not None
+
+
+def test_sites_far_apart_have_grids_of_their_own(
+    write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [
+        write_raster(f"{start}.tif", transform=Affine(10, 0, ORIGIN[0] + 10 * start, 0, -10, ORIGIN[1]))
+        for start in (0, 48, 96, 960)
+    ]
+    tiles, _ = open_tiles([str(path) for path in paths], ReadOptions(), None, 8)
+    reach = {index: Box(top=-2, left=-2, bottom=22, right=26) for index in range(4)}
+
+    def groups() -> list[tuple[int, dict[int, tuple[int, int]]]]:
+        return [(each.host, each.shifts) for each in group_tiles(tiles, reach, small_card().grid, 8)]
+
+    assert groups() == [(0, {0: (0, 0), 1: (0, 24), 2: (0, 48)}), (3, {3: (0, 0)})]
+    monkeypatch.setattr(sitegroups, "_MOST_CELLS", 24 * 60)
+    assert groups() == [(0, {0: (0, 0), 1: (0, 24)}), (2, {2: (0, 0)}), (3, {3: (0, 0)})]
+
+
+def test_a_place_on_the_antimeridian_changes_nothing_elsewhere() -> None:
+    def square(lon: float) -> list[tuple[float, float]]:
+        return [(lon, 0.0), (lon + 0.001, 0.0), (lon + 0.001, 0.001), (lon, 0.001)]
+
+    greenwich = [square(-0.0015 + 0.001 * number) for number in range(4)]
+    across = [(179.9995, 0.0), (-179.9995, 0.0), (-179.9995, 0.001), (179.9995, 0.001)]
+    west = [
+        (-179.9998, 0.0),
+        (-179.999, 0.0),
+        (-179.999, 0.001),
+        (-179.9998, 0.001),
+    ]  # a part of it is shared
+    assert first_of_each_place(np.array(greenwich)).tolist() == [0, 1, 2, 3]
+    assert first_of_each_place(np.array([*greenwich, across, west])).tolist() == [0, 1, 2, 3, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 from importlib import import_module
 from typing import Any
@@ -64,9 +65,17 @@ def main() -> None:
 
 def run() -> None:
     """Run the command line as a process of its own."""
+    _speak()
     try:
         main(prog_name="geozoom")
     finally:
         # Taking libraries apart at the end takes half a second; only triton counts what is left and complains.
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+def _speak() -> None:
+    """Let what is redirected be UTF-8, as data is, and no letter that a terminal lacks be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -58,12 +57,10 @@ def _check_apart(given: dict[str, Any]) -> None:
         click.UsageError: There are such.
     """
     files = [path for path in (given["output"], *given["curves"]) if path is not None and str(path) != "-"]
-    places = [path.resolve() for path in files]
-    for number, (file, place) in enumerate(zip(files, places, strict=True)):
-        if place in places[:number]:
-            raise click.UsageError(f"{file} is named for two outputs: give each a name of its own")
-        scores = given["scores"]
-        if scores is not None and place.is_relative_to(scores.resolve()):
+    options.check_apart(files)
+    scores = given["scores"]
+    for file in files if scores is not None else ():
+        if file.resolve().is_relative_to(scores.resolve()):
             raise click.UsageError(f"{file} lies in {scores}, which --scores makes anew: write it elsewhere")
 
 
@@ -125,7 +122,7 @@ def classify_files(given: dict[str, Any]) -> None:
             f"answered; {int(found.scenes.stray.sum())} false detections count as false positives)",
         )
     if given["as_json"]:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        options.print_json(summary)
 
 
 def classify_orders(given: dict[str, Any]) -> None:
@@ -174,7 +171,7 @@ def classify_orders(given: dict[str, Any]) -> None:
     _show_certainty(console, scenes.card)
     _show_scores(console, scenes.labels, scenes.scores, curve)
     if given["as_json"]:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        options.print_json(summary)
 
 
 def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +47,7 @@ def command(
     TILES are low-resolution rasters: files, folders, /vsi... paths or URLs.
     """
     planning.check(given)
+    options.check_apart(outputs)
     with loading.libraries():
         from geozoom.cores import usable_cores
         from geozoom.curve import trace
@@ -64,7 +64,7 @@ def command(
     if not quiet:
         _show(curve, console)
     if as_json:
-        click.echo(json.dumps(curve.to_dict(), ensure_ascii=False))
+        options.print_json(curve.to_dict())
 
 
 def _show(curve: Curve, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -112,4 +111,4 @@ def command(
         for line in [f"figure: {file}" for file in drawn] or ["no figures: the run has no policy yet"]:
             console.print(line, soft_wrap=True)
     if as_json:
-        click.echo(json.dumps(evaluation.to_dict(), ensure_ascii=False))
+        options.print_json(evaluation.to_dict())

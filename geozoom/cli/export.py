@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +123,7 @@ def _write_document(
 ) -> None:
     from geozoom.exports import DOCUMENTS, check
     from geozoom.features import check_output
-    from geozoom.files import write_text
+    from geozoom.files import on_stdout, write_text
     from geozoom.orderfile import read_order_polygons
 
     to_stdout = str(output) == "-"
@@ -134,7 +133,8 @@ def _write_document(
     check(plan)
     text = DOCUMENTS[format_](plan.orders, name or plan.name)
     if to_stdout:
-        click.echo(text, nl=False)
+        with on_stdout() as stdout:
+            stdout.write(text)
     else:
         write_text(output, text)
     _show(plan, console, None)
@@ -173,7 +173,7 @@ def _write_bodies(
         raise click.UsageError(f"{error}") from error
     if to_stdout:
         for body in bodies:
-            click.echo(json.dumps(body, ensure_ascii=False))
+            options.print_json(body)
     else:
         names = body_names(plan, vendor, endpoint.kind)
         write_folder(output, dict(zip(names, bodies, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -40,14 +41,15 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
         """Return the moment in UTC, or fail with what is wrong with it."""
         try:
             moment = datetime.fromisoformat(str(value))
-        except ValueError:
+            if len(str(value)) <= len("2026-05-31"):
+                whole = moment.replace(tzinfo=UTC)
+                return whole + timedelta(days=1, seconds=-1) if self._ends else whole
+            in_utc = None if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):  # of the first and last days there are
             self.fail(f"{value!r} is no date, as in 2026-05-31 or 2026-05-31T12:00:00Z", param, ctx)
-        if len(str(value)) <= len("2026-05-31"):
-            whole = moment.replace(tzinfo=UTC)
-            return whole + timedelta(days=1, seconds=-1) if self._ends else whole
-        if moment.tzinfo is None:
+        if in_utc is None:
             self.fail(f"{value!r} names no time zone; end it in Z for UTC", param, ctx)
-        return moment.astimezone(UTC)
+        return in_utc
 
 
 class OrderImage(click.ParamType):  # type: ignore[type-arg]
@@ -82,9 +84,16 @@ class Parameter(click.ParamType):  # type: ignore[type-arg]
         if not equals or not name:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         try:
-            return name, json.loads(text, parse_constant=_no_json)
+            return name, json.loads(text, parse_constant=_no_json, parse_float=_finite)
         except ValueError:
             return name, text
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is more than JSON's readers hold")
+    return number
 
 
 def _no_json(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +102,7 @@ def command(
     if not quiet:
         _show(found, console)
     if as_json:
-        click.echo(json.dumps(found.summary(), ensure_ascii=False))
+        options.print_json(found.summary())
     for problem in found.problems:
         click.echo(f"Error: {problem}", err=True)
     missing = require_complete and not found.complete

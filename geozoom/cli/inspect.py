@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,10 +45,10 @@ def command(
     seen, ignored = inspect(tiles, load_card(model), read_options)
     if as_json:
         entries = [{"tile": each.name, "refused": each.refused, **each.facts} for each in seen]
-        click.echo(json.dumps(entries, ensure_ascii=False, indent=1))
+        options.print_json(entries, indent=1)
     else:
         for each in seen:
-            click.echo(_text(each))
+            options.print_text(_text(each))
     for line in options.ignored_remarks(ignored):
         console.print(line, soft_wrap=True)
     if any(each.refused for each in seen):

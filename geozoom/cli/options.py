@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from geozoom.errors import some_of
+from geozoom.files import on_stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -233,6 +235,38 @@ def check_features_output(output: Path, *, overwrite: bool) -> None:
 
     if str(output) != "-":
         check_output(output, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)
+
+
+def check_apart(files: Sequence[Path]) -> None:
+    """Refuse outputs of which one would take another's place.
+
+    Raises:
+        click.UsageError: There are such.
+    """
+    places = [path.resolve() for path in files]
+    for number, (file, place) in enumerate(zip(files, places, strict=True)):
+        if place in places[:number]:
+            raise click.UsageError(f"{file} is named for two outputs: give each a name of its own")
+
+
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """Print a value on stdout as JSON.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with on_stdout() as stdout:
+        stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print what was asked for on stdout, with a line's end.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with on_stdout() as stdout:
+        stdout.write(f"{text}\n")
 
 
 def stderr_console(quiet: bool = False) -> Console:

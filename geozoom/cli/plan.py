@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +102,7 @@ def command(
         seconds = {"scenes": round(chosen.seconds_scenes, 3), "choice": round(chosen.seconds_choice, 3)}
         summaries.append(chosen.summary() | {"seconds": seconds} if as_json else {})
     if as_json:
-        click.echo(json.dumps(summaries[0] if len(summaries) == 1 else summaries, ensure_ascii=False))
+        options.print_json(summaries[0] if len(summaries) == 1 else summaries)
 
 
 def _named_after(output: Path, budget: Budget | None) -> Path:
@@ -196,6 +195,10 @@ def _remarks(plan: Plan, today: date) -> list[str]:
         )
     if plan.off_tiles:
         lines.append(f"warning: {len(plan.off_tiles)} site(s) lie on no tile: {some_of(plan.off_tiles)}")
+    if plan.owned_elsewhere:
+        lines.append(
+            "warning: nothing of --owned lies on these tiles; if it should, check its coordinates and CRS"
+        )
     lines += options.ignored_remarks(plan.ignored)
     if not len(plan):
         least = "adds enough" if plan.threshold is None else "is above the threshold"

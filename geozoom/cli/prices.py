@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -33,12 +31,13 @@ def list_(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from geozoom.files import on_stdout
     from geozoom.pricelists import DEFAULT_PRICE_LIST, load_price_list, shipped_price_lists
 
     lists = [load_price_list(name) for name in shipped_price_lists()]
     if as_json:
         entries = [{"default": each.name == DEFAULT_PRICE_LIST, **each.facts()} for each in lists]
-        click.echo(json.dumps(entries, ensure_ascii=False, indent=1))
+        options.print_json(entries, indent=1)
         return
     table = Table(box=None)
     for heading in ("name", "terms", "date", "trust"):
@@ -47,7 +46,9 @@ def list_(as_json: bool) -> None:
         mark = " (default)" if each.name == DEFAULT_PRICE_LIST else ""
         table.add_row(each.name + mark, each.terms, each.dated, each.trust)
     # What is piped has no width of its own.
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
+    with on_stdout() as stdout:
+        console = Console(file=stdout, width=None if stdout.isatty() else 200, highlight=False, markup=False)
+        console.print(table)
 
 
 @command.command("show")
@@ -61,13 +62,13 @@ def show(prices: str, uplifts: tuple[str, ...], as_json: bool) -> None:
     shown = load_price_list(prices).with_uplifts(uplifts)
     if as_json:
         costs = {area: str(cost) for area, cost in _costs(shown)}
-        click.echo(json.dumps(shown.facts() | {"costs": costs}, ensure_ascii=False, indent=1))
+        options.print_json(shown.facts() | {"costs": costs}, indent=1)
         return
     facts = shown.facts() | {"effective_date": shown.dated}
     for label, value in _lines(facts):
-        click.echo(f"{label:<{_LABEL}}{value}")
+        options.print_text(f"{label:<{_LABEL}}{value}")
     for area, cost in _costs(shown):
-        click.echo(f"{f'{area} km² cost':<{_LABEL}}{cost:,} {shown.currency}")
+        options.print_text(f"{f'{area} km² cost':<{_LABEL}}{cost:,} {shown.currency}")
 
 
 _LABEL = 20
@@ -90,7 +91,7 @@ def check(files: tuple[str, ...]) -> None:
         except PriceListError as error:
             problems.append(str(error))
             continue
-        click.echo(f"{file}: OK, {prices.name}, {prices.currency}, {prices.dated}")
+        options.print_text(f"{file}: OK, {prices.name}, {prices.currency}, {prices.dated}")
         doubt = prices.doubt(options.today())
         if doubt is not None:
             click.echo(f"warning: {file}: {doubt}", err=True)
@@ -101,7 +102,10 @@ def check(files: tuple[str, ...]) -> None:
 def _costs(prices: PriceList) -> Iterator[tuple[str, Decimal]]:
     from geozoom.prices import DM2_PER_KM2
 
+    largest = min(filter(None, (prices.shape.max_km2, prices.shape.footprint_km2)), default=None)
     for area in EXAMPLE_KM2:
+        if largest is not None and Decimal(area) > largest:
+            return  # that takes several orders, and how many their shapes decide
         yield area, prices.bill(int(Decimal(area) * DM2_PER_KM2))
 
 

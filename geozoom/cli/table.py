@@ -98,8 +98,6 @@ def command(
     if rows is not None and name != "results":
         raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
-        import json
-
         from rich.table import Table
 
         from geozoom.errors import RunError
@@ -140,4 +138,4 @@ def command(
     for sentence in made.about:
         console.print(sentence, highlight=False, soft_wrap=True)
     if as_json:
-        click.echo(json.dumps(made.to_dict(), ensure_ascii=False))
+        options.print_json(made.to_dict())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from geozoom.features import ORDER_DECIMALS
 from geozoom.orderfile import OrderPolygon
+
+_ILLEGAL = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write."""
 
 
 def document(orders: Sequence[OrderPolygon], name: str) -> str:
     """Return the document; `name` is what viewers list it under."""
     root = Element("kml", xmlns="http://www.opengis.net/kml/2.2")
     inner = SubElement(root, "Document")
-    SubElement(inner, "name").text = name
+    SubElement(inner, "name").text = _legal(name)
     for order in orders:
         _placemark(inner, order)
     indent(root, " ")
@@ -32,7 +37,13 @@ def _placemark(parent: Element, order: OrderPolygon) -> None:
         ("cost", order.cost),
         ("value", order.value),
     ):
-        SubElement(SubElement(data, "Data", name=key), "value").text = str(value)
+        SubElement(SubElement(data, "Data", name=key), "value").text = _legal(str(value))
     outer = SubElement(SubElement(placemark, "Polygon"), "outerBoundaryIs")
-    corners = " ".join(f"{lon:.7f},{lat:.7f}" for lon, lat in order.ring.tolist())
+    corners = " ".join(
+        f"{lon:.{ORDER_DECIMALS}f},{lat:.{ORDER_DECIMALS}f}" for lon, lat in order.ring.tolist()
+    )
     SubElement(SubElement(outer, "LinearRing"), "coordinates").text = corners
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\ufffd", text)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import shapely
 
-from geozoom.features import COORDINATE_DECIMALS
+from geozoom.features import ORDER_DECIMALS
 from geozoom.orderfile import OrderPolygon
 
 
 def polygon(order: OrderPolygon) -> str:
     """Return an order's polygon."""
-    return str(shapely.to_wkt(shapely.Polygon(order.ring), rounding_precision=COORDINATE_DECIMALS))
+    return str(shapely.to_wkt(shapely.Polygon(order.ring), rounding_precision=ORDER_DECIMALS))
 
 
 def document(orders: Sequence[OrderPolygon]) -> str:

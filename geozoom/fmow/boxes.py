@@ -108,7 +108,7 @@ class Boxes:
             self.ids.append(int(box.get("ID", 0)))
             self.gsd_m.append(_number(content.get("gsd")))
             self.boxes.append((left, top, width, height))
-            self.sizes.append((int(content.get("img_width") or 0), int(content.get("img_height") or 0)))
+            self.sizes.append((content["img_width"], content["img_height"]))
             self.places.append(image.place)
             self.twins.append(image.twin)
 
@@ -147,6 +147,8 @@ def read_boxes(image: Listed, *, labelled: bool = True) -> Content:
             if not labelled:
                 box.setdefault("category", "")
             str(box["category"])
+        for side in ("img_width", "img_height"):
+            content[side] = int(content.get(side) or 0)
     except OSError as error:
         return f"{file} ({error.strerror})"
     except KeyError as error:

@@ -173,7 +173,8 @@ def spend(draft: Draft, prices: PriceList, budget_cents: int) -> None:
             cell = int(np.max(regions.lattice.area_dm2))
             more = prices.bills_cents(regions.area[1:] + cell) - prices.bills_cents(regions.area[1:])
             # The dearest step bounds what an order pays for a cell, the cent is the rounding's.
-            most = int(left / ((float(more.max()) + 1) / cell))
+            # (Under tiers for whole orders a cell more may also make one cheaper.)
+            most = int(left / ((max(0.0, float(more.max())) + 1) / cell))
             room = np.maximum(0, np.minimum(regions.limits.most_dm2 - regions.area, most))
             usual = float(regions.value[1:].sum() / regions.area[1:].sum())
             regions.add(np.full(regions.count + 1, share * usual), room, ahead=0.0, most=most)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geozoom import __version__
 from geozoom.footprints import to_lonlat
 from geozoom.page.contents import PageCurve, PageData, PageOrder, PagePatches, PagePrices, PageTile
-from geozoom.report import DISPLAY
+from geozoom.pictures import picture_of
 from geozoom.vectors import PixelSpace
 
 if TYPE_CHECKING:
@@ -134,16 +134,13 @@ def _warnings(plan: Plan, today: date) -> tuple[str, ...]:
         )
     if plan.off_tiles:
         found.append(f"{len(plan.off_tiles):,} site(s) lie on no tile and are not planned.")
+    if plan.owned_elsewhere:
+        found.append("Nothing of what is owned already lies on these tiles.")
     return tuple(found)
 
 
 def _tile(tile: Tile, plan: Plan, longest: int) -> PageTile:
     """Return a tile with its picture, thinned to `longest` pixels a side."""
-    shrink = min(1.0, longest / max(tile.height, tile.width))
-    shape = (max(1, round(tile.height * shrink)), max(1, round(tile.width * shrink)))
-    with tile.open() as dataset:
-        pixels = tile.read(dataset, None, DISPLAY, shape)
-    picture = np.concatenate([pixels.rgb, pixels.valid[None].astype(np.float32)]).transpose(1, 2, 0)
     corners = np.array([[[0, 0], [tile.width, 0], [tile.width, tile.height], [0, tile.height]]], dtype=float)
     resampled_m = plan.card.lr_gsd_m if tile.resampled else None
     return PageTile(
@@ -152,7 +149,7 @@ def _tile(tile: Tile, plan: Plan, longest: int) -> PageTile:
         height=tile.height,
         pixel_m=resampled_m or tile.gsd_m[0],
         corners=np.concatenate([to_lonlat(tile, corners[:, [corner] * 4])[0, :1] for corner in range(4)]),
-        picture=np.rint(picture.clip(0, 1) * 255).astype(np.uint8),
+        picture=np.rint(picture_of(tile, longest).clip(0, 1) * 255).astype(np.uint8),
     )
 
 

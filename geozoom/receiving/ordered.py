@@ -16,12 +16,11 @@ from shapely.geometry.base import BaseGeometry
 from geozoom.bought import read_frame
 from geozoom.errors import OrdersError, first_line
 from geozoom.features import GEOJSON_SUFFIXES
+from geozoom.orderfile import NO_PLAN
 from geozoom.receiving.globe import cut_at_antimeridian
 
 FORMATS = (1, 2)
 """Formats of plans that are read; from 2 on, an order has a polygon of its own."""
-_NO_PLAN = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
-"""What reading raises where the content is not as plans have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def read_ordered(path: Path) -> Ordered:
     try:
         plan = _geojson(path) if path.suffix.lower() in GEOJSON_SUFFIXES and path.is_file() else _table(path)
         found = _ordered(path, plan) if plan.format in (None, *FORMATS) else None
-    except (*_NO_PLAN, shapely.errors.ShapelyError) as error:
+    except (*NO_PLAN, shapely.errors.ShapelyError) as error:
         raise OrdersError(
             f"{path}: not orders that `geozoom plan` wrote ({type(error).__name__}: {first_line(error)}); plan again"
         ) from error

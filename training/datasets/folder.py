@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from geozoom.errors import DatasetError
-from geozoom.images import IMAGE_SUFFIXES, UNREADABLE, ImageFiles, images_by_class
+from geozoom.images import IMAGE_SUFFIXES, UNREADABLE, ImageFiles, images_by_class, is_image, unread_in
 from training.datasets.index import (
     DatasetIndex,
     SceneIndex,
@@ -91,21 +91,13 @@ def as_index(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...])
 
 
 def _unread(folder: Path) -> Iterator[str]:
-    """Say how many images of a split lie where no class is told: beside the class folders, or within one too deep."""
+    """Say what of a split is not read: images beside the class folders, where no class is told, and within them."""
     if not folder.is_dir():
         return
-    entries = list(folder.iterdir())
-    loose = sum(_is_image(entry) for entry in entries)
-    below = [inner for entry in entries if entry.is_dir() for inner in entry.iterdir() if inner.is_dir()]
-    deep = sum(_is_image(file) for inner in below for file in inner.rglob("*"))
+    loose = sum(is_image(entry) for entry in folder.iterdir())
     if loose:
         yield f"{loose} images beside the classes of {folder.name} are not read"
-    if deep:
-        yield f"{deep} images in folders within the classes of {folder.name} are not read"
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+    yield from unread_in(folder)
 
 
 def _native_px(file: Path) -> int | None:

@@ -69,6 +69,7 @@ def draw_examples(results: Results, stage: str, file: Path) -> None:
             ha="center",
             va="top",
             fontsize=8,
+            parse_math=False,
             color="black" if right else ORANGE,
         )
         caption.set_in_layout(False)  # it may be wider than the picture that it stands under
