@@ -11,7 +11,7 @@ from pyproj import Geod
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.grid import PatchGrid, to_map
-from geozoom.ground import lonlat
+from geozoom.ground import lonlat, on_one_side
 from geozoom.mesh import Mesh
 from geozoom.tiles import Tile
 
@@ -29,7 +29,9 @@ def to_lonlat(tile: Tile, corners_px: NDArray[np.float64]) -> NDArray[np.float64
     Raises:
         TileError: The tile's coordinates do not lie in its CRS.
     """
-    return counter_clockwise(points_to_lonlat(tile, corners_px))
+    corners = points_to_lonlat(tile, corners_px)
+    corners[..., 0] = on_one_side(corners[..., 0])
+    return counter_clockwise(corners)
 
 
 def window_corners(tile: Tile, windows: NDArray[np.float64]) -> NDArray[np.float64]:

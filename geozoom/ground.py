@@ -13,6 +13,8 @@ from pyproj.exceptions import ProjError
 from geozoom.errors import GeozoomError
 
 _GEOD = Geod(ellps="WGS84")
+_EDGE_DEG = 1e-8
+"""How near the antimeridian a point lies on it: a millimetre, to which orders are written."""
 _UTM_LIMITS = (-80.0, 84.0)
 """Latitudes between which UTM is defined; UPS takes over at the poles."""
 
@@ -100,6 +102,15 @@ def lonlat(
         ) from error
     # WGS84 rasters across the antimeridian go on beyond 180°.
     return turned(lon, 0.0), lat
+
+
+def on_one_side(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return longitudes of rings (..., n) in -180..180 whose points on the antimeridian are named as the others are."""
+    on_edge = 180 - np.abs(lon) < _EDGE_DEG
+    east = ((lon > 0) & ~on_edge).any(axis=-1, keepdims=True)
+    west = ((lon < 0) & ~on_edge).any(axis=-1, keepdims=True)
+    side = np.where(east, 180.0, -180.0)
+    return np.asarray(np.where(on_edge & (east != west), side, lon))
 
 
 def turned(lon: NDArray[np.float64], middle: float) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from geozoom.bitmask import BitMask
 from geozoom.cells import CellGrid
 from geozoom.errors import TileError
 from geozoom.footprints import cell_areas_dm2, points_to_lonlat
-from geozoom.ground import gsd_spread, measured_gsd_m
+from geozoom.ground import gsd_spread, measured_gsd_m, on_one_side
 from geozoom.hosts import Hosts, places_on
 from geozoom.ordering import Lattice
 from geozoom.patches import Patches
@@ -350,12 +350,12 @@ def _room(shape: ShapeRules, cell_km: tuple[float, float]) -> tuple[int, int]:
 def _astride(tile: Tile, cells: CellGrid) -> NDArray[np.bool_] | None:
     """Return the cells (rows, cols) that lie on both sides of the antimeridian, or None if none does.
 
-    No vendor's polygon crosses it, so that orders end there.
+    No vendor's polygon crosses it, so that orders end there; of cells that meet on it those to the east are such.
     """
     steps = [np.unique(np.linspace(0, count, min(count, 64) + 1).round()) for count in cells.shape]
     at_row, at_col = np.meshgrid(*steps, indexing="ij")
     lon = points_to_lonlat(tile, cells.corners_px(np.stack([at_col, at_row], axis=-1)))[..., 0]
-    if np.ptp(lon) <= 180:
+    if np.ptp(on_one_side(lon.ravel())) <= 180:
         return None
     at_row, at_col = np.meshgrid(np.arange(cells.rows + 1), np.arange(cells.cols + 1), indexing="ij")
     lon = points_to_lonlat(tile, cells.corners_px(np.stack([at_col, at_row], axis=-1)))[..., 0]

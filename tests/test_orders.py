@@ -14,9 +14,10 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from shapely.geometry import shape
 
 from geozoom.budget import Budget
@@ -281,6 +282,23 @@ def test_long_sides_are_divided_where_the_vendor_allows_the_vertices(write_raste
         shapely.hausdorff_distance(truth, shapely.LineString(ring), densify=0.01) for ring in (divided, plain)
     ]
     assert apart[0] < 0.1 * apart[1]
+
+
+@pytest.mark.parametrize("lat", [60.0, 80.0, 88.0, 89.5])
+def test_towards_the_poles_orders_still_hold_their_patches(write_raster: WriteRaster, lat: float) -> None:
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True).transform(30, lat)
+    path = write_raster(height=48, width=520, crs="EPSG:3413", transform=Affine(10, 0, x, 0, -10, y))
+    candidates = prepare([path], model=small_model(), prices=BY_AREA, threshold=0.0)
+    (ground,) = _at_once(candidates).grounds
+    down, across, middle = ground.cells.rows, 249, 124  # 4.98 km
+    outline = np.array([[0, 0], [0, down], [across, down], [across, 0]], dtype=np.int32)
+    rings = Rings(points=outline, offsets=np.array([0, 4]))
+    (ring,) = order_rings(candidates.tiles[0], ground, rings, ShapeRules())
+    order = shapely.Polygon(ring)
+    for row in (0, down - 1):
+        corners = np.array([(middle, row), (middle + 1, row), (middle + 1, row + 1), (middle, row + 1)])
+        cell = shapely.Polygon(points_to_lonlat(candidates.tiles[0], ground.cells.corners_px(corners)))
+        assert cell.intersection(order).area > 0.9 * cell.area
 
 
 def test_tiers_by_which_one_cell_more_makes_an_order_cheaper_are_planned(write_raster: WriteRaster) -> None:

@@ -246,6 +246,22 @@ def test_orders_end_at_the_antimeridian(write_raster: WriteRaster, model: PatchD
     assert max(areas) == pytest.approx(min(areas), rel=1e-3)
 
 
+@pytest.mark.parametrize("first", [180.0, -180.0, 180 - 48 * 9e-5])
+def test_a_tile_that_ends_on_the_antimeridian_is_bought_whole(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, first: float
+) -> None:
+    from affine import Affine
+
+    path = write_raster(crs="EPSG:4326", transform=Affine(9e-5, 0, first, 0, -9e-5, 0))
+    plan = geozoom.plan([path], model=model, threshold=0.0, prices=BY_AREA)
+    assert len(plan) == plan.candidates == 480
+    plan.write(tmp_path / "o.geojson")
+    for feature in json.loads((tmp_path / "o.geojson").read_text())["features"]:
+        assert shape(feature["geometry"]).geom_type == "Polygon"
+        assert np.ptp(np.array(feature["geometry"]["coordinates"][0])[:, 0]) < 1
+    assert all(np.ptp(order.ring[:, 0]) < 1 for order in plan.orders)
+
+
 def test_a_plan_across_the_antimeridian_is_drawn_whole_and_its_box_is_small(
     write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
