@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +31,8 @@ class Area:
     """Polygons in longitude and latitude; a patch lies in them where its centre does."""
 
     geometry: BaseGeometry
-    _on_tiles: dict[tuple[str, float], BaseGeometry] = field(default_factory=dict)
+    _on_tiles: dict[str, tuple[float, BaseGeometry]] = field(default_factory=dict)
+    """Of tiles, by path, how far beyond them the area was looked at, in km, and what of it lies there, in pixels."""
 
     def patches(
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
@@ -56,9 +56,7 @@ class Area:
         """Return which cells of a tile have their centre in the area, (rows, cols)."""
         right, bottom = cells.corners_px(np.array([cells.cols, cells.rows]))
         beyond_px = max(0.0, -cells.left, -cells.top, right - tile.width, bottom - tile.height)
-        # In doubling steps, so that grids of about one size ask about one part of the area.
-        beyond_km = 0.0 if beyond_px == 0 else 2.0 ** math.ceil(math.log2(beyond_px * max(tile.gsd_m) / 1000))
-        on_tile = self._on(tile, beyond_km)
+        on_tile = self._on(tile, beyond_px * max(tile.gsd_m) / 1000)
         if on_tile.is_empty or not shapely.intersects(
             on_tile, shapely.box(cells.left, cells.top, right, bottom)
         ):
@@ -83,10 +81,14 @@ class Area:
 
     def _on(self, tile: Tile, beyond_km: float = 0.0) -> BaseGeometry:
         """Return what of the area lies around a tile, as far beyond it as is asked for, in its pixels."""
-        key = tile.path, beyond_km
-        if key not in self._on_tiles:
-            self._on_tiles[key] = PixelSpace(tile, beyond_km).area(self.geometry)
-        return self._on_tiles[key]
+        reach_km, found = self._on_tiles.get(tile.path, (-1.0, None))
+        if found is None or reach_km < beyond_km:
+            space = PixelSpace(tile)
+            if space.reach_km < beyond_km:
+                space = PixelSpace(tile, beyond_km)
+            reach_km, found = space.reach_km, space.area(self.geometry)
+            self._on_tiles[tile.path] = reach_km, found
+        return found
 
 
 def read_area(*paths: Path | str, owned: bool = False) -> Area:

@@ -114,7 +114,7 @@ def check_orders(prices: PriceList, tiles: Sequence[Tile], card: ModelCard) -> N
                 f"{prices.name}: {name} {most} is less than a patch of these tiles has, {least:.4g}; no order can hold "
                 "one: correct it, or plan by another price list"
             )
-    stretch = max(stretch_of(tile) for tile in tiles)
+    stretch = min(stretch_of(tile) for tile in tiles)  # on others there may be nothing to buy
     try:
         _with_margins(shape, stretch)
     except PriceListError as error:

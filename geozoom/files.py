@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -64,6 +65,9 @@ def on_stdout() -> Iterator[TextIO]:
     Raises:
         OutputError: It cannot be written.
     """
+    if sys.stdout is None:  # closed, or a window without a console
+        yield io.StringIO()
+        return
     try:
         yield sys.stdout
         sys.stdout.flush()

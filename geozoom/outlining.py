@@ -21,6 +21,8 @@ LONGEST_SIDE_KM = 5.0
 _BEND_KM = 0.001
 """By which a side may bend away from its cells, which towards the poles shorter ones do."""
 _EIGHT_RADII_KM = 8 * 6371.0
+_SHORTEST_SIDE_KM = 0.25
+"""Shorter sides are left as they are, at the poles too."""
 _GEOD = Geod(ellps="WGS84")
 
 
@@ -70,9 +72,8 @@ def area_dm2(ring: NDArray[np.float64]) -> int:
 
 def _longest_km(lat: float) -> float:
     """Return the longest side that bends by no more than it may: a chord of a parallel by length² · tan(lat) / 8R."""
-    return min(
-        LONGEST_SIDE_KM, math.sqrt(_BEND_KM * _EIGHT_RADII_KM / max(math.tan(math.radians(lat)), 1e-9))
-    )
+    longest = math.sqrt(_BEND_KM * _EIGHT_RADII_KM / max(math.tan(math.radians(lat)), 1e-9))
+    return min(LONGEST_SIDE_KM, max(_SHORTEST_SIDE_KM, longest))
 
 
 def _divided(
@@ -84,6 +85,8 @@ def _divided(
     length = np.abs(following - outline) @ np.array([wide, high])
     pieces = np.maximum(1, np.ceil(length / longest_km)).astype(np.int64)
     most = shape.max_vertices
+    if most is not None and pieces.sum() > most:  # less finely, then
+        pieces = np.maximum(1, np.ceil(length / LONGEST_SIDE_KM)).astype(np.int64)
     # Straight sides that bend by a hair are not convex.
     if (pieces == 1).all() or shape.convex or (most is not None and pieces.sum() > most):
         return outline.astype(np.float64)

@@ -19,6 +19,8 @@ from geozoom.tiles import Tile
 
 _MOST_CELLS = 2**26
 """Cells up to which tiles are put together, about as many as two granules have."""
+_MOST_BETWEEN = 1.5
+"""How many times the cells of its tiles a group may have: what lies between them takes time and holds nothing."""
 
 Shift = tuple[int, int]
 """What is added to the rows and columns of one lattice to have those of another."""
@@ -71,13 +73,18 @@ class TileGroup:
     """Of every tile of the group what its rows and columns of patches lack to the host's."""
     reach: Box
     """On the host's lattice, where their orders may lie."""
+    cells: int
+    """Of all tiles together."""
 
     def joined(self, other: TileGroup, shift: Shift) -> TileGroup:
         """Return this group with another one, given what that one's lattice lacks to this one's."""
         down, across = shift
         theirs = {tile: (row + down, col + across) for tile, (row, col) in other.shifts.items()}
         return TileGroup(
-            host=self.host, shifts=self.shifts | theirs, reach=self.reach.around(other.reach.moved(shift))
+            host=self.host,
+            shifts=self.shifts | theirs,
+            reach=self.reach.around(other.reach.moved(shift)),
+            cells=self.cells + other.cells,
         )
 
 
@@ -93,7 +100,10 @@ def group_tiles(
         scene_px: Side of a scene in LR pixels.
     """
     side = scene_px / np.array([grid.rows, grid.cols])
-    groups = [TileGroup(host=tile, shifts={tile: (0, 0)}, reach=box) for tile, box in sorted(reach.items())]
+    groups = [
+        TileGroup(host=tile, shifts={tile: (0, 0)}, reach=box, cells=box.size)
+        for tile, box in sorted(reach.items())
+    ]
     while True:
         merged = _merged(tiles, groups, side)
         if len(merged) == len(groups):
@@ -115,7 +125,8 @@ def _merged(
         if shift is None or not first.reach.meets(second.reach.moved(shift)):
             continue
         joined = first.joined(second, shift)
-        if joined.reach.size <= max(_MOST_CELLS, first.reach.size, second.reach.size):
+        most = min(_MOST_BETWEEN * joined.cells, max(_MOST_CELLS, first.reach.size, second.reach.size))
+        if joined.reach.size <= most:
             made[one], into[other] = joined, one
             del made[other]
     return list(made.values())

@@ -149,6 +149,8 @@ class PixelSpace:
         a, b, c, d, e, f = (~tile.transform)[:6]
         self._inverse = (a, b, c, d, e, f)
         self._lon0 = _middle_lon(tile)
+        self.reach_km = beyond_km
+        """How far beyond the tile an area is looked at, at least."""
         self.box = self._around(tile, beyond_km)
         """Where the tile lies, in longitude (beyond 180° where it crosses the antimeridian) and latitude."""
 
@@ -164,6 +166,7 @@ class PixelSpace:
                 west, south, east, north = -np.inf, min(south, pole), np.inf, max(north, pole)
         up = _AROUND_DEG + beyond_km / _KM_PER_DEG
         narrowest = math.cos(math.radians(min(90.0, max(abs(south), abs(north)) + up)))
+        self.reach_km += _AROUND_DEG * _KM_PER_DEG * max(0.0, narrowest)
         aside = min(360.0, _AROUND_DEG + beyond_km / _KM_PER_DEG / max(narrowest, 1e-9))
         return shapely.box(
             max(west - aside, self._lon0 - 180),

@@ -33,6 +33,8 @@ _FARTHEST_M = 1e8
 """Coordinates beyond it lie nowhere on the globe in any CRS, whatever zone number stands before their eastings."""
 _DATUM_DEG = 5.0
 """Longitudes in two geographic CRS are nearer to each other than this, unless one has poles of its own."""
+_SLACK_DEG = 0.01
+"""By how much longitudes and latitudes may lie off the globe: outlines of global rasters end a little beyond a pole."""
 _WORLD = shapely.box(-180, -90, 180, 90)
 
 
@@ -49,7 +51,7 @@ def in_wgs84(path: Path | str, frame: geopandas.GeoDataFrame) -> geopandas.GeoDa
     off_crs = VectorError(f"{path}: holds coordinates that do not lie in its CRS; correct them")
     given = shapely.get_coordinates(frame.geometry.to_numpy())
     if frame.crs.is_geographic:
-        if not (np.abs(given) <= np.array([360, 90]) * _degree(frame.crs)).all():
+        if not (np.abs(given) <= (np.array([360, 90]) + _SLACK_DEG) * _degree(frame.crs)).all():
             raise VectorError(
                 f"{path}: its coordinates are no longitudes and latitudes; give those, or a format that holds its CRS"
             )

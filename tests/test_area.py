@@ -197,3 +197,14 @@ def test_coordinates_that_lie_nowhere_on_the_globe_are_refused_at_once(tmp_path:
     path = write(tmp_path / "area.gpkg", "EPSG:3857", box(0, 0, size, size))
     with pytest.raises(VectorError, match="holds coordinates that do not lie in its CRS; correct them"):
         read_area(path)
+
+
+def test_outlines_of_the_globe_may_end_a_hair_beyond_a_pole(tmp_path: Path) -> None:
+    file = tmp_path / "globe.geojson"
+    for south, refused in ((-90.0000001, False), (-95.0, True)):
+        geopandas.GeoDataFrame(geometry=[box(-180, south, 180, 90)], crs=4326).to_file(file)
+        if refused:
+            with pytest.raises(VectorError, match="no longitudes and latitudes"):
+                read_area(file)
+        else:
+            assert read_area(file).geometry.area == pytest.approx(360 * 180)

@@ -406,6 +406,9 @@ def test_sites_far_apart_have_grids_of_their_own(
         return [(each.host, each.shifts) for each in group_tiles(tiles, reach, small_card().grid, 8)]
 
     assert groups() == [(0, {0: (0, 0), 1: (0, 24), 2: (0, 48)}), (3, {3: (0, 0)})]
+    monkeypatch.setattr(sitegroups, "_MOST_BETWEEN", 0.9)  # less than two neighbours have together
+    assert [host for host, _ in groups()] == [0, 1, 2, 3]
+    monkeypatch.setattr(sitegroups, "_MOST_BETWEEN", 1.5)
     monkeypatch.setattr(sitegroups, "_MOST_CELLS", 24 * 60)
     assert groups() == [(0, {0: (0, 0), 1: (0, 24)}), (2, {2: (0, 0)}), (3, {3: (0, 0)})]
 

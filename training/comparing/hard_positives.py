@@ -141,6 +141,7 @@ def _measure(request: TableRequest, device: torch.device, console: Console) -> C
     """
     found: dict[str, list[float]] = {row: [] for row in AUGMENTS}
     for seed in request.seeds:
+        data = views = None  # two of them may not fit
         data = _read(request, seed, console)
         views = view_split(data.test.to(device), request.recipe, seed=seed)
         digest = files_digest(data)
