@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -18,7 +19,7 @@ from geozoom.model import PatchDrop
 from training import STAGES
 from training.comparing.comparison import ComparedRow, Comparison, TableRequest, check_out
 from training.comparing.runs import run_engine, train_run
-from training.datasets import Reading, SceneData, read_dataset
+from training.datasets import Reading, read_dataset
 from training.evaluate import correct, view_split
 from training.hard_positives import AUGMENTS
 from training.parallel import join
@@ -134,47 +135,44 @@ def _train(
 
 
 def _measure(request: TableRequest, device: torch.device, console: Console) -> Comparison:
-    """Classify the test split, whole HR images, with the classifier of every run.
-
-    Raises:
-        RunError: A run was trained on other data, or its files have changed since.
-    """
-    found: dict[str, list[float]] = {row: [] for row in AUGMENTS}
-    for seed in request.seeds:
-        data = views = None  # two of them may not fit
-        data = _read(request, seed, console)
-        views = view_split(data.test.to(device), request.recipe, seed=seed)
-        digest = files_digest(data)
-        for row, accuracies in found.items():
-            out = _folder(request, row, seed)
-            record = read_record(out)
-            if (record["data"], record["classes"]) != (data.name, list(data.classes)):
-                raise RunError(f"{out}: was trained on other data than {request.root}; choose another --out")
-            check_files(out, request.root, record, digest)
-            model: PatchDrop = PatchDrop(card_of(record, out.name)).to(  # type: ignore[call-overload]
-                device, memory_format=torch.channels_last
-            )
-            engine = run_engine(request, out, seed, console)
-            engine.load(model, "hr")
-            with engine.autocast():
-                accuracies.append(100 * correct(model, views, "hr").float().mean().item())
+    """Return the table of what the runs of all seeds come to."""
+    # Seed by seed, since two copies of the dataset may not fit.
+    by_seed = [_measure_seed(request, seed, device, console) for seed in request.seeds]
+    tested = by_seed[0]
     networks, published = _PUBLISHED.get(request.dataset, (None, (None,) * len(AUGMENTS)))
     return Comparison(
-        title=f"Hard positives on {data.name} (Table 4)",
-        about=(*_about(request, len(data.test)), *data.notes),
+        title=f"Hard positives on {tested.data} (Table 4)",
+        about=(*_about(request, tested.scenes), *tested.notes),
         rows=tuple(
-            ComparedRow(name=_NAMES[row], accuracy=tuple(found[row]), published=value)
+            ComparedRow(
+                name=_NAMES[row], accuracy=tuple(each.accuracy[row] for each in by_seed), published=value
+            )
             for row, value in zip(AUGMENTS, published, strict=True)
         ),
         seeds=request.seeds,
-        scenes=len(data.test),
+        scenes=tested.scenes,
         published=networks,
     )
 
 
-def _read(request: TableRequest, seed: int, console: Console) -> SceneData:
-    """Return the dataset as the runs of a seed split it."""
-    return read_dataset(
+class _Measured(NamedTuple):
+    """What the runs of a seed come to on the test split."""
+
+    data: str
+    """Name of the dataset."""
+    notes: tuple[str, ...]
+    scenes: int
+    accuracy: dict[str, float]
+    """Percent by row."""
+
+
+def _measure_seed(request: TableRequest, seed: int, device: torch.device, console: Console) -> _Measured:
+    """Classify the test split, whole HR images, with the classifier of every run of a seed.
+
+    Raises:
+        RunError: A run was trained on other data, or its files have changed since.
+    """
+    data = read_dataset(
         request.dataset,
         request.root,
         request.recipe.data,
@@ -185,6 +183,22 @@ def _read(request: TableRequest, seed: int, console: Console) -> SceneData:
         lr_root=request.lr_root,
         card=request.recipe.card,
     )
+    views, digest = view_split(data.test.to(device), request.recipe, seed=seed), files_digest(data)
+    accuracy = {}
+    for row in AUGMENTS:
+        out = _folder(request, row, seed)
+        record = read_record(out)
+        if (record["data"], record["classes"]) != (data.name, list(data.classes)):
+            raise RunError(f"{out}: was trained on other data than {request.root}; choose another --out")
+        check_files(out, request.root, record, digest)
+        model: PatchDrop = PatchDrop(card_of(record, out.name)).to(  # type: ignore[call-overload]
+            device, memory_format=torch.channels_last
+        )
+        engine = run_engine(request, out, seed, console)
+        engine.load(model, "hr")
+        with engine.autocast():
+            accuracy[row] = 100 * correct(model, views, "hr").float().mean().item()
+    return _Measured(data=data.name, notes=data.notes, scenes=len(data.test), accuracy=accuracy)
 
 
 def _about(request: TableRequest, scenes: int) -> list[str]:
