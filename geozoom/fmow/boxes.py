@@ -108,7 +108,7 @@ class Boxes:
             self.ids.append(int(box.get("ID", 0)))
             self.gsd_m.append(_number(content.get("gsd")))
             self.boxes.append((left, top, width, height))
-            self.sizes.append((content["img_width"], content["img_height"]))
+            self.sizes.append((content.get("img_width", 0), content.get("img_height", 0)))
             self.places.append(image.place)
             self.twins.append(image.twin)
 
