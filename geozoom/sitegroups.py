@@ -115,10 +115,9 @@ def _merged(
     tiles: Sequence[Tile], groups: list[TileGroup], side: np.ndarray[tuple[int], np.dtype[np.float64]]
 ) -> list[TileGroup]:
     """Return the groups, some that meet put together."""
-    into = list(range(len(groups)))
     made = dict(enumerate(groups))
     for one, other in _near(tiles, groups, side):
-        if into[one] != one or into[other] != other:
+        if one not in made or other not in made:
             continue  # looked at again when all is put together
         first, second = made[one], made[other]
         shift = lattice_shift(tiles[second.host], tiles[first.host], side)
@@ -127,7 +126,7 @@ def _merged(
         joined = first.joined(second, shift)
         most = min(_MOST_BETWEEN * joined.cells, max(_MOST_CELLS, first.reach.size, second.reach.size))
         if joined.reach.size <= most:
-            made[one], into[other] = joined, one
+            made[one] = joined
             del made[other]
     return list(made.values())
 
