@@ -102,6 +102,41 @@ def read_orders(path: Path, card: ModelCard) -> Bought:
     return bought
 
 
+def bought_on(paths: Sequence[Path], tiles: Sequence[Tile], card: ModelCard) -> Bought:
+    """Read what orders files bought on tiles: several are plans of the same scenes, one after the other.
+
+    Raises:
+        OrdersError: One cannot be read, belongs to other tiles or another model, or to other scenes than the first.
+    """
+    found = [read_orders(path, card) for path in paths]
+    for path, each in zip(paths, found, strict=True):
+        check_place(path, each, tiles, card)
+        if not _same_scenes(found[0].sites, each.sites):
+            raise OrdersError(
+                f"{path}: was planned for other scenes than {paths[0]}; give plans of the same ones, or classify "
+                "them one by one"
+            )
+    return Bought(
+        tile=np.concatenate([each.tile for each in found]),
+        scene_row=np.concatenate([each.scene_row for each in found]),
+        scene_col=np.concatenate([each.scene_col for each in found]),
+        patch=np.concatenate([each.patch for each in found]),
+        place=np.concatenate([each.place for each in found]),
+        sites=found[0].sites,
+    )
+
+
+def _same_scenes(one: PlannedSites | None, other: PlannedSites | None) -> bool:
+    """Tell whether two plans are of the same scenes."""
+    if one is None or other is None:
+        return one is other
+    return (
+        (one.names, one.labels) == (other.names, other.labels)
+        and np.array_equal(one.tile, other.tile)
+        and np.allclose(one.windows, other.windows, atol=1e-3)
+    )
+
+
 def _sites_layer(path: Path) -> list[dict[str, Any]] | None:
     """Return the sites that a GeoPackage holds, or None without any."""
     import geopandas

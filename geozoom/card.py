@@ -67,6 +67,9 @@ class ModelCard:
     """Architecture of the scout, which reads the LR image at its own size; None if there is none."""
     scout_doubt: Doubt | None = None
     """What patches are worth where the scout was asked."""
+    doubts_with_hr: tuple[Doubt, ...] | None = None
+    """(P - 1,) what further patches are worth by how sure both streams are with the policy's best 1, 2, … P - 1; None
+    if nothing says so."""
     answer_temperatures: tuple[float, ...] | None = None
     """(P + 1,) what the log-probabilities of an answer from S = 0, 1, … P patches are divided by, fitted on the
     validation split; None if nothing says how sure the answers are."""
@@ -139,6 +142,8 @@ class ModelCard:
             for key, made in may_be.items():
                 if content.get(key) is not None:
                     content[key] = made(content[key])
+            if content.get("doubts_with_hr") is not None:
+                content["doubts_with_hr"] = tuple(_doubt(told) for told in content["doubts_with_hr"])
             card = cls(**content)
             sound = card._is_sound()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -164,6 +169,11 @@ class ModelCard:
             and all(
                 doubt is None or doubt.patches == self.grid.patches
                 for doubt in (self.doubt, self.scout_doubt)
+            )
+            and (
+                self.doubts_with_hr is None
+                or [doubt.patches for doubt in self.doubts_with_hr]
+                == list(range(self.grid.patches - 1, 0, -1))
             )
             and (self.answer_temperatures is None or self._has_sound_temperatures(self.answer_temperatures))
         )

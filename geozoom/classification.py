@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from geozoom.ahead import read_ahead
 from geozoom.answers import answer, scouted
 from geozoom.bands import ReadOptions
-from geozoom.bought import check_place, read_orders
-from geozoom.classifiedscenes import ClassifiedScenes, coarse_m
+from geozoom.bought import bought_on
+from geozoom.classifiedscenes import ClassifiedScenes
 from geozoom.deliveries import cataloged_deliveries, open_deliveries
 from geozoom.errors import CatalogError, TileError
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop, load_model
 from geozoom.mosaic import DeliveryIndex
-from geozoom.planscenes import SceneBatch, count_planned, read_hr, scene_batches
+from geozoom.planscenes import SceneBatch, coarse_m, count_planned, read_hr, scene_batches
 from geozoom.scenes import SceneLimits, Skipped
 from geozoom.scoring import Progress
 from geozoom.tiles import open_tiles
 
 
 def classify(
-    orders: Path | str,
+    orders: Path | str | Sequence[Path | str],
     *,
     hr: Sequence[str | Path] = (),
     catalog: Path | str | None = None,
@@ -42,7 +42,7 @@ def classify(
     """Classify every scene of the LR tiles, with the HR patches that were bought and delivered.
 
     Args:
-        orders: The file that `plan` wrote.
+        orders: The file that `plan` wrote, or several of the same scenes: what was bought in rounds.
         hr: Delivered rasters or folders of them, in any CRS and resolution.
         catalog: What `ingest` wrote of them, instead.
         lr: The LR tiles of the plan.
@@ -58,7 +58,7 @@ def classify(
         DeliveryError: Delivered rasters cannot be used; every one is named.
         CatalogError: The catalog cannot be read.
         ModelError: The checkpoint cannot be used.
-        ValueError: Neither rasters nor a catalog are given, or both.
+        ValueError: No orders are given, or neither rasters nor a catalog, or both.
     """
     if bool(hr) == (catalog is not None):
         raise ValueError("give either hr or catalog")
@@ -67,8 +67,9 @@ def classify(
     tiles, ignored = open_tiles(
         [str(entry) for entry in lr], options or ReadOptions(), card.lr_gsd_m, card.lr_px
     )
-    bought = read_orders(Path(orders), card)
-    check_place(Path(orders), bought, tiles, card)
+    paths = [Path(each) for each in ([orders] if isinstance(orders, Path | str) else orders)]
+    bought = bought_on(paths, tiles, card)
+    source = ", ".join(map(str, paths))
     of_hr = hr_options or ReadOptions()
     if catalog is None:
         received = open_deliveries([str(entry) for entry in hr], of_hr)
@@ -84,7 +85,7 @@ def classify(
         with DeliveryIndex(deliveries=received.deliveries, coarse_m=limit) as index:
             if catalog is not None and len(bought.place) and not index.shows_any(bought.place):
                 raise CatalogError(
-                    f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {orders}; "
+                    f"{catalog}: none of its {len(received.deliveries)} usable deliveries lies on a patch of {source}; "
                     "give the orders that they were made for"
                 )
             for batch in scene_batches(tiles, bought, card, limits or SceneLimits()):
@@ -106,12 +107,12 @@ def classify(
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return ClassifiedScenes(
         card=card,
-        source=str(orders),
+        source=source,
         tiles=tuple(tiles),
         sites=bought.sites,
         received=replace(received, ignored=(*ignored, *received.ignored)),
         skipped=skipped,
-        coarse=tuple(each.path for each in received.deliveries if limit and each.gsd_m > limit),
+        coarse=received.coarser(limit),
         **columns,
     )
 

@@ -20,18 +20,10 @@ from geozoom.features import Column, FeatureTable
 from geozoom.footprints import patch_areas_m2
 from geozoom.money import Buyable
 from geozoom.mosaic import DeliveryIndex
-from geozoom.planscenes import Places, read_hr
+from geozoom.planscenes import Places, coarse_m, read_hr
 from geozoom.scenes import Skipped
 from geozoom.scores import Labels, Scores, match_labels, score_answers
 from geozoom.tiles import Tile
-
-_COARSE = 1.5
-"""A delivery whose GSD is this many times the model's HR GSD is reported."""
-
-
-def coarse_m(card: ModelCard) -> float | None:
-    """Return the GSD in metres above which a delivery is coarse; None of a model that knows no HR GSD."""
-    return None if card.hr_gsd_m is None else _COARSE * card.hr_gsd_m
 
 
 @dataclass(frozen=True, kw_only=True)

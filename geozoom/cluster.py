@@ -17,10 +17,9 @@ from geozoom.doubt import When
 from geozoom.errors import ClusterError, GeozoomError, first_line
 from geozoom.model import PatchDrop
 from geozoom.overlaps import OverlapRule, ranked, settle
-from geozoom.scenes import SceneLimits, Skipped, read_scenes
+from geozoom.scenes import SceneBlock, SceneLimits, Skipped, read_scenes
 from geozoom.scoring import (
     GDAL_CACHE_BYTES,
-    Block,
     Gathered,
     Progress,
     Scored,
@@ -177,14 +176,14 @@ def _scored(
     sure: list[NDArray[np.float32]] = []
     skipped, zeros, seen = Skipped(), 0, 0
 
-    def blocks() -> Iterator[tuple[Block, NDArray[np.float32]]]:
+    def blocks() -> Iterator[tuple[SceneBlock, NDArray[np.float32]]]:
         for block in read_scenes(
             tile, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, area=area, owned=owned
         ):
-            yield (0, block), block.images
+            yield block, block.images
 
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
-        for (_, block), s, odds in ask(model, when, blocks()):
+        for block, s, odds in ask(model, when, blocks()):
             scene, patch = likely(block, s, threshold)
             rows.append(block.row.astype(np.int32))
             cols.append(block.col.astype(np.int32))

@@ -60,6 +60,10 @@ class Received:
     gone: tuple[str, ...] = ()
     """Rasters of a catalog whose files are no longer there."""
 
+    def coarser(self, limit_m: float | None) -> tuple[str, ...]:
+        """Return the deliveries whose GSD is above a limit, if there is one."""
+        return tuple(each.path for each in self.deliveries if limit_m and each.gsd_m > limit_m)
+
 
 def open_deliveries(inputs: Sequence[str], options: ReadOptions) -> Received:
     """Check every delivered raster.

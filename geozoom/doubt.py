@@ -1,7 +1,7 @@
-"""When to zoom: what patches are worth by how sure the LR stream is of their scene (METHOD §8). Pure NumPy.
+"""When to zoom: what patches are worth by how sure a classifier is of their scene (METHOD §8). Pure NumPy.
 
 The LR stream costs no imagery, but a classifier's time where the policy alone takes a small network's; its scout takes
-no more than the policy.
+no more than the policy. Of a scene of which HR is there already both streams say how sure they are with it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Doubt:
     An answer is right with a chance of 1 / (1 + exp(-z)), where z is level + slope · c of the LR stream alone and
     level + rise · log₂ n + bend · (log₂ n)² + slope · c with HR. The gain is what HR has over LR alone, raised to where
     further patches take nothing away and none is worth more than the one before: several that only help together are
-    worth their mean each. Fitted on the validation split (training/calibrate.py).
+    worth their mean each. Where HR is there already, c is of both streams with it, n counts the patches bought beside
+    it, and "alone" is without them. Fitted on the validation split (training/calibrate.py).
     """
 
     patches: int
-    """Patches of a scene, P."""
+    """Patches of a scene that are not there yet: P, or less."""
     alone: tuple[float, float]
     """Level and slope of the LR stream alone."""
     helped: tuple[float, float, float, float]
@@ -91,10 +92,10 @@ class Doubt:
 
         Args:
             probability: (N, P) s_p of every patch that can be bought, 0 for the others.
-            sure: (N,) log-odds of the LR stream, as `log_odds` gives them.
-            had: (N,) number of patches that are owned already.
+            sure: (N,) log-odds of what was asked, as `log_odds` gives them.
+            had: (N,) number of patches that are owned already, beside those that made it so sure.
         """
-        patches = probability.shape[1]
+        patches = self.patches
         each = self.added(sure).astype(np.float32)
         rank = np.argsort(np.argsort(-probability, axis=1, kind="stable"), axis=1)
         rank = rank + np.reshape(had, (-1, 1)).astype(np.int64)

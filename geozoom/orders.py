@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geozoom import __version__
 from geozoom.benefit import value_unit
 from geozoom.card import ModelCard
+from geozoom.deliveries import Received
 from geozoom.doubt import When
 from geozoom.features import Column, FeatureTable
 from geozoom.layers import Layer, layer_frame, write_geopackage
@@ -51,6 +52,10 @@ class Plan(FeatureTable):
     """What said when HR is worth buying."""
     ignored: tuple[str, ...]
     """Entries of the folders given that were not read as tiles."""
+    received: Received | None
+    """The deliveries that were looked at, if any."""
+    scenes_with_hr: int
+    """Scenes of which HR was there, and was looked at."""
     scenes: int
     """Scenes that the policy saw."""
     scenes_skipped: Skipped
@@ -156,6 +161,7 @@ class Plan(FeatureTable):
                 "value_bound": round(self.bound, 6),
                 "value_unit": self.value_unit,
                 "scenes": self.scenes,
+                **({} if self.received is None else {"scenes_with_hr": self.scenes_with_hr}),
                 "scenes_skipped_nodata": self.scenes_skipped.nodata,
                 "scenes_skipped_cloud": self.scenes_skipped.cloud,
                 "scenes_skipped_overlap": self.scenes_skipped.overlap,

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from geozoom.area import read_area
 from geozoom.bands import ReadOptions
 from geozoom.benefit import value_unit
 from geozoom.budget import Budget
 from geozoom.card import ModelCard
+from geozoom.deliveries import Received
 from geozoom.doubt import When
 from geozoom.drafting import check_orders
-from geozoom.errors import ModelError, VectorError
+from geozoom.errors import VectorError
 from geozoom.grounds import lay_grounds
 from geozoom.model import PatchDrop, load_model
 from geozoom.offer import AtOnce, Offer
@@ -27,53 +28,18 @@ from geozoom.overlaps import OverlapRule
 from geozoom.patches import Patches
 from geozoom.pieces import MOST_CELLS, Pieces
 from geozoom.placement import first_of_each_place, footprints
+from geozoom.planned import Planning, check_together, who_says_when
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.purchase import Purchase
 from geozoom.scenes import SceneLimits
-from geozoom.scoring import Progress, Scored, count_scenes, score
+from geozoom.scoring import Scored, count_scenes, score
 from geozoom.sites import SitesOnTiles, read_sites
 from geozoom.tiles import Tile, open_tiles
 from geozoom.workers import Made, purchase_each
 
 DEFAULT_THRESHOLD = 0.5
 """The paper's deterministic policy buys a patch where s_p is above this."""
-
-
-class Planning(TypedDict, total=False):
-    """What a plan can be told besides its tiles and its budget."""
-
-    model: PatchDrop | Path | str | None
-    """A loaded model or a checkpoint's path; None (or absent) takes the one that ships with geozoom."""
-    prices: PriceList | Path | str | None
-    """A price list, the name of one that ships with geozoom or the path of one; None takes the default."""
-    threshold: float | None
-    """Only patches with a probability above it are candidates. None: 0.5, as in the paper; where the LR classifier or
-    its scout is asked, those that add more than what the model's card says, which are as many on its validation
-    scenes."""
-    when: When | None
-    """"policy" values a patch by the policy alone; "classifier" asks the LR classifier too, and buys more of the scenes
-    that it is not sure of; "scout" asks a small network that has learned to answer as the classifier does. None: the
-    scout of a model that has one, the classifier beside a BagNet, where it is as small, else the policy."""
-    limits: SceneLimits | None
-    """Which scenes are skipped and counted, for missing data or clouds."""
-    overlap: OverlapRule
-    """Which tile is planned where several show the same place."""
-    area: Path | str | None
-    """Vector file of polygons; only patches whose centre lies in them are planned."""
-    owned: Sequence[Path | str]
-    """Vector files of polygons of what is owned or ordered already, for example earlier plans: patches whose
-    centre lies in them are not bought again."""
-    sites: Path | str | None
-    """Vector file of points, boxes or polygons; scenes are these instead of a lattice."""
-    label_column: str | None
-    """Column of the sites that says what each of them shows; None takes "label" where there is one."""
-    options: ReadOptions | None
-    """What the user says about rasters that do not say it themselves."""
-    dask: str | None
-    """Address of a Dask scheduler whose workers score the tiles; they must see the same paths."""
-    progress: Progress | None
-    """Called after every batch with the scenes done and all there are."""
 
 
 def plan(
@@ -89,7 +55,7 @@ def plan(
         inputs: LR rasters: files, folders, `/vsi…` paths or URLs.
         budget: What may be spent, in the price list's currency ("5000" or "5000 USD"); None buys every candidate.
         solver: "exact" proves the optimum of small cases.
-        how: See `Planning`.
+        how: See `geozoom.planned.Planning`.
 
     Raises:
         BudgetError: The budget is no positive amount, or in another currency than the prices.
@@ -108,35 +74,34 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
 
     Args:
         inputs: LR rasters: files, folders, `/vsi…` paths or URLs.
-        how: See `Planning`.
+        how: See `geozoom.planned.Planning`.
 
     Raises:
         TileError: Tiles cannot be used; every one is named.
         ModelError: The checkpoint cannot be used.
         PriceListError: The price list cannot be used.
         VectorError: The area, what is owned or the sites cannot be used.
+        CatalogError: The catalog of deliveries cannot be used.
+        DeliveryError: Deliveries in it cannot be used; every one is named.
         ClusterError: The Dask cluster cannot be used.
-        ValueError: Sites are given with an area or a cluster.
+        ValueError: Sites are given with an area or a cluster, or a catalog with a cluster or with the policy alone.
     """
-    area, sites, dask = how.get("area"), how.get("sites"), how.get("dask")
-    if area is not None and sites is not None:
-        raise ValueError("an area clips the lattice, and sites replace it: give one of them")
-    if dask is not None and sites is not None:
-        raise ValueError("sites are planned in one process: leave the cluster out")
+    check_together(how)
     began = time.perf_counter()
     price_list = _price_list(how)
     named_model = how.get("model")
     policy = named_model if isinstance(named_model, PatchDrop) else load_model(named_model)
     card = policy.card
-    when: When = how.get("when") or card.asks
-    if when != "policy" and card.doubt_of(when) is None:
-        lacks = "the model has no scout" if when == "scout" else "its card does not say how often it is wrong"
-        raise ModelError(
-            f"{card.name}: its LR classifier cannot be asked ({lacks}); train it again, or plan by the policy alone "
-            "(--when policy)"
-        )
+    when = who_says_when(card, how)
+    area, sites = how.get("area"), how.get("sites")
+    dask, catalog = how.get("dask"), how.get("catalog")
+    delivered = None
+    if catalog is not None:
+        from geozoom.delivered import Delivered
+
+        delivered = Delivered.open(catalog, how.get("hr_options") or ReadOptions(), policy)
     wanted = None if area is None else read_area(area)
-    owned = how.get("owned", ())
+    owned = (*how.get("owned", ()), *(() if catalog is None else (catalog,)))
     had = read_area(*owned, owned=True) if owned else None
     named = None if sites is None else read_sites(sites, how.get("label_column"))
     tiles, ignored = open_tiles(
@@ -154,7 +119,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         threshold = DEFAULT_THRESHOLD
     overlap: OverlapRule = how.get("overlap", "latest")
     progress = how.get("progress")
-    find: Callable[..., Scored] = partial(score, sites=placed)
+    find: Callable[..., Scored] = partial(score, sites=placed, delivered=delivered)
     if dask is not None:
         from geozoom.cluster import score_on
 
@@ -198,6 +163,7 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         threshold=threshold,
         when=when,
         ignored=ignored,
+        received=None if delivered is None else delivered.received,
         scored=replace(
             scored,
             candidates=patches,
@@ -228,6 +194,8 @@ class Candidates:
     """What said when HR is worth buying."""
     ignored: tuple[str, ...]
     """Entries of the folders given that were not read as tiles."""
+    received: Received | None
+    """The deliveries that were looked at, if any."""
     scored: Scored
     """What the policy made of all scenes."""
     sites: SitesOnTiles | None
@@ -295,6 +263,8 @@ class Candidates:
             when=self.when,
             solver=solver,
             ignored=self.ignored,
+            received=self.received,
+            scenes_with_hr=self.scored.scenes_with_hr,
             scenes=self.scored.scenes,
             scenes_skipped=self.scored.skipped,
             tiles_with_zeros=self.scored.tiles_with_zeros,

@@ -22,6 +22,8 @@ from geozoom.tiles import Tile
 
 BATCH = 64
 """Scenes that are read and classified at once."""
+_COARSE = 1.5
+"""A delivery whose GSD is this many times the model's HR GSD is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,3 +174,8 @@ def read_hr(
 def display_of(card: ModelCard) -> Display:
     """Return how the model was shown reflectance."""
     return Display(white=card.reflectance_white, gamma=card.reflectance_gamma)
+
+
+def coarse_m(card: ModelCard) -> float | None:
+    """Return the GSD in metres above which a delivery is coarse; None of a model that knows no HR GSD."""
+    return None if card.hr_gsd_m is None else _COARSE * card.hr_gsd_m

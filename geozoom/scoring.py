@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import rasterio
@@ -28,6 +28,11 @@ from geozoom.scenes import SceneBlock, SceneLimits, Skipped, lattice_shape, read
 from geozoom.sites import SitesOnTiles
 from geozoom.spilled import Spilled
 from geozoom.tiles import Tile
+
+if TYPE_CHECKING:
+    from geozoom.delivered import Delivered, Looked
+
+_T = TypeVar("_T")
 
 BLOCKS_AHEAD = 2
 """Strips of scenes read while the policy works on one."""
@@ -57,6 +62,8 @@ class Scored:
     """Of tiles, by index, the patches (rows, cols) of their lattice that another tile shows and is planned for."""
     hosts: Hosts | None
     """On which tile's cells each patch is ordered; None if each is on its own tile's."""
+    scenes_with_hr: int = 0
+    """Scenes of which HR was there, and was looked at."""
 
 
 def score(
@@ -70,6 +77,7 @@ def score(
     owned: Area | None = None,
     sites: SitesOnTiles | None = None,
     when: When = "policy",
+    delivered: Delivered | None = None,
     spill: bool = False,
     progress: Progress | None = None,
 ) -> Scored:
@@ -86,11 +94,14 @@ def score(
         owned: Where they are owned already; None for nowhere.
         sites: The scenes, in place of a lattice; None lays one.
         when: What says when HR is worth buying; of what it asks the card must know what its doubt means.
+        delivered: HR of some of what is owned: of its scenes both streams say how sure they are with it, which the card
+            must know the meaning of.
         spill: Keep candidates in a temporary file, not in memory.
         progress: Called after every batch.
 
     Raises:
         TileError: A tile cannot be read to its end, or no scene can be used.
+        DeliveryError: A delivered raster cannot be read to its end.
         OutputError: There is no room for temporary files.
     """
     card = model.card
@@ -119,14 +130,20 @@ def score(
             ):
                 yield index, block if claims is None else _once(claims, index, block)
 
+    def looked() -> Iterator[tuple[int, SceneBlock, Looked | None]]:
+        with nullcontext() if delivered is None else delivered.looker() as looker:
+            for index, block in blocks():
+                windows = None if sites is None else sites.windows[block.row]
+                yield index, block, None if looker is None else looker.look(tiles[index], block, windows)
+
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
-        ahead = ((item, item[1].images) for item in read_ahead(blocks, BLOCKS_AHEAD))
-        for (index, block), s, sure in ask(model, when, ahead):
+        ahead = ((item, item[1].images) for item in read_ahead(looked, BLOCKS_AHEAD))
+        for (index, block, look), s, sure in ask(model, when, ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
                 scene, patch = likely(block, s, threshold)
                 had = owned_already(s, block.owned, when)
-                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, sure)
+                gathered.add(index, block.row, block.col, scene, patch, s[scene, patch], had, sure, look)
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
     scored = gathered.result(claims)
@@ -134,23 +151,19 @@ def score(
     return scored
 
 
-Block: TypeAlias = tuple[int, SceneBlock]
-"""The index of a tile, and scenes of it."""
-
-
 def ask(
-    model: PatchDrop, when: When, blocks: Iterator[tuple[Block, NDArray[np.float32]]]
-) -> Iterator[tuple[Block, NDArray[np.float32], NDArray[np.float32] | None]]:
-    """Yield blocks with s (N, P) of their scenes, and the log-odds (N,) of the LR stream if that was asked."""
-    chosen = policy_runner(model).stream(blocks)
+    model: PatchDrop, when: When, items: Iterator[tuple[_T, NDArray[np.float32]]]
+) -> Iterator[tuple[_T, NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Yield items with s (N, P) of the scenes beside them, and the log-odds (N,) of the LR stream if that was asked."""
     doubt = model.card.doubt_of(when)
     if doubt is None:
-        yield from ((block, s, None) for block, s in chosen)
+        yield from ((item, s, None) for item, s in policy_runner(model).stream(items))
         return
-    again = (((block, s), block[1].images) for block, s in chosen)
+    chosen = policy_runner(model).stream(((item, images), images) for item, images in items)
+    again = (((item, s), images) for (item, images), s in chosen)
     runner = scout_runner(model) if when == "scout" else lr_runner(model)
-    for (block, s), known in runner.stream(again):
-        yield block, s, log_odds(known).astype(np.float32)
+    for (item, s), known in runner.stream(again):
+        yield item, s, log_odds(known).astype(np.float32)
 
 
 def likely(
@@ -203,6 +216,7 @@ class Gathered:
         self._doubt = card.doubt_of(when)
         self._least = 0.0 if self._doubt is None or threshold is not None else self._doubt.least
         self._card = card
+        self._with_hr = 0
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._with_zeros: dict[str, None] = {}
         self.scenes = 0
@@ -225,6 +239,7 @@ class Gathered:
         probability: NDArray[np.float32],
         had: NDArray[np.float32],
         sure: NDArray[np.float32] | None = None,
+        look: Looked | None = None,
     ) -> None:
         """Add candidates of a tile.
 
@@ -237,12 +252,16 @@ class Gathered:
             probability: (M,) s_p.
             had: (N,) what is owned of each scene, as `owned_already` says.
             sure: (N,) log-odds of the LR stream, if it was asked.
+            look: What HR shows that is there, if it was looked at.
         """
         value = probability
         scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
         scores[scene, patch] = probability
         if self._doubt is not None and sure is not None:
-            value = self._doubt.marginals(scores, sure, had)[scene, patch]
+            worth_of = self._doubt.marginals(scores, sure, had)
+            if look is not None:
+                self._look_again(worth_of, scores, had, look)
+            value = worth_of[scene, patch]
         elif self._card.benefit is not None:
             value = self._card.benefit.marginals(scores, had)[scene, patch]
         if value is not probability:  # where HR is worth nothing, or too little, nothing is a candidate
@@ -261,6 +280,16 @@ class Gathered:
                 value,
             )
         )
+
+    def _look_again(
+        self, value: NDArray[np.float32], scores: NDArray[np.float32], had: NDArray[np.float32], look: Looked
+    ) -> None:
+        """Put in what patches (N, P) add to the HR that is there."""
+        self._with_hr += int(np.count_nonzero(look.there))
+        for there, doubt in enumerate(self._card.doubts_with_hr or (), start=1):
+            scenes = np.flatnonzero(look.there == there)
+            if len(scenes):
+                value[scenes] = doubt.marginals(scores[scenes], look.sure[scenes], had[scenes] - there)
 
     def result(self, claims: Claims | None) -> Scored:
         """Return all of it, with the patches of tiles that other tiles are planned for, if any asked for them.
@@ -291,6 +320,7 @@ class Gathered:
             tiles_with_zeros=tuple(self._with_zeros),
             refused={} if claims is None else claims.refused,
             hosts=self._hosts,
+            scenes_with_hr=self._with_hr,
             settled_by_name=() if claims is None else claims.settled_by_name,
         )
 

@@ -39,6 +39,7 @@ def gains_of(bought: np.ndarray, gain: np.ndarray) -> Gains:
         right=0.5 + gain - gain[:, :1],
         wanted=np.full(scenes, 6),
         known=np.tile([1.0, 0.0], (scenes, 1)),
+        sure=np.ones_like(gain),
     )
 
 

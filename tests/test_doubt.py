@@ -141,7 +141,13 @@ def gains_of(sure: np.ndarray, right: np.ndarray, wanted: int) -> Gains:
     # Two classes name one of log-odds 0 at least; a third holds the others.
     known = np.stack([sure, *2 * [np.full(len(sure), -np.log(2))]], axis=1)
     bought = np.tile(np.arange(right.shape[1]) * 0.5, (len(sure), 1))
-    return Gains(bought=bought, right=right, wanted=np.full(len(sure), wanted), known=known)
+    return Gains(
+        bought=bought,
+        right=right,
+        wanted=np.full(len(sure), wanted),
+        known=known,
+        sure=np.tile(sure[:, None], right.shape[1]),
+    )
 
 
 def test_the_fit_finds_the_curves_that_made_the_answers() -> None:

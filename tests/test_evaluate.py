@@ -5,9 +5,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -15,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from geozoom.cli import main
+from geozoom.doubt import log_odds
+from geozoom.errors import RunError
 from geozoom.fusion import fuse_streams
 from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
@@ -22,9 +26,12 @@ from tests.datasets import read_scenes
 from tests.test_train import QUIET, copied_before, request, small_recipe
 from training.checkpoints import read_checkpoint, write_checkpoint
 from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
-from training.evaluate import ViewedSplit, correct, policy_probabilities
+from training.doubting import doubted_masks
+from training.evaluate import ViewedSplit, answers, correct, policy_probabilities
 from training.evaluation import EvaluationRequest, open_run
+from training.recalibrate import load_as_shipped
 from training.results import Results
+from training.rounds import further_masks
 from training.run import train
 from training.side_channel import read_by_hr_stream, read_linearly
 
@@ -367,9 +374,37 @@ def test_when_and_where_are_told_apart_at_equal_money(
     (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
     assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
     assert rows["when and where"].sampled == pytest.approx(own["sampled"])
-    assert len(rows) == 7
+    assert len(rows) == 9
     # The same money, to the patch.
     assert len({round(row.sampled * row.scenes) for row in rows.values()}) == 1
+
+
+def test_the_second_round_sees_what_the_first_one_bought(folder: Path, results: Results) -> None:
+    assert results.finished is not None
+    card = results.finished.card
+    assert card.doubt is not None
+    assert card.doubts_with_hr is not None
+    with results.engine.autocast():
+        found = results.two_rounds()
+        known = results.known()
+        assert known is not None
+        load_as_shipped(results.engine, results.model, "ft2")
+        s = policy_probabilities(results.model, results.views)
+        total = round((s > 0.5).sum().item())
+        first = doubted_masks(card.doubt, s, known, round(total / 2))
+        said = answers(results.model, results.views, "both", first).numpy()
+        odds = np.where(first.sum(dim=1) > 0, log_odds(said), log_odds(known.numpy()))
+        both = further_masks((card.doubt, *card.doubts_with_hr), s, first, odds, total)
+        right = correct(results.model, results.views, "both", both)
+    assert 0 < first.sum() < both.sum() == total
+    assert (both >= first).all()
+    assert found.accuracy == pytest.approx(100 * right.float().mean().item())
+    assert found.sampled == pytest.approx(total / len(s))
+    rows = {row["name"]: row for row in table(folder / "run")}
+    assert rows["Ft-2 · two rounds"]["accuracy"] == pytest.approx(found.accuracy, abs=0.01)
+    blind = replace(results, finished=None)
+    with pytest.raises(RunError, match="no finished model that knows of two rounds"):
+        blind.two_rounds()
 
 
 def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
@@ -384,7 +419,7 @@ def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
         assert line[0]["accuracy"] == pytest.approx(100 * lr.float().mean().item())
         assert line[-1]["accuracy"] == pytest.approx(100 * hr.float().mean().item())
     write_spend(rows, tmp_path / "spend.png")
-    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 102
+    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 119
     with Image.open(tmp_path / "spend.png") as picture:
         picture.load()
 

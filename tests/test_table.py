@@ -225,6 +225,7 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         ("patchdrop", "ft2", "Ft-2"),
         ("patchdrop-classifier", "ft2", "Ft-2 · classifier asked"),
         ("patchdrop-scout", "ft2", "Ft-2 · scout asked"),
+        ("patchdrop-rounds", "ft2", "Ft-2 · two rounds"),
     ):
         assert by_name[name, column]["accuracy"] == pytest.approx(own[theirs]["accuracy"], abs=1e-3)
         assert by_name[name, column]["S"] == pytest.approx(own[theirs]["sampled"], abs=1e-3)

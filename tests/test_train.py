@@ -101,7 +101,12 @@ def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
         *("Pt", "Pt · random", "Pt · fixed-centre"),
         *("Ft-1", "Ft-1 · random", "Ft-1 · fixed-centre", *(f"Ft-1 · {row}" for row in beside)),
         *("Ft-2", "Ft-2 · random", "Ft-2 · fixed-centre"),
-        *("Ft-2 · classifier asked", "Ft-2 · scout asked", "Ft-2 · streams mixed by Eq. 7"),
+        *(
+            "Ft-2 · classifier asked",
+            "Ft-2 · scout asked",
+            "Ft-2 · two rounds",
+            "Ft-2 · streams mixed by Eq. 7",
+        ),
         *(f"Ft-2 · {row}" for row in beside),
         *("mask-robust + LR · random", "mask-robust + LR · fixed-centre"),
     ]

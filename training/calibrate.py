@@ -50,6 +50,8 @@ class Gains:
     """(N,) patches with s above 0.5, which the policy would buy."""
     known: NDArray[np.float64]
     """(N, classes) logits of the LR stream."""
+    sure: NDArray[np.float64]
+    """(N, P + 1) log-odds of the answers."""
     temperatures: tuple[float, ...] = ()
     """(P + 1,) what makes the answers from 0, 1, … P patches as sure as they are right."""
 
@@ -66,11 +68,12 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     known = answers(model, views, "lr")
     labels = views.split.labels
     counts = range(model.grid.patches + 1)
-    columns, temperatures = [], []
+    columns, sure, temperatures = [], [], []
     for start in counts[::_AT_ONCE]:
         masks = [(rank < count).float() for count in counts[start : start + _AT_ONCE]]
         for found in answers_each(model, views, "both", masks, known):
             columns.append((found.argmax(dim=1) == labels).double())
+            sure.append(log_odds(found.double().cpu().numpy()))
             temperatures.append(fit_temperature(found, labels))
     right = torch.stack(columns, dim=1)
     best_first = s.sort(dim=1, descending=True).values.double()
@@ -80,6 +83,7 @@ def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
         right=right.cpu().numpy(),
         wanted=(s > 0.5).sum(dim=1).cpu().numpy(),
         known=known.double().cpu().numpy(),
+        sure=np.stack(sure, axis=1),
         temperatures=tuple(temperatures),
     )
 
@@ -140,21 +144,36 @@ def fit_benefit(gains: Gains) -> Benefit:
 
 def fit_doubt(gains: Gains) -> Doubt:
     """Fit how often answers are right, by how sure the LR stream is and by how many patches are bought."""
-    patches = gains.right.shape[1] - 1
     odds = log_odds(gains.known)
+    doubt = _fit(gains.right, odds)
+    added = np.sort(doubt.added(odds), axis=None)[::-1]
+    wanted = int(gains.wanted.sum())
+    return replace(doubt, least=round(float(added[wanted]), 6) if wanted < added.size else 0.0)
+
+
+def fit_doubts_with_hr(gains: Gains) -> tuple[Doubt, ...]:
+    """Fit the same where the best 1, 2, … P - 1 patches are there: by how sure both streams are, what further ones add.
+
+    Their `least` is 0: it is the LR stream's doubt that says from which gain on patches are worth buying.
+    """
+    return tuple(
+        _fit(gains.right[:, there:], gains.sure[:, there]) for there in range(1, gains.right.shape[1] - 1)
+    )
+
+
+def _fit(right: NDArray[np.float64], odds: NDArray[np.float64]) -> Doubt:
+    """Fit how often answers with 0, 1, … n patches are right (N, n + 1), by log-odds (N,) of the first ones."""
+    patches = right.shape[1] - 1
     sure = odds / _ODDS
     log = np.log2(np.arange(1, patches + 1))
-    alone = _logistic(gains.right[:, :1], np.ones((1, 1)), sure)
-    helped = _logistic(gains.right[:, 1:], np.stack([np.ones(patches), log, log**2], axis=1), sure)
-    doubt = Doubt(
+    alone = _logistic(right[:, :1], np.ones((1, 1)), sure)
+    helped = _logistic(right[:, 1:], np.stack([np.ones(patches), log, log**2], axis=1), sure)
+    return Doubt(
         patches=patches,
         alone=(alone[0], alone[1]),
         helped=(helped[0], helped[1], helped[2], helped[3]),
         least=0.0,
     )
-    added = np.sort(doubt.added(odds), axis=None)[::-1]
-    wanted = int(gains.wanted.sum())
-    return replace(doubt, least=round(float(added[wanted]), 6) if wanted < added.size else 0.0)
 
 
 def _logistic(

@@ -2,8 +2,8 @@
 
 A policy gains by choosing scenes (when) and by choosing patches within a scene (where). Each is measured alone: the
 policy's number of patches of each scene, spent on central ones; and the policy's patches, as many of every scene.
-Beside them stands a spending that asks the LR stream how sure it is, as `plan --when classifier` does, fitted on the
-validation split.
+Beside them stand a spending that asks the LR stream how sure it is, as `plan --when classifier` does, and one that
+keeps half until the first half was looked at, as `plan --catalog` does, both fitted on the validation split.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from geozoom.doubt import Doubt
 from geozoom.files import write_text, written_aside
 from geozoom.model import PatchDrop
 from training.baselines.rules import gate, top
-from training.calibrate import fit_doubt, measure_gains
+from training.calibrate import fit_doubt, fit_doubts_with_hr, measure_gains
 from training.doubting import doubted_masks
 from training.evaluate import (
     Row,
@@ -34,9 +36,10 @@ from training.evaluate import (
     row,
     spread_evenly,
 )
-from training.figures.canvas import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
+from training.figures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, Results
+from training.rounds import in_two_rounds
 from training.tables import as_markdown, as_plain
 
 _STEPS = 16
@@ -46,6 +49,7 @@ LINES = {
     "policy's patches, evenly": (PURPLE, "D", "--"),
     "fixed-centre": (GREEN, "s", "--"),
     "LR doubt, policy's patches": (SKY, "P", "-"),
+    "two rounds, policy's patches": (BLACK, "*", "-"),
     "LR entropy": (GREY, "v", "-."),
     "random": (ORANGE, "^", ":"),
 }
@@ -74,12 +78,17 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
     if known is not None:
         gated = gate(even, known, model.grid.patches)
         masks["when by LR entropy, whole scenes"] = centre_masks(gated.cpu(), model).to(s.device)
-        doubt = fit_doubt(measure_gains(model, val))
-        doubted = doubted_masks(doubt, s, known, round(both.sum().item()))
+        doubts = _doubts(model, val)
+        total = round(both.sum().item())
+        doubted = doubted_masks(doubts[0], s, known, total)
         masks["when by LR doubt, central patches"] = centre_masks(doubted.sum(dim=1).cpu(), model).to(
             s.device
         )
         masks["when by LR doubt, where: its patches"] = doubted
+        central = _centrality(model).to(s.device).expand_as(s)
+        for where, preference in (("central patches", central), ("where: its patches", s)):
+            rounds = in_two_rounds(model, views, known, doubts, preference, total)
+            masks[f"when in two rounds, {where}"] = rounds
     for name, bought in masks.items():
         yield row(name, correct(model, views, streams, bought, known), bought)
 
@@ -101,7 +110,7 @@ def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") ->
     s = policy_probabilities(model, views)
     patches, scenes = model.grid.patches, len(views)
     rng = np.random.default_rng(results.seed)
-    doubt = None if known is None else fit_doubt(measure_gains(model, val))
+    doubts = None if known is None else _doubts(model, val)
     ranked = s.flatten().argsort(descending=True, stable=True).argsort().view_as(s)
 
     def spend(total: int) -> dict[str, Tensor]:
@@ -109,12 +118,16 @@ def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") ->
         even = _evenly(results, total)
         gated = even if known is None else gate(even.to(s.device), known, patches).cpu()
         evenly = top(s, even.to(s.device))
-        asked = evenly if doubt is None or known is None else doubted_masks(doubt, s, known, total)
+        asked = rounds = evenly
+        if doubts is not None and known is not None:
+            asked = doubted_masks(doubts[0], s, known, total)
+            rounds = in_two_rounds(model, views, known, doubts, s, total)
         return {
             "policy": (ranked < total).float(),
             "policy's patches, evenly": evenly,
             "fixed-centre": centre_masks(even, model),
             "LR doubt, policy's patches": asked,
+            "two rounds, policy's patches": rounds,
             "LR entropy": centre_masks(gated, model),
             "random": random_masks(even, model, rng),
         }
@@ -175,6 +188,19 @@ def _as_shipped(results: Results, stage: str) -> tuple[PatchDrop, ViewedSplit, T
     known = results.known()  # it loads another stage's weights
     load_as_shipped(results.engine, results.model, stage)
     return results.model, results.views, known, POLICIES[stage][1]
+
+
+def _doubts(model: PatchDrop, val: ViewedSplit) -> tuple[Doubt, ...]:
+    """Return what doubt means where 0, 1, … P - 1 patches are there, fitted on the validation split."""
+    gains = measure_gains(model, val)
+    return fit_doubt(gains), *fit_doubts_with_hr(gains)
+
+
+def _centrality(model: PatchDrop) -> Tensor:
+    """Return a preference (P,) in 0..1 for the patches nearest to the centre."""
+    patches = model.grid.patches
+    nearer = centre_masks(torch.arange(1, patches + 1), model)
+    return nearer.sum(dim=0) / (patches + 1)
 
 
 def _evenly(results: Results, total: int) -> Tensor:

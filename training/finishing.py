@@ -9,7 +9,14 @@ import torch
 
 from geozoom.files import write_text
 from geozoom.model import PatchDrop
-from training.calibrate import calibration_error, fit_benefit, fit_doubt, forecast, measure_gains
+from training.calibrate import (
+    calibration_error,
+    fit_benefit,
+    fit_doubt,
+    fit_doubts_with_hr,
+    forecast,
+    measure_gains,
+)
 from training.datasets import SceneData, Split
 from training.engine import Engine
 from training.evaluate import Row, ViewedSplit, scout_answers, view_split
@@ -98,13 +105,20 @@ def _calibrate(request: RunRequest, model: PatchDrop, val: ViewedSplit, test: Vi
     Both are held against the test split in benefit.json and calibration.json.
     """
     gains, held = measure_gains(model, val), measure_gains(model, test)
-    benefit, doubt = fit_benefit(gains), fit_doubt(gains)
+    benefit, doubt, doubts_with_hr = fit_benefit(gains), fit_doubt(gains), fit_doubts_with_hr(gains)
     content: dict[str, object] = {
         "benefit": asdict(benefit),
         "doubt": asdict(doubt),
+        "doubts_with_hr": [asdict(each) for each in doubts_with_hr],
         "test": forecast(benefit, doubt, held),
     }
-    model.card = replace(model.card, benefit=benefit, doubt=doubt, answer_temperatures=gains.temperatures)
+    model.card = replace(
+        model.card,
+        benefit=benefit,
+        doubt=doubt,
+        doubts_with_hr=doubts_with_hr,
+        answer_temperatures=gains.temperatures,
+    )
     if model.scout is not None:
         by_scout, by_scout_held = (
             replace(each, known=scout_answers(model, views).double().cpu().numpy())

@@ -30,6 +30,7 @@ from training.evaluate import (
 )
 from training.recalibrate import load_as_shipped
 from training.recipe import Recipe
+from training.rounds import in_two_rounds
 from training.side_channel import read_by_hr_stream, read_linearly
 
 POLICIES: dict[str, tuple[str, Streams]] = {
@@ -115,6 +116,9 @@ class Results:
         if streams == "both":
             for what, spent in self._spent():
                 yield row(f"{name} · {what} asked", self._correct(streams, spent), spent)
+            rounds = self._two_rounds()
+            if rounds is not None:
+                yield row(f"{name} · two rounds", self._correct(streams, rounds), rounds)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
             self.model.card = replace(own, fusion="mixture", lr_temperature=1.0)  # the paper has none
@@ -151,6 +155,30 @@ class Results:
             else "finished model; go on with it"
         )
         raise RunError(f"{self.engine.folder}: has no {wanted}")
+
+    def two_rounds(self) -> Row:
+        """Return the row of as many patches as Ft-2 buys, half of them after the others were looked at.
+
+        Raises:
+            RunError: The run has no finished model that says what its doubt means then.
+        """
+        self.known()  # it loads another stage's weights
+        load_as_shipped(self.engine, self.model, "ft2")
+        masks = self._two_rounds()
+        if masks is None:
+            raise RunError(
+                f"{self.engine.folder}: has no finished model that knows of two rounds; finish it again (geozoom train "
+                "--resume)"
+            )
+        return row("PatchDrop, two rounds", self._correct("both", masks), masks)
+
+    def _two_rounds(self) -> Tensor | None:
+        card = None if self.finished is None else self.finished.card
+        if card is None or card.doubt is None or card.doubts_with_hr is None or self._known is None:
+            return None
+        s = policy_probabilities(self.model, self.views)
+        doubts = (card.doubt, *card.doubts_with_hr)
+        return in_two_rounds(self.model, self.views, self._known, doubts, s, int((s > 0.5).sum()))
 
     def _spent(self) -> Iterator[tuple[str, Tensor]]:
         """Yield who may be asked when to zoom, and what is bought (N, P) then: as many patches as the policy buys."""

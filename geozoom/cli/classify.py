@@ -14,7 +14,9 @@ from geozoom.cli import classifying, options
 @click.option(
     "--orders",
     type=click.Path(path_type=Path),
-    help="File that `geozoom plan` wrote: its scenes, with what was bought of them.",
+    multiple=True,
+    help="File that `geozoom plan` wrote: its scenes, with what was bought of them. Repeatable, for plans of the same "
+    "scenes.",
 )
 @click.option("--hr", multiple=True, help="Delivered rasters or a folder of them; repeatable.")
 @click.option(
@@ -89,11 +91,11 @@ def command(context: click.Context, /, **given: Any) -> None:
 
     Of image files, HR is used where the policy would buy it, and LR is simulated from them as in training.
     """
-    ways = [name for name in ("orders", "folder", "fmow") if given[name] is not None]
+    ways = [name for name in ("orders", "folder", "fmow") if given[name]]
     if len(ways) != 1:
         raise click.UsageError("give one of --orders, --folder and --fmow")
     classifying.check(context, given)
-    if given["orders"] is not None:
+    if given["orders"]:
         classifying.classify_orders(given)
     else:
         classifying.classify_files(given)

@@ -33,7 +33,7 @@ def check(context: click.Context, given: dict[str, Any]) -> None:
     Raises:
         click.UsageError: They do not.
     """
-    of_orders = given["orders"] is not None
+    of_orders = bool(given["orders"])
     for name in _OF_FILES if of_orders else _OF_ORDERS:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             flag = f"--{name.replace('_', '-')}"
@@ -146,9 +146,9 @@ def classify_orders(given: dict[str, Any]) -> None:
         prices = _check_scoring(given)
     model = load_model(given["model"])
     if given["scores"] is not None or given["curves"]:
-        sites = read_orders(given["orders"], model.card).sites
+        sites = read_orders(given["orders"][0], model.card).sites
         labels = match_labels(() if sites is None else sites.labels, model.card.classes)
-        _require_labels(given, str(given["orders"]), labels, model.card.classes)
+        _require_labels(given, str(given["orders"][0]), labels, model.card.classes)
     with options.progress_bar(console, "scenes") as progress:
         scenes = classify(
             given["orders"],
@@ -162,7 +162,7 @@ def classify_orders(given: dict[str, Any]) -> None:
             progress=progress,
         )
     # What was labelled may have been skipped.
-    _require_labels(given, str(given["orders"]), scenes.labels, scenes.card.classes)
+    _require_labels(given, scenes.source, scenes.labels, scenes.card.classes)
     curve = None if prices is None else _trace(console, model, scenes.buyable(), prices, THRESHOLD)
     summary = scenes.summary() | ({} if curve is None else {"curve": curve.to_dict()})
     scenes.write(given["output"], overwrite=given["overwrite"])
@@ -189,18 +189,7 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
         f"{unusable}; "
         f"HR changed the class of {totals['scenes_changed_by_hr']:,} scenes",
     )
-    for path in scenes.coarse:
-        _say(
-            console,
-            f"warning: {path} is much coarser than the {scenes.card.hr_gsd_m:.2f} m that the model was trained on",
-        )
-    for names, what in (
-        (scenes.received.colourless, "show no colours, so they were not used"),
-        (scenes.received.gone, "are no longer where the catalog has them, so they were not used"),
-    ):
-        if names:
-            _say(console, f"warning: {len(names)} deliveries {what}: {some_of(names)}")
-    for line in options.ignored_remarks(scenes.received.ignored):
+    for line in options.delivery_remarks(scenes.received, scenes.coarse, scenes.card.hr_gsd_m):
         _say(console, line)
 
 

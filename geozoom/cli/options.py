@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from geozoom.bands import ReadOptions
     from geozoom.budget import Budget
+    from geozoom.deliveries import Received
     from geozoom.scoring import Progress
 
 LARGEST_SEED = 2**31 - 1
@@ -311,6 +312,21 @@ def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:
         f"{', '.join(RASTER_SUFFIXES)} are, so name what else is a raster itself"
     )
     return [remark]
+
+
+def delivery_remarks(received: Received, coarse: tuple[str, ...], hr_gsd_m: float | None) -> list[str]:
+    """Return warnings of deliveries that are coarse for the model's HR GSD, or were not used."""
+    remarks = [
+        f"warning: {path} is much coarser than the {hr_gsd_m:.2f} m that the model was trained on"
+        for path in coarse
+    ]
+    for names, what in (
+        (received.colourless, "show no colours, so they were not used"),
+        (received.gone, "are no longer where the catalog has them, so they were not used"),
+    ):
+        if names:
+            remarks.append(f"warning: {len(names)} deliveries {what}: {some_of(names)}")
+    return remarks + ignored_remarks(received.ignored)
 
 
 @contextmanager

@@ -57,6 +57,12 @@ _OPTIONS = (
         help="Polygons of what is owned or ordered already, such as an earlier plan; not bought again. Repeatable.",
     ),
     click.option(
+        "--catalog",
+        metavar="FILE",
+        help="Catalog that `geozoom ingest` wrote of what was delivered: not bought again, and looked at, so that "
+        "further patches are bought of the scenes that both classifiers are still unsure of.",
+    ),
+    click.option(
         "--sites",
         metavar="FILE",
         help="Plan only these scenes: points, boxes or polygons, named by a column site, id or name.",
@@ -72,8 +78,10 @@ _OPTIONS = (
         help="Scheduler of a running Dask cluster, as tcp://host:8786; its workers read the tiles by the same paths.",
     ),
     options.raster_options("", "TILES"),
+    options.raster_options("hr-", "the deliveries of --catalog"),
     click.option("--assume-crs", help="CRS of tiles that have none, for example EPSG:32633."),
 )
+_OF_HR = ("hr_bands", "hr_scale", "hr_offset", "hr_nodata")
 
 
 def planning_options(command: _F) -> _F:
@@ -95,6 +103,17 @@ def check(given: dict[str, Any]) -> None:
         raise click.UsageError("--label-column is of --sites: give them")
     if given["dask"] is not None and given["sites"] is not None:
         raise click.UsageError("--sites are planned in one process: leave --dask out")
+    if given["catalog"] is None:
+        for name in _OF_HR:
+            if given[name] is not None:
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} is of the deliveries of --catalog: give them"
+                )
+        return
+    if given["dask"] is not None:
+        raise click.UsageError("what --catalog holds is looked at in one process: leave --dask out")
+    if given["when"] == "policy":
+        raise click.UsageError("--when policy does not look at HR: give the catalog as --owned")
 
 
 def find_candidates(given: dict[str, Any], console: Console, budgets: Iterable[Budget]) -> Candidates:
@@ -111,6 +130,8 @@ def find_candidates(given: dict[str, Any], console: Console, budgets: Iterable[B
 
     read = ("bands", "scale", "offset", "nodata", "assume_crs", "cloud_mask")
     read_options = options.read_options(**{name: given[name] for name in read})
+    plain = ("bands", "scale", "offset", "nodata")
+    hr_options = options.read_options(**{name: given[f"hr_{name}"] for name in plain}, prefix="hr-")
     price_list = load_price_list(given["prices"]).with_uplifts(given["uplifts"])
     for budget in budgets:  # before tiles are read
         budget.cents_in(price_list)
@@ -125,6 +146,8 @@ def find_candidates(given: dict[str, Any], console: Console, budgets: Iterable[B
             overlap=given["overlap"],
             area=given["aoi"],
             owned=given["owned"],
+            catalog=given["catalog"],
+            hr_options=hr_options,
             sites=given["sites"],
             label_column=given["label_column"],
             options=read_options,

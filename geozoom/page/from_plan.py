@@ -112,6 +112,10 @@ def _facts(plan: Plan) -> dict[str, str]:
             "classifier": "the policy, and how unsure the LR classifier is of their scene",
         }[plan.when],
     }
+    if plan.received is not None:
+        facts["Scenes with HR"] = (
+            f"{plan.scenes_with_hr:,}: of these both classifiers said how unsure they are with it"
+        )
     if plan.next_cost is not None:
         facts["Next that did not fit"] = (
             f"an order of {plan.next_cost:,.2f} {plan.prices.currency}, for which {plan.next_lacking:,.2f} are lacking"

@@ -51,8 +51,12 @@ ASKED: dict[str, Literal["classifier", "scout"]] = {
     "patchdrop-scout": "scout",
 }
 """Rows that buy where somebody expects most of it, and who that is."""
+ROUNDS = "patchdrop-rounds"
+"""The row that buys in two rounds."""
 SCOUTED = "patchdrop-scout"
 """The row that a run without a scout does not have."""
+_OF_FT2 = ("published-code", *ASKED, ROUNDS)
+"""Rows that train nothing more than PatchDrop's."""
 _BEGUN_WITH = ("hr", "lr", "robust")
 """Stages of the run that a masked baseline begins with."""
 
@@ -219,21 +223,29 @@ class _Measuring:
             return self._entry(began, dict.fromkeys(COLUMNS, measured), [network], self._seconds(stages))
         if name in LOWRES:
             return self._lowres(name, began)
-        if name == "published-code":
-            with self.results.engine.autocast():
-                rows: dict[Column, Row] = {"ft2": summed_streams(self.results)}
-            return self._entry(began, rows, [model.hr, model.lr, model.policy], self._seconds(STAGES))
-        if name in ASKED:
-            with self.results.engine.autocast():
-                rows = {"ft2": self.results.asking(ASKED[name])}
-            scout, taught = (self._scout(), (NAME,)) if name == SCOUTED else ([], ())
-            networks = [model.hr, model.lr, model.policy, *scout]
-            return self._entry(began, rows, networks, self._seconds((*STAGES, *taught)))
+        if name in _OF_FT2:
+            return self._of_ft2(name, began)
         if name == "patchdrop":
             rows = dict(self._patchdrop())
             networks = [model.hr, model.lr, model.policy]
             return self._entry(began - self.took_s, rows, networks, self._seconds(STAGES))
         return self._masked(name, began)
+
+    def _of_ft2(self, name: str, began: float) -> Entry:
+        """Measure another way to use what Ft-2 trained."""
+        model = self.results.model
+        networks: list[nn.Module] = [model.hr, model.lr, model.policy]
+        stages: tuple[str, ...] = STAGES
+        with self.results.engine.autocast():
+            if name == "published-code":
+                measured = summed_streams(self.results)
+            elif name == ROUNDS:
+                measured = self.results.two_rounds()
+            else:
+                measured = self.results.asking(ASKED[name])
+        if name == SCOUTED:
+            networks, stages = [*networks, *self._scout()], (*STAGES, NAME)
+        return self._entry(began, {"ft2": measured}, networks, self._seconds(stages))
 
     def _scout(self) -> list[nn.Module]:
         finished = self.results.finished

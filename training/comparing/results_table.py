@@ -28,6 +28,7 @@ ROWS = {
     "patchdrop": "PatchDrop",
     "patchdrop-classifier": "PatchDrop, classifier asked",
     "patchdrop-scout": "PatchDrop, scout asked",
+    "patchdrop-rounds": "PatchDrop, two rounds",
 }
 """Names of the rows, in the table's order."""
 
@@ -131,6 +132,10 @@ def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
         (
             "PatchDrop, classifier asked, buys as many patches as Ft-2, where they are worth most by how sure the LR "
             "stream is; scout asked, by how sure a small network is that answers as it does: what `geozoom plan` does."
+        ),
+        (
+            "PatchDrop, two rounds, buys half of as many so, and the other half where both streams, which have seen "
+            "the first, are still unsure: what `geozoom plan --catalog` does."
         ),
     )
 

@@ -1,0 +1,64 @@
+"""Two rounds of buying: half of the patches where the LR stream doubts, the rest where both streams still do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geozoom.doubt import Doubt, log_odds
+from geozoom.model import PatchDrop
+from training.doubting import doubted_masks
+from training.evaluate import ViewedSplit, answers
+
+FIRST = 0.5
+"""Share of the patches that the first round buys."""
+
+
+def in_two_rounds(
+    model: PatchDrop, views: ViewedSplit, known: Tensor, doubts: Sequence[Doubt], s: Tensor, total: int
+) -> Tensor:
+    """Return masks (N, P) of `total` patches: some by the LR stream's doubt, others by both streams' with those.
+
+    What `plan` would buy, `ingest` take in and `plan --catalog` buy beside it.
+
+    Args:
+        model: The classifier.
+        views: HR and LR scenes.
+        known: (N, classes) logits of the LR stream.
+        doubts: (P,) what the doubt means where 0, 1, … P - 1 patches are there.
+        s: (N, P) the policy's probabilities, or another preference in 0..1.
+        total: Patches over all scenes and both rounds.
+    """
+    first = doubted_masks(doubts[0], s, known, round(FIRST * total))
+    said = answers(model, views, "both", first, known)
+    odds = np.where(
+        first.any(dim=1).cpu().numpy(), log_odds(said.cpu().numpy()), log_odds(known.cpu().numpy())
+    )
+    return further_masks(doubts, s, first, odds, total)
+
+
+def further_masks(doubts: Sequence[Doubt], s: Tensor, there: Tensor, odds: np.ndarray, total: int) -> Tensor:
+    """Return what is there (N, P) and the patches that add most to it, `total` over all scenes together.
+
+    Args:
+        doubts: (P,) what the doubt means where 0, 1, … P - 1 patches are there.
+        s: (N, P) the policy's probabilities.
+        there: (N, P) 1 for patches that are there.
+        odds: (N,) log-odds of what is known of each scene with them.
+        total: Patches over all scenes, those that are there included.
+    """
+    left = (s * (1 - there)).float().cpu().numpy()
+    counts = there.sum(dim=1).long().cpu().numpy()
+    value = np.zeros(left.shape, dtype=np.float32)
+    for count in np.unique(counts[counts < left.shape[1]]).tolist():
+        scenes = np.flatnonzero(counts == count)
+        value[scenes] = doubts[count].marginals(left[scenes], odds[scenes])
+    had = there.bool().cpu().numpy()
+    # What is there first; of patches that add as much the more probable ones.
+    order = np.lexsort((-left.ravel(), -value.ravel(), ~had.ravel()))
+    bought = np.zeros(left.size, dtype=np.float32)
+    bought[order[: max(total, int(counts.sum()))]] = 1
+    return torch.from_numpy(bought.reshape(left.shape)).to(s.device)
