@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geozoom.errors import PriceListError, first_line
 from geozoom.figures import DM2
-from geozoom.grounds import AREA_MARGIN, Ground, Indices, cell_km, stretch_of
+from geozoom.land import AREA_MARGIN, Ground, Indices, cell_km, stretch_of
 from geozoom.ordering import OrderChoice, Rings, Solver, adjusted, choose_orders, most_area_dm2
 from geozoom.outlining import area_dm2, order_rings
 from geozoom.prices import DM2_PER_KM2, PriceList

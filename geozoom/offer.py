@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from geozoom.grounds import Ground
+from geozoom.land import Ground
 from geozoom.ordering import Solver
 from geozoom.patches import Patches
 from geozoom.prices import PriceList

@@ -11,7 +11,7 @@ from pyproj import Geod
 from geozoom.features import ORDER_DECIMALS
 from geozoom.footprints import points_to_lonlat
 from geozoom.ground import on_one_side
-from geozoom.grounds import Ground
+from geozoom.land import Ground
 from geozoom.ordering import Rings
 from geozoom.rules import ShapeRules
 from geozoom.tiles import Tile

@@ -13,8 +13,8 @@ from geozoom.bitmask import BitMask
 from geozoom.card import ModelCard
 from geozoom.drafting import EARTH_DM2, OrderDraft, as_chosen, cents_to_choose_by, draft_orders, real_bound
 from geozoom.footprints import pixel_area_range_m2
-from geozoom.grounds import Ground, Land, cell_km
 from geozoom.hosts import Hosts, places_on
+from geozoom.land import Ground, Land, cell_km
 from geozoom.ordering import Lattice, Solver, free_area_dm2, most_area_dm2
 from geozoom.ordering.bounds import Extent, upper_bound_in_parts
 from geozoom.patches import Patches

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.drafting import OrderDraft, draft_orders, real_bound
-from geozoom.grounds import Ground
+from geozoom.land import Ground
 from geozoom.ordering import Solver
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.tiles import Tile

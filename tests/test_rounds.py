@@ -368,9 +368,9 @@ def test_what_cannot_be_looked_at_is_refused(world: World, tmp_path: Path) -> No
     for card in (DOUBTFUL, {}):
         with pytest.raises(ModelError, match="does not say what further patches are worth"):
             geozoom.plan([world.tile], model=small_model(**card), **how)
-    for more in ({"when": "policy"}, {"dask": "tcp://127.0.0.1:1"}):
+    for beside in ({"when": "policy"}, {"dask": "tcp://127.0.0.1:1"}):
         with pytest.raises(ValueError, match=r"policy alone|one process"):
-            geozoom.plan([world.tile], model=world.model, **how, **more)
+            geozoom.plan([world.tile], model=world.model, **(how | beside))
     (tmp_path / "sent" / "0-0.tif").unlink()
     with pytest.raises(CatalogError, match="none of its deliveries"):
         geozoom.plan([world.tile], model=world.model, **how)
