@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from geozoom.bands import ReadOptions
 from geozoom.deliveries import Received, cataloged_deliveries
 from geozoom.doubt import log_odds
+from geozoom.errors import CatalogError
 from geozoom.footprints import window_corners
 from geozoom.grid import lattice_windows
 from geozoom.inference import for_inference
@@ -21,6 +21,7 @@ from geozoom.model import PatchDrop
 from geozoom.mosaic import DeliveryIndex
 from geozoom.planscenes import BATCH, Places, coarse_m, read_hr
 from geozoom.scenes import SceneBlock
+from geozoom.sites import SitesOnTiles
 from geozoom.tiles import Tile
 
 
@@ -46,58 +47,70 @@ class Delivered:
         """Check the deliveries of a catalog.
 
         Raises:
-            CatalogError: The catalog cannot be read.
+            CatalogError: The catalog cannot be read, or is named as none.
             DeliveryError: One line for every raster that cannot be used.
         """
+        if Path(catalog).suffix.lower() != ".gpkg":
+            raise CatalogError(
+                f"{catalog}: a catalog is a GeoPackage that `geozoom ingest` wrote; give it as .gpkg"
+            )
         return cls(cataloged_deliveries(Path(catalog), options), model)
 
-    @contextmanager
-    def looker(self) -> Iterator[Looker]:
-        """Hold the rasters that are looked at open within the block."""
-        limit = coarse_m(self._model.card)
-        with DeliveryIndex(deliveries=self.received.deliveries, coarse_m=limit) as index:
-            yield Looker(index, self._model)
-
-
-class Looker:
-    """Classifies scenes with the HR that is there."""
-
-    def __init__(self, index: DeliveryIndex, model: PatchDrop) -> None:
-        self._index = index
-        self._model = model
-
-    def look(self, tile: Tile, block: SceneBlock, windows: NDArray[np.float64] | None = None) -> Looked:
-        """Read what is there of the owned patches of scenes, and classify with it.
+    def look_over(
+        self,
+        blocks: Callable[[], Iterator[tuple[int, SceneBlock, Looked | None]]],
+        tiles: Sequence[Tile],
+        sites: SitesOnTiles | None,
+    ) -> Iterator[tuple[int, SceneBlock, Looked]]:
+        """Yield blocks in parts, with what HR shows of their scenes.
 
         Args:
-            tile: The scenes' tile.
-            block: The scenes.
-            windows: (N, 4) where they lie on the tile, in pixels; None: on its lattice.
+            blocks: Yields the index of a tile and scenes of it.
+            tiles: The tiles.
+            sites: The scenes, if they do not lie on a lattice.
 
         Raises:
             DeliveryError: A delivered raster cannot be read to its end.
         """
+        limit = coarse_m(self._model.card)
+        with DeliveryIndex(deliveries=self.received.deliveries, coarse_m=limit) as index:
+            for tile, block, _ in blocks():
+                for part in _parts(block):
+                    windows = None if sites is None else sites.windows[part.row]
+                    yield tile, part, self._look(index, tiles[tile], part, windows)
+
+    def _look(
+        self, index: DeliveryIndex, tile: Tile, block: SceneBlock, windows: NDArray[np.float64] | None
+    ) -> Looked:
+        """Read what is there of the owned patches of scenes, and classify with it.
+
+        Args:
+            index: The deliveries.
+            tile: The scenes' tile.
+            block: The scenes.
+            windows: (N, 4) where they lie on the tile, in pixels; None: on its lattice.
+        """
         there = np.zeros(len(block.row), dtype=np.int64)
         sure = np.zeros(len(block.row), dtype=np.float32)
-        with_hr = np.flatnonzero(block.owned.any(axis=1))
+        scenes = np.flatnonzero(block.owned.any(axis=1))
+        if not len(scenes):
+            return Looked(there=there, sure=sure)
         card = self._model.card
-        for start in range(0, len(with_hr), BATCH):
-            scenes = with_hr[start : start + BATCH]
-            row, col = block.row[scenes], block.col[scenes]
-            of_scenes = lattice_windows(row, col, card.lr_px) if windows is None else windows[scenes]
-            places = Places(
-                tile=tile,
-                row=row,
-                col=col,
-                windows=of_scenes,
-                corners=window_corners(tile, of_scenes),
-                on_lattice=windows is None,
-            )
-            images, usable, _ = read_hr(self._index, places, block.owned[scenes], card)
-            seen = np.flatnonzero(usable.any(axis=1))
-            if len(seen):
-                there[scenes] = usable.sum(axis=1)
-                sure[scenes[seen]] = self._sureness(block.images[scenes[seen]], images, usable[seen])
+        row, col = block.row[scenes], block.col[scenes]
+        of_scenes = lattice_windows(row, col, card.lr_px) if windows is None else windows[scenes]
+        places = Places(
+            tile=tile,
+            row=row,
+            col=col,
+            windows=of_scenes,
+            corners=window_corners(tile, of_scenes),
+            on_lattice=windows is None,
+        )
+        images, usable, _ = read_hr(index, places, block.owned[scenes], card)
+        there[scenes] = usable.sum(axis=1)
+        seen = np.flatnonzero(usable.any(axis=1))
+        if len(seen):
+            sure[scenes[seen]] = self._sureness(block.images[scenes[seen]], images, usable[seen])
         return Looked(there=there, sure=sure)
 
     @torch.inference_mode()
@@ -108,3 +121,12 @@ class Looker:
         known = self._model.lr_logits(torch.from_numpy(lr))
         said = self._model.fuse(self._model.hr_logits(torch.from_numpy(hr), masks), known, masks)
         return log_odds(said.numpy()).astype(np.float32)
+
+
+def _parts(block: SceneBlock) -> Iterator[SceneBlock]:
+    """Yield parts of a block of which HR of few scenes is looked at: it takes long, and is stopped between them."""
+    some = block.owned.any(axis=1)
+    part = np.maximum(0, some.cumsum() - some) // BATCH
+    starts = np.flatnonzero(np.diff(part, prepend=-1)).tolist() or [0]
+    for start, stop in zip(starts, [*starts[1:], len(part)], strict=True):
+        yield block.part(slice(start, stop))

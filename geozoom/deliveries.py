@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from pyproj import CRS, Transformer
+from shapely import Polygon, box
 
 from geozoom.bands import ReadOptions, choose_bands, find_mask_band
 from geozoom.calibration import Calibration, calibrate
@@ -133,8 +134,6 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
         bands = choose_bands(dataset, options, DeliveryError, path)
         calibration = calibrate(dataset, bands, options, DeliveryError, path)
         gsd = measured_gsd_m(path, crs, dataset.transform, dataset.width, dataset.height, DeliveryError)
-        # pyproj's transform_bounds, unlike rasterio's, is right across the antimeridian and at poles.
-        to_wgs84 = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         return Delivery(
             path=path,
             bands=bands,
@@ -145,8 +144,22 @@ def _describe(path: str, options: ReadOptions) -> Delivery:
             acquired=read_acquisition(dataset).acquired,
             gsd_m=max(gsd),
             usable_mask=find_mask(path),
-            bounds=_in_one_turn(*to_wgs84.transform_bounds(*_outline(dataset))),
+            bounds=wgs84_bounds(dataset),
         )
+
+
+def wgs84_bounds(dataset: Any) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of an open raster that has a CRS, in -180..180: west > east across 180°."""
+    # pyproj's transform_bounds, unlike rasterio's, is right across the antimeridian and at poles.
+    to_wgs84 = Transformer.from_crs(CRS.from_user_input(dataset.crs), "EPSG:4326", always_xy=True)
+    return _in_one_turn(*to_wgs84.transform_bounds(*_outline(dataset)))
+
+
+def boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:
+    """Return bounds as boxes: two of them where they cross the antimeridian, as west > east says."""
+    if west <= east:
+        return [box(west, south, east, north)]
+    return [box(west, south, 180, north), box(-180, south, east, north)]
 
 
 def _outline(dataset: Any) -> tuple[float, float, float, float]:

@@ -13,10 +13,10 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from shapely import Polygon, STRtree, box, points
+from shapely import STRtree, points
 
 from geozoom.calibration import Display, to_rgb
-from geozoom.deliveries import Delivery
+from geozoom.deliveries import Delivery, boxes
 from geozoom.errors import DeliveryError
 from geozoom.rasters import open_raster, read_numbers
 from geozoom.receiving.usable import UNUSABLE, unusable_pixels
@@ -100,9 +100,9 @@ class DeliveryIndex:
 
     def __post_init__(self) -> None:
         self.deliveries = sorted(self.deliveries, key=self._rank)
-        boxes = [_boxes(*each.bounds) for each in self.deliveries]
-        self._tree = STRtree([each for several in boxes for each in several])
-        self._owner = [number for number, several in enumerate(boxes) for _ in several]
+        found = [boxes(*each.bounds) for each in self.deliveries]
+        self._tree = STRtree([each for several in found for each in several])
+        self._owner = [number for number, several in enumerate(found) for _ in several]
 
     def _rank(self, each: Delivery) -> tuple[bool, float, float, str]:
         coarse = self.coarse_m is not None and each.gsd_m > self.coarse_m
@@ -189,7 +189,7 @@ class DeliveryIndex:
             west, east = ring[ring[:, 0] > 0, 0].min(), ring[ring[:, 0] < 0, 0].max()
         found = {
             self._owner[index]
-            for part in _boxes(west, south, east, north)
+            for part in boxes(west, south, east, north)
             for index in self._tree.query(part).tolist()
         }
         return sorted(found)
@@ -289,10 +289,3 @@ def _rectangles(wanted: bytes, cols: int) -> tuple[tuple[int, int, int, int], ..
         found += [(top, row, *run) for run, top in growing.items() if run not in runs]
         growing = {run: growing.get(run, row) for run in sorted(runs)}
     return tuple(found)
-
-
-def _boxes(west: float, south: float, east: float, north: float) -> list[Polygon]:
-    """Return bounds as boxes: two of them where they cross the antimeridian, as west > east says."""
-    if west <= east:
-        return [box(west, south, east, north)]
-    return [box(west, south, 180, north), box(-180, south, east, north)]

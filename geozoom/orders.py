@@ -21,6 +21,7 @@ from geozoom.layers import Layer, layer_frame, write_geopackage
 from geozoom.ordering import Solver
 from geozoom.patches import Patches
 from geozoom.placement import areas_dm2, footprints
+from geozoom.planscenes import coarse_m
 from geozoom.prices import DM2_PER_KM2, PriceList
 from geozoom.purchase import Order
 from geozoom.scenes import Skipped
@@ -110,6 +111,11 @@ class Plan(FeatureTable):
         return np.array(self.sites.sites.names, dtype=np.str_)[self.patches.scene_row]
 
     @property
+    def coarse(self) -> tuple[str, ...]:
+        """Deliveries that were looked at and are much coarser than the model's HR GSD."""
+        return () if self.received is None else self.received.coarser(coarse_m(self.card))
+
+    @property
     def off_tiles(self) -> tuple[str, ...]:
         """Names of sites that lie on no tile."""
         return () if self.sites is None else self.sites.off_tiles
@@ -173,6 +179,15 @@ class Plan(FeatureTable):
                 "next_cost": None if self.next_cost is None else float(self.next_cost),
                 "next_lacking": None if self.next_lacking is None else float(self.next_lacking),
             },
+            **(
+                {}
+                if self.received is None
+                else {
+                    "coarse_deliveries": list(self.coarse),
+                    "deliveries_without_colours": list(self.received.colourless),
+                    "deliveries_gone": list(self.received.gone),
+                }
+            ),
             "threshold": self.threshold,
             "when": self.when,
             "solver": self.solver,

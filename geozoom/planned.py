@@ -100,7 +100,14 @@ def who_says_when(card: ModelCard, how: Planning) -> When:
             f"{card.name}: its LR classifier cannot be asked ({lacks}); train it again, or plan by the policy alone "
             "(--when policy)"
         )
-    if how.get("catalog") is not None and (when == "policy" or card.doubts_with_hr is None):
+    if how.get("catalog") is None:
+        return when
+    if when == "policy" and card.doubt is not None and card.doubts_with_hr is not None:
+        raise ModelError(
+            f"{card.name}: has no scout to ask about scenes without HR, and the policy alone does not look at HR; "
+            "ask its LR classifier (--when classifier), or give the catalog as --owned"
+        )
+    if when == "policy" or card.doubts_with_hr is None:
         raise ModelError(
             f"{card.name}: its card does not say what further patches are worth where HR is there already; finish its "
             "run again (geozoom train --resume), or give the catalog as --owned"

@@ -18,7 +18,7 @@ from geozoom.card import ModelCard
 from geozoom.deliveries import Received
 from geozoom.doubt import When
 from geozoom.drafting import check_orders
-from geozoom.errors import VectorError
+from geozoom.errors import CatalogError, VectorError
 from geozoom.grounds import lay_grounds
 from geozoom.model import PatchDrop, load_model
 from geozoom.offer import AtOnce, Offer
@@ -110,6 +110,10 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
     if wanted is not None and not any(wanted.touches(tile) for tile in tiles):
         raise VectorError(
             f"{area}: lies outside every tile; check the CRS that it says it has, or give tiles of that place"
+        )
+    if catalog is not None and not any(read_area(catalog, owned=True).touches(tile) for tile in tiles):
+        raise CatalogError(
+            f"{catalog}: none of its deliveries lies on these tiles; give the catalog of what was delivered there"
         )
     check_orders(price_list, tiles, card)
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)

@@ -102,6 +102,13 @@ class SceneBlock:
         columns = {name: getattr(self, name)[kept] for name in ("row", "col", "images", "present", "owned")}
         return replace(self, skipped=self.skipped + left_out, **columns)
 
+    def part(self, rows: slice) -> SceneBlock:
+        """Return a run of the scenes; what was left out before them is counted with the first."""
+        columns = {name: getattr(self, name)[rows] for name in ("row", "col", "images", "present", "owned")}
+        if rows.start:
+            columns |= {"skipped": Skipped(), "zero_pixels": 0}
+        return replace(self, **columns)
+
     def without(self, owned: NDArray[np.bool_]) -> SceneBlock:
         """Return the scenes of which something is left to buy, given the patches (N, P) that are owned already."""
         present = self.present & ~owned

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -112,11 +113,12 @@ def score(
     claims, hosts = settle(tiles, order, card.grid, card.lr_px) if once else (None, None)
     gathered = Gathered(tiles, card, when, threshold, spill=spill, hosts=hosts)
 
-    def blocks() -> Iterator[tuple[int, SceneBlock]]:
+    def blocks() -> Iterator[tuple[int, SceneBlock, Looked | None]]:
         if sites is not None:
-            yield from sites.blocks(
+            for index, block in sites.blocks(
                 order, scene_px=card.lr_px, grid=card.grid, display=display, limits=limits, owned=owned
-            )
+            ):
+                yield index, block, None
             return
         for index in order:
             for block in read_scenes(
@@ -128,16 +130,11 @@ def score(
                 area=area,
                 owned=owned,
             ):
-                yield index, block if claims is None else _once(claims, index, block)
+                yield index, block if claims is None else _once(claims, index, block), None
 
-    def looked() -> Iterator[tuple[int, SceneBlock, Looked | None]]:
-        with nullcontext() if delivered is None else delivered.looker() as looker:
-            for index, block in blocks():
-                windows = None if sites is None else sites.windows[block.row]
-                yield index, block, None if looker is None else looker.look(tiles[index], block, windows)
-
+    read = blocks if delivered is None else partial(delivered.look_over, blocks, tiles, sites)
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES):
-        ahead = ((item, item[1].images) for item in read_ahead(looked, BLOCKS_AHEAD))
+        ahead = ((item, item[1].images) for item in read_ahead(read, BLOCKS_AHEAD))
         for (index, block, look), s, sure in ask(model, when, ahead):
             gathered.count(index, len(block.row), block.skipped, block.zero_pixels)
             if len(block.row):
@@ -328,7 +325,10 @@ class Gathered:
 def _remedy(skipped: Skipped) -> str:
     """Say what to do where every scene was left out."""
     remedies = (
-        (skipped.owned, "there is nothing left to buy there: plan other ground, or leave out --owned"),
+        (
+            skipped.owned,
+            "there is nothing left to buy there: plan other ground, or leave out --owned or --catalog",
+        ),
         (skipped.nodata or skipped.cloud, "check nodata values or raise --max-nodata or --max-cloud"),
         (
             not skipped.owned and (skipped.outside or skipped.off_tiles),

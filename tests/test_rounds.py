@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from rasterio.warp import transform
 import geozoom
 from geozoom.card import ModelCard
 from geozoom.cli import main
+from geozoom.delivered import _parts
 from geozoom.doubt import log_odds
 from geozoom.errors import CatalogError, ModelError, OrdersError
 from geozoom.model import PatchDrop
+from geozoom.scenes import SceneBlock, Skipped
 from tests.conftest import (
     BY_AREA,
     DOUBT,
@@ -58,29 +61,45 @@ def test_a_card_keeps_what_doubt_means_with_hr_and_other_numbers_are_refused() -
             ModelCard.from_json(replace(card, doubts_with_hr=wrong).to_json())
 
 
-def test_the_fit_finds_the_curves_that_made_the_answers() -> None:
-    rng = np.random.default_rng(0)
-    scenes, there = 20_000, 4
-    sure = rng.uniform(0, 6, (scenes, 17))
-    doubt = DOUBTS[there - 1]
-    level, rise, bend, slope = doubt.helped
-    log = np.log2(np.arange(1, 13))
-    z = np.hstack(
-        [
-            doubt.alone[0] + doubt.alone[1] * sure[:, there, None],
-            level + rise * log + bend * log**2 + slope * sure[:, there, None],
-        ]
-    )
-    right = np.zeros((scenes, 17))
-    right[:, there:] = rng.random(z.shape) < 1 / (1 + np.exp(-z))
-    known = np.stack([sure[:, 0], np.zeros(scenes)], axis=1)
-    gains = Gains(bought=right, right=right, wanted=np.full(scenes, 3), known=known, sure=sure)
-    found = fit_doubts_with_hr(gains)
+def made_gains(scenes: int, seed: int) -> Gains:
+    """Answers of scenes of which both streams are as often right as they say, and more so with each patch."""
+    rng = np.random.default_rng(seed)
+    start = rng.normal(0.5, 1.5, (scenes, 1))
+    gained = rng.exponential(0.35, (scenes, 16)).cumsum(axis=1)
+    odds = np.hstack([start, start + gained])
+    right = (rng.random((scenes, 17)) < 1 / (1 + np.exp(-odds))).astype(float)
+    known = np.hstack([odds[:, :1], np.zeros((scenes, 1))])
+    return Gains(bought=right, right=right, wanted=np.full(scenes, 3), known=known, sure=odds)
+
+
+def test_the_fit_tells_how_often_answers_are_right() -> None:
+    found = fit_doubts_with_hr(made_gains(20_000, 0))
     assert [each.patches for each in found] == list(range(15, 0, -1))
-    at = np.linspace(0, 6, 20)
-    np.testing.assert_allclose(
-        found[there - 1].added(at).cumsum(axis=1), doubt.added(at).cumsum(axis=1), atol=0.03
-    )
+    held = made_gains(20_000, 1)
+    for there in (1, 4, 9, 15):
+        doubt = found[there - 1]
+        added = np.pad(doubt.added(held.sure[:, there]).cumsum(axis=1), ((0, 0), (1, 0)))
+        gain = held.right[:, there:] - held.right[:, there : there + 1]
+        for part in np.array_split(np.argsort(held.sure[:, there]), 4):
+            np.testing.assert_allclose(added[part].mean(axis=0), gain[part].mean(axis=0), atol=0.04)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_of_patches_that_are_there_learn_from_each_other(seed: int) -> None:
+    found = fit_doubts_with_hr(made_gains(170, seed))
+    total = [each.added(np.zeros(1)).sum() for each in found]
+    # Of scenes in doubt so few are in hand that each number by itself would jump up and down.
+    steps = np.diff(total)
+    assert (steps < 0.02).all()
+    assert (np.abs(steps) < 0.15).all()
+
+
+def test_a_scene_of_one_patch_has_nothing_to_ask_again() -> None:
+    gains = made_gains(50, 0)
+    one = replace(gains, bought=gains.bought[:, :2], right=gains.right[:, :2], sure=gains.sure[:, :2])
+    assert fit_doubts_with_hr(one) == ()
+    two = replace(gains, bought=gains.bought[:, :3], right=gains.right[:, :3], sure=gains.sure[:, :3])
+    assert [each.patches for each in fit_doubts_with_hr(two)] == [1]
 
 
 @given(
@@ -326,6 +345,77 @@ def test_two_rounds_by_the_command_line(world: World, tmp_path: Path) -> None:
     ]
     east = {(scene, patch) for scene, patch in patches[0] if int(scene.split(",")[1]) >= 2}
     assert counted == [len(patches[0] | patches[1]), len(east)]
+    # What comes for the second plan goes into the same catalog, of which nothing lies on that plan's ground yet.
+    later = tmp_path / "later"
+    world.write_raster(
+        "west.tif",
+        folder=later,
+        pixels=world.truth[:, :, :64],
+        transform=Affine(2.5, 0, ORIGIN[0], 0, -2.5, ORIGIN[1]),
+    )
+    run("ingest", later, "--orders", second, "-o", catalog, "--require-complete")
+    run("classify", *both, "--catalog", catalog, "--lr", world.tile, "--model", world.model_file, "-o", scenes,
+        "--overwrite")  # fmt: skip
+    classified = [f["properties"] for f in json.loads(scenes.read_text())["features"]]
+    assert all(each["patches_delivered"] == each["patches_bought"] for each in classified)
+    # A third round: all that was delivered is there.
+    third = run(
+        "plan", world.tile, *asked, "--catalog", catalog, "--json", "-o", tmp_path / "third.geojson", code=1
+    )
+    assert (
+        "there is nothing left to buy there: plan other ground, or leave out --owned or --catalog"
+        in third.stderr
+    )
+
+
+def test_only_what_may_lie_on_the_orders_joins_a_catalog_of_an_earlier_plan(
+    world: World, tmp_path: Path
+) -> None:
+    """Orders of a second round leave out all that the catalog holds; those of elsewhere are another matter."""
+    world.deliver(0, 0, 4, 4)
+    far = world.write_raster("far.tif", transform=Affine(10, 0, 500_000, 0, -10, 5_700_000))
+    orders = tmp_path / "far.geojson"
+    geozoom.plan([far], model=world.model, prices=BY_AREA).write(orders)
+    near = world.write_raster("near.tif", folder=tmp_path / "sent", pixels=world.truth)
+    for sent in (near, tmp_path / "sent" / "0-0.tif"):
+        with pytest.raises(CatalogError, match="none of its 1 deliveries lies on an order"):
+            geozoom.ingest([sent], orders=orders, catalog=world.catalog)
+
+
+def test_parts_of_a_block_hold_all_of_its_scenes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geozoom.delivered.BATCH", 2)
+    owned = np.zeros((9, 16), dtype=bool)
+    owned[[0, 1, 4, 5, 7], 3] = True
+    block = SceneBlock(
+        row=np.arange(9),
+        col=np.arange(9),
+        images=np.zeros((9, 3, 8, 8), dtype=np.float32),
+        present=~owned,
+        owned=owned,
+        skipped=Skipped(cloud=3),
+        zero_pixels=7,
+    )
+    parts = list(_parts(block))
+    assert np.concatenate([part.row for part in parts]).tolist() == list(range(9))
+    assert [int(part.owned.any(axis=1).sum()) for part in parts] == [2, 2, 1]
+    assert (sum(part.zero_pixels for part in parts), parts[0].skipped) == (7, Skipped(cloud=3))
+    assert all(part.skipped == Skipped() for part in parts[1:])
+    nothing = list(_parts(block.part(slice(0, 0))))
+    assert [(len(part.row), part.skipped) for part in nothing] == [(0, Skipped(cloud=3))]
+
+
+def test_deliveries_that_are_gone_are_said_to_be_bought_again(world: World, tmp_path: Path) -> None:
+    world.deliver(0, 0, 3, 3)
+    world.deliver(6, 6, 3, 3)
+    asked = ("plan", world.tile, "--model", world.model_file, "--catalog", world.catalog, "--overwrite")
+    page, output = tmp_path / "page.html", tmp_path / "o.geojson"
+    gone = tmp_path / "sent" / "6-6.tif"
+    gone.unlink()
+    result = run(*asked, "--json", "-o", output, "--report", page)
+    said = " ".join(result.stderr.split())
+    assert f"were not used, and their ground may be bought again: {gone}" in said
+    assert json.loads(result.stdout)["deliveries_gone"] == [str(gone)]
+    assert "1 deliveries were not used (gone, or without colours)" in page.read_text()
 
 
 def test_orders_of_other_scenes_are_not_classified_together(world: World, tmp_path: Path) -> None:
@@ -353,12 +443,14 @@ def test_orders_of_other_scenes_are_not_classified_together(world: World, tmp_pa
 def test_what_cannot_be_looked_at_is_refused(world: World, tmp_path: Path) -> None:
     world.deliver(0, 0, 3, 3)
     asked = ("plan", world.tile, "--model", world.model_file, "-o", tmp_path / "no.geojson")
+    renamed = Path(shutil.copy(world.catalog, tmp_path / "renamed.db"))
     refused = [
         (("--catalog", world.catalog, "--when", "policy"), 2, "give the catalog as --owned"),
         (("--catalog", world.catalog, "--dask", "tcp://127.0.0.1:1"), 2, "in one process"),
         (("--hr-scale", "1e-4"), 2, "--hr-scale is of the deliveries of --catalog"),
         (("--catalog", tmp_path / "none.gpkg"), 1, "none.gpkg"),
-        (("--catalog", world.tile), 1, "lr.tif"),
+        (("--catalog", world.tile), 1, "lr.tif: a catalog is a GeoPackage"),
+        (("--catalog", renamed), 1, "renamed.db: a catalog is a GeoPackage"),
     ]
     for more, code, said in refused:
         result = run(*asked, *more, code=code)
@@ -368,6 +460,13 @@ def test_what_cannot_be_looked_at_is_refused(world: World, tmp_path: Path) -> No
     for card in (DOUBTFUL, {}):
         with pytest.raises(ModelError, match="does not say what further patches are worth"):
             geozoom.plan([world.tile], model=small_model(**card), **how)
+    knowing = small_model(**{name: told for name, told in KNOWING.items() if "scout" not in name})
+    with pytest.raises(ModelError, match=r"has no scout to ask.*--when classifier"):
+        geozoom.plan([world.tile], model=knowing, **how)
+    assert geozoom.plan([world.tile], model=knowing, when="classifier", **how).scenes_with_hr == 1
+    far = world.write_raster("far.tif", transform=Affine(10, 0, 500_000, 0, -10, 5_700_000))
+    with pytest.raises(CatalogError, match="none of its deliveries lies on these tiles"):
+        geozoom.plan([far], model=world.model, **how)
     for beside in ({"when": "policy"}, {"dask": "tcp://127.0.0.1:1"}):
         with pytest.raises(ValueError, match=r"policy alone|one process"):
             geozoom.plan([world.tile], model=world.model, **(how | beside))

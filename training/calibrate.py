@@ -145,53 +145,92 @@ def fit_benefit(gains: Gains) -> Benefit:
 def fit_doubt(gains: Gains) -> Doubt:
     """Fit how often answers are right, by how sure the LR stream is and by how many patches are bought."""
     odds = log_odds(gains.known)
-    doubt = _fit(gains.right, odds)
+    patches = gains.right.shape[1] - 1
+    log = np.log2(np.arange(1, patches + 1))
+    sure = odds[:, None] / _ODDS
+    (level,), (slope,) = _logistic(gains.right[:, :1], np.ones((1, 1)), sure, np.ones((1, 1)))
+    helped, (lean,) = _logistic(gains.right[:, 1:], _by_count(log), sure, np.ones((patches, 1)))
+    doubt = Doubt(
+        patches=patches,
+        alone=(_rounded(level), _rounded(slope / _ODDS)),
+        helped=(*map(_rounded, helped), _rounded(lean / _ODDS)),  # type: ignore[arg-type]
+        least=0.0,
+    )
     added = np.sort(doubt.added(odds), axis=None)[::-1]
     wanted = int(gains.wanted.sum())
     return replace(doubt, least=round(float(added[wanted]), 6) if wanted < added.size else 0.0)
 
 
 def fit_doubts_with_hr(gains: Gains) -> tuple[Doubt, ...]:
-    """Fit the same where the best 1, 2, … P - 1 patches are there: by how sure both streams are, what further ones add.
+    """Fit the same where the best n = 1, 2, … P - 1 patches are there: by how sure both streams are with them.
 
+    All n share two curves, whose figures are straight lines in log n: of one n alone there are too few scenes in doubt.
     Their `least` is 0: it is the LR stream's doubt that says from which gain on patches are worth buying.
     """
+    patches = gains.right.shape[1] - 1
+    there = np.arange(1, patches)
+    if not len(there):
+        return ()
+    share = np.log2(there) / max(1.0, math.log2(patches - 1))
+    line = np.stack([1 - share, share], axis=1)  # from one patch there to all but one
+    level, slope = _logistic(gains.right[:, there], line, gains.sure[:, there] / _ODDS, line)
+    had, more = np.array([(n, k) for n in there.tolist() for k in range(1, patches - n + 1)]).T
+    of, log = line[had - 1], np.log2(more)
+    features = np.hstack([of, of * log[:, None], log[:, None] ** 2])
+    helped, lean = _logistic(gains.right[:, had + more], features, gains.sure[:, had] / _ODDS, of)
     return tuple(
-        _fit(gains.right[:, there:], gains.sure[:, there]) for there in range(1, gains.right.shape[1] - 1)
+        Doubt(
+            patches=patches - n,
+            alone=(_rounded(at @ level), _rounded(at @ slope / _ODDS)),
+            helped=(
+                _rounded(at @ helped[:2]),
+                _rounded(at @ helped[2:4]),
+                _rounded(helped[4]),
+                _rounded(at @ lean / _ODDS),
+            ),
+            least=0.0,
+        )
+        for n, at in zip(there.tolist(), line, strict=True)
     )
 
 
-def _fit(right: NDArray[np.float64], odds: NDArray[np.float64]) -> Doubt:
-    """Fit how often answers with 0, 1, … n patches are right (N, n + 1), by log-odds (N,) of the first ones."""
-    patches = right.shape[1] - 1
-    sure = odds / _ODDS
-    log = np.log2(np.arange(1, patches + 1))
-    alone = _logistic(right[:, :1], np.ones((1, 1)), sure)
-    helped = _logistic(right[:, 1:], np.stack([np.ones(patches), log, log**2], axis=1), sure)
-    return Doubt(
-        patches=patches,
-        alone=(alone[0], alone[1]),
-        helped=(helped[0], helped[1], helped[2], helped[3]),
-        least=0.0,
-    )
+def _by_count(log: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.ones_like(log), log, log**2], axis=1)
+
+
+def _rounded(figure: float) -> float:
+    return round(float(figure), 6)
 
 
 def _logistic(
-    right: NDArray[np.float64], features: NDArray[np.float64], sure: NDArray[np.float64]
-) -> list[float]:
-    """Return the weights of the features (n, F) of columns of answers (N, n), and last the slope with sureness (N,)."""
+    right: NDArray[np.float64],
+    features: NDArray[np.float64],
+    sure: NDArray[np.float64],
+    leans: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit columns of answers (N, n): their logits are features · weights + sure · (leans · slopes).
 
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = features @ weights[:-1] + weights[-1] * sure[:, None]
+    Args:
+        right: (N, n) 1 where an answer is right.
+        features: (n, F) of each column.
+        sure: (N, n) or (N, 1) how sure what was asked is.
+        leans: (n, L) of each column, not negative.
+
+    Returns:
+        Weights (F,) and slopes (L,), which are not negative: of what one is surer the answer is not less often right.
+    """
+    split = features.shape[1]
+
+    def loss(found: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = features @ found[:split] + (leans @ found[split:]) * sure
         missed = (expit(logits) - right) / right.size
-        value = (np.logaddexp(0, logits) - logits * right).mean() + _RIDGE * (weights**2).sum()
-        slopes = [*(missed.sum(axis=0) @ features), (missed * sure[:, None]).sum()]
-        return float(value), np.array(slopes) + 2 * _RIDGE * weights
+        value = (np.logaddexp(0, logits) - logits * right).mean() + _RIDGE * (found**2).sum()
+        slopes = np.concatenate([missed.sum(axis=0) @ features, (missed * sure).sum(axis=0) @ leans])
+        return float(value), slopes + 2 * _RIDGE * found
 
-    # Of what the LR stream is surer the answer is not less often right, however many patches are bought.
-    bounds = [(None, None)] * features.shape[1] + [(0.0, None)]
+    bounds = [(None, None)] * split + [(0.0, None)] * leans.shape[1]
     found = minimize(loss, np.zeros(len(bounds)), jac=True, method="L-BFGS-B", bounds=bounds).x
-    return [*found[:-1].round(6).tolist(), round(float(found[-1]) / _ODDS, 6)]
+    return found[:split], found[split:]
 
 
 @dataclass(frozen=True, kw_only=True)

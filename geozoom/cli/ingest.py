@@ -175,7 +175,7 @@ def _remarks(found: Ingested) -> list[str]:
             "with unmarked pixels that are 0 in every band; if they are missing, give --nodata 0 and a new catalog",
         ),
         (list(found.gone), "no longer where they were, so they do not count as delivered"),
-        (list(found.elsewhere), "on no order of this plan"),
+        (list(found.elsewhere), "on no order of this plan, but perhaps of an earlier one"),
         (
             list(found.ignored),
             "not read: masks, small pictures, zips in zips, linked folders, or formats that are only read if named",

@@ -314,8 +314,10 @@ def ignored_remarks(ignored: tuple[str, ...]) -> list[str]:
     return [remark]
 
 
-def delivery_remarks(received: Received, coarse: tuple[str, ...], hr_gsd_m: float | None) -> list[str]:
-    """Return warnings of deliveries that are coarse for the model's HR GSD, or were not used."""
+def delivery_remarks(
+    received: Received, coarse: tuple[str, ...], hr_gsd_m: float | None, then: str = ""
+) -> list[str]:
+    """Return warnings of deliveries that are coarse for the model's HR GSD, or were not used, and what follows then."""
     remarks = [
         f"warning: {path} is much coarser than the {hr_gsd_m:.2f} m that the model was trained on"
         for path in coarse
@@ -325,7 +327,7 @@ def delivery_remarks(received: Received, coarse: tuple[str, ...], hr_gsd_m: floa
         (received.gone, "are no longer where the catalog has them, so they were not used"),
     ):
         if names:
-            remarks.append(f"warning: {len(names)} deliveries {what}: {some_of(names)}")
+            remarks.append(f"warning: {len(names)} deliveries {what}{then}: {some_of(names)}")
     return remarks + ignored_remarks(received.ignored)
 
 

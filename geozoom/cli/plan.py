@@ -149,8 +149,6 @@ def _show(plan: Plan, console: Console) -> None:
 
 
 def _remarks(plan: Plan, today: date) -> list[str]:
-    from geozoom.planscenes import coarse_m
-
     currency = plan.prices.currency
     prices = plan.prices
     speed = plan.scenes / plan.seconds_scenes
@@ -183,13 +181,16 @@ def _remarks(plan: Plan, today: date) -> list[str]:
     if doubt is not None:
         lines.append(f"warning: price list {prices.name}: {doubt}")
     asked = (
-        "" if plan.when == "policy" else f"; its {ASKED[plan.when]} was asked how sure it is of every scene"
+        ""
+        if plan.when == "policy"
+        else f"; its {ASKED[plan.when]} was asked how sure it is of every scene"
+        + ("" if plan.received is None else " without HR")
     )
     lines.append(f"model: {plan.card.name}, {plan.card.data}{asked}")
     if plan.received is not None:
         lines.append(f"HR is there of {plan.scenes_with_hr:,} of these scenes, and was looked at")
-        coarse = plan.received.coarser(coarse_m(plan.card))
-        lines += options.delivery_remarks(plan.received, coarse, plan.card.hr_gsd_m)
+        then = ", and their ground may be bought again"
+        lines += options.delivery_remarks(plan.received, plan.coarse, plan.card.hr_gsd_m, then)
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros

@@ -138,6 +138,13 @@ def _warnings(plan: Plan, today: date) -> tuple[str, ...]:
         )
     if plan.off_tiles:
         found.append(f"{len(plan.off_tiles):,} site(s) lie on no tile and are not planned.")
+    if plan.received is not None and (plan.received.gone or plan.received.colourless):
+        lost = len(plan.received.gone) + len(plan.received.colourless)
+        found.append(
+            f"{lost:,} deliveries were not used (gone, or without colours); their ground may be bought again."
+        )
+    if plan.coarse:
+        found.append(f"{len(plan.coarse):,} deliveries are much coarser than what the model was trained on.")
     if plan.owned_elsewhere:
         found.append("Nothing of what is owned already lies on these tiles.")
     return tuple(found)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rasterio
+from pyproj.exceptions import ProjError
+from shapely import union_all
 
 from geozoom.bands import ReadOptions
+from geozoom.deliveries import boxes, wgs84_bounds
 from geozoom.errors import CatalogError, DeliveryError
 from geozoom.features import check_output
+from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import Catalog, Entry, open_catalog
 from geozoom.receiving.coverage import OrderedGround
 from geozoom.receiving.description import describe, with_companions, with_sources
@@ -80,7 +84,7 @@ def ingest(
     problems += faults
     with open_catalog(path, create=True) as held, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         receiver = _Receiver(held, ground, options or ReadOptions(), files)
-        _check_belongs(path, receiver.by_path.values(), ground)
+        _check_belongs(path, receiver.by_path, files, ground)
         for number, file in enumerate(files, start=1):
             try:
                 receiver.take(file)
@@ -221,15 +225,30 @@ def _is_unchanged(entry: Entry, file: ReceivedFile) -> bool:
     return (entry.bytes, entry.modified_ns) == (file.size, file.modified_ns)
 
 
-def _check_belongs(path: Path, entries: Iterable[Entry], ground: OrderedGround) -> None:
-    """Refuse a catalog of which nothing lies on the orders."""
+def _check_belongs(
+    path: Path, entries: Mapping[str, Entry], files: Sequence[ReceivedFile], ground: OrderedGround
+) -> None:
+    """Refuse a catalog of which nothing lies on the orders, unless something does of what is to be added.
+
+    Orders of a second round leave out the ground of the first, all that the catalog holds when they are delivered.
+    """
     away = []
-    for entry in entries:
+    for entry in entries.values():
         if len(ground.met_by(entry.footprint)):
             return
         away.append(ground.km_away(entry.footprint))
-    if away:
+    if away and not any(_may_lie_on(file, ground) for file in files if file.path not in entries):
         raise CatalogError(
             f"{path}: none of its {len(away)} deliveries lies on an order of {ground.ordered.source}, the nearest is "
             f"{km_text(min(away))} km away; give the orders that they were made for, or another catalog"
         )
+
+
+def _may_lie_on(file: ReceivedFile, ground: OrderedGround) -> bool:
+    """Tell whether a file's bounds meet an order; its pixels are not read."""
+    try:
+        with open_raster(file.path, DeliveryError) as dataset:
+            bounds = None if dataset.crs is None else wgs84_bounds(dataset)
+    except (DeliveryError, ProjError):
+        return False  # what is wrong with it is said when it is read
+    return bounds is not None and bool(len(ground.met_by(union_all(boxes(*bounds)))))
