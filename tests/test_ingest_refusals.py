@@ -310,11 +310,28 @@ def test_a_catalog_of_other_orders_is_refused_before_anything_is_taken(
     deliver(write_raster, "a.tif", folder=tmp_path / "sent")
     assert run(tmp_path).exit_code == 0
     write_orders(orders, four_by_four(left=1000))
-    deliver(write_raster, "b.tif", 20_000, folder=tmp_path / "sent")
+    deliver(write_raster, "b.tif", 10_000, folder=tmp_path / "sent")
     (error,) = errors(run(tmp_path))
     assert "catalog.gpkg: none of its 1 deliveries lies on an order of" in error
     assert "the nearest is 19.9 km away" in error
     assert names(tmp_path) == ["a.tif"]
+
+
+def test_what_lies_on_the_orders_of_a_later_plan_joins_the_catalog_of_an_earlier_one(
+    write_raster: WriteRaster, tmp_path: Path, orders: Path
+) -> None:
+    deliver(write_raster, "a.tif", folder=tmp_path / "sent")
+    assert run(tmp_path).exit_code == 0
+    write_orders(orders, four_by_four(left=1000))
+    (tmp_path / "sent" / "0.tif").write_bytes(b"nothing")
+    write_raster("unplaced.tif", folder=tmp_path / "sent", crs=None)
+    deliver(write_raster, "b.tif", 20_000, folder=tmp_path / "sent")
+    result = run(tmp_path, "--require-complete")
+    assert len(errors(result)) == 2  # of the files that cannot be read or placed, which are named
+    assert "1 file(s) on no order of this plan, but perhaps of an earlier one: " in " ".join(
+        result.stderr.split()
+    )
+    assert names(tmp_path) == ["a.tif", "b.tif"]
 
 
 def test_a_catalog_may_hold_what_was_delivered_for_several_plans(
