@@ -416,6 +416,8 @@ def test_deliveries_that_are_gone_are_said_to_be_bought_again(world: World, tmp_
     assert f"were not used, and their ground may be bought again: {gone}" in said
     assert json.loads(result.stdout)["deliveries_gone"] == [str(gone)]
     assert "1 deliveries were not used (gone, or without colours)" in page.read_text()
+    curve = run("curve", *asked[1:], "-o", tmp_path / "curve.csv", "--budget", 5)
+    assert "were not used, and their ground may be bought again" in " ".join(curve.stderr.split())
 
 
 def test_orders_of_other_scenes_are_not_classified_together(world: World, tmp_path: Path) -> None:

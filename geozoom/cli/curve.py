@@ -63,6 +63,9 @@ def command(
         curve.write(path, overwrite=overwrite)
     if not quiet:
         _show(curve, console)
+        scored = candidates.scored
+        for line in planning.hr_remarks(candidates.received, scored.scenes_with_hr, candidates.card):
+            console.print(line, soft_wrap=True)
     if as_json:
         options.print_json(curve.to_dict())
 

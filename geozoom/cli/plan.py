@@ -187,10 +187,7 @@ def _remarks(plan: Plan, today: date) -> list[str]:
         + ("" if plan.received is None else " without HR")
     )
     lines.append(f"model: {plan.card.name}, {plan.card.data}{asked}")
-    if plan.received is not None:
-        lines.append(f"HR is there of {plan.scenes_with_hr:,} of these scenes, and was looked at")
-        then = ", and their ground may be bought again"
-        lines += options.delivery_remarks(plan.received, plan.coarse, plan.card.hr_gsd_m, then)
+    lines += planning.hr_remarks(plan.received, plan.scenes_with_hr, plan.card)
     lines += [
         f"warning: {name} has unmarked pixels that are 0 in every band; if they are missing, give --nodata 0"
         for name in plan.tiles_with_zeros

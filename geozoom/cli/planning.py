@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from geozoom.budget import Budget
+    from geozoom.card import ModelCard
+    from geozoom.deliveries import Received
     from geozoom.planner import Candidates
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -154,3 +156,17 @@ def find_candidates(given: dict[str, Any], console: Console, budgets: Iterable[B
             dask=given["dask"],
             progress=progress,
         )
+
+
+def hr_remarks(received: Received | None, scenes_with_hr: int, card: ModelCard) -> list[str]:
+    """Return what is to be said of deliveries that were looked at, if any were."""
+    from geozoom.planscenes import coarse_m
+
+    if received is None:
+        return []
+    coarse = received.coarser(coarse_m(card))
+    then = ", and their ground may be bought again"
+    return [
+        f"HR is there of {scenes_with_hr:,} of these scenes, and was looked at",
+        *options.delivery_remarks(received, coarse, card.hr_gsd_m, then),
+    ]
