@@ -37,6 +37,18 @@ def scouted(model: PatchDrop, lr: Tensor) -> Tensor | None:
 
 
 @torch.inference_mode()
+def fused(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities (B, N) of both streams, and of LR alone; the arguments are those of `answer`."""
+    lr_log = torch.log_softmax(model.lr_logits(lr), dim=1)
+    log_probability = lr_log.clone()
+    used = np.flatnonzero(bought.any(axis=1))
+    if len(used):
+        masks = torch.from_numpy(bought[used]).float()
+        log_probability[used] = model.fuse(model.hr_logits(hr, masks), lr_log[used], masks)
+    return log_probability, lr_log
+
+
+@torch.inference_mode()
 def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) -> tuple[Answers, Tensor]:
     """Classify a batch with both streams.
 
@@ -49,12 +61,7 @@ def answer(model: PatchDrop, lr: Tensor, hr: Tensor, bought: NDArray[np.bool_]) 
     Returns:
         The answers, their probabilities calibrated by the model card, and the LR stream's own log-probabilities (B, N).
     """
-    lr_log = torch.log_softmax(model.lr_logits(lr), dim=1)
-    log_probability = lr_log.clone()
-    used = np.flatnonzero(bought.any(axis=1))
-    if len(used):
-        masks = torch.from_numpy(bought[used]).float()
-        log_probability[used] = model.fuse(model.hr_logits(hr, masks), lr_log[used], masks)
+    log_probability, lr_log = fused(model, lr, hr, bought)
     sampled = torch.from_numpy(bought.sum(axis=1))
     # By what both streams say: sharpened probabilities of unlikely classes may tie at zero.
     top = log_probability.topk(min(TOP, lr_log.shape[1]), dim=1).indices

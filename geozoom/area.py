@@ -34,6 +34,10 @@ class Area:
     _on_tiles: dict[str, tuple[float, BaseGeometry]] = field(default_factory=dict)
     """Of tiles, by path, how far beyond them the area was looked at, in km, and what of it lies there, in pixels."""
 
+    def __or__(self, other: Area) -> Area:
+        """Return what lies in either."""
+        return Area(geometry=shapely.union(self.geometry, other.geometry))
+
     def patches(
         self, tile: Tile, grid: PatchGrid, scene_px: int, first: int, rows: int, left: int, cols: int
     ) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geozoom.answers import fused
 from geozoom.bands import ReadOptions
 from geozoom.deliveries import Received, cataloged_deliveries
 from geozoom.doubt import log_odds
@@ -110,17 +111,10 @@ class Delivered:
         there[scenes] = usable.sum(axis=1)
         seen = np.flatnonzero(usable.any(axis=1))
         if len(seen):
-            sure[scenes[seen]] = self._sureness(block.images[scenes[seen]], images, usable[seen])
+            lr = torch.from_numpy(block.images[scenes[seen]])
+            said, _ = fused(self._model, lr, torch.from_numpy(images), usable[seen])
+            sure[scenes[seen]] = log_odds(said.numpy())
         return Looked(there=there, sure=sure)
-
-    @torch.inference_mode()
-    def _sureness(
-        self, lr: NDArray[np.float32], hr: NDArray[np.float32], usable: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        masks = torch.from_numpy(usable).float()
-        known = self._model.lr_logits(torch.from_numpy(lr))
-        said = self._model.fuse(self._model.hr_logits(torch.from_numpy(hr), masks), known, masks)
-        return log_odds(said.numpy()).astype(np.float32)
 
 
 def _parts(block: SceneBlock) -> Iterator[SceneBlock]:

@@ -7,6 +7,7 @@ no more than the policy. Of a scene of which HR is there already both streams sa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -101,6 +102,30 @@ class Doubt:
         rank = rank + np.reshape(had, (-1, 1)).astype(np.int64)
         found = np.take_along_axis(each, np.minimum(rank, patches - 1), axis=1)
         return np.where(rank < patches, found, np.float32(0))
+
+
+def further(
+    doubts: Sequence[Doubt],
+    probability: NDArray[np.float32],
+    sure: NDArray[np.floating],
+    there: NDArray[np.int64],
+    had: NDArray[np.generic] | int = 0,
+) -> NDArray[np.float32]:
+    """Return what each patch adds to the HR that is there of its scene, (N, P), as `Doubt.marginals` does.
+
+    Args:
+        doubts: What doubt means where 0, 1, … P - 1 patches are there.
+        probability: (N, P) s_p of every patch that can be bought, 0 for the others.
+        sure: (N,) log-odds with what is there.
+        there: (N,) number of patches that are there.
+        had: (N,) number of patches that are owned beside them.
+    """
+    owned = np.broadcast_to(had, len(there))
+    value = np.zeros(probability.shape, dtype=np.float32)
+    for count in np.unique(there[there < len(doubts)]).tolist():
+        at = np.flatnonzero(there == count)
+        value[at] = doubts[count].marginals(probability[at], sure[at], owned[at])
+    return value
 
 
 def _concave(gain: NDArray[np.float64]) -> NDArray[np.float64]:

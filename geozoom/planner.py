@@ -101,8 +101,9 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
 
         delivered = Delivered.open(catalog, how.get("hr_options") or ReadOptions(), policy)
     wanted = None if area is None else read_area(area)
-    owned = (*how.get("owned", ()), *(() if catalog is None else (catalog,)))
+    owned = how.get("owned", ())
     had = read_area(*owned, owned=True) if owned else None
+    there = None if catalog is None else read_area(catalog, owned=True)
     named = None if sites is None else read_sites(sites, how.get("label_column"))
     tiles, ignored = open_tiles(
         [str(entry) for entry in inputs], how.get("options") or ReadOptions(), card.lr_gsd_m, card.lr_px
@@ -111,10 +112,12 @@ def prepare(inputs: Sequence[str | Path], **how: Unpack[Planning]) -> Candidates
         raise VectorError(
             f"{area}: lies outside every tile; check the CRS that it says it has, or give tiles of that place"
         )
-    if catalog is not None and not any(read_area(catalog, owned=True).touches(tile) for tile in tiles):
-        raise CatalogError(
-            f"{catalog}: none of its deliveries lies on these tiles; give the catalog of what was delivered there"
-        )
+    if there is not None:
+        if not any(there.touches(tile) for tile in tiles):
+            raise CatalogError(
+                f"{catalog}: none of its deliveries lies on these tiles; give the catalog of what was delivered there"
+            )
+        had = there if had is None else had | there
     check_orders(price_list, tiles, card)
     placed = None if named is None else SitesOnTiles(named, tiles, card.lr_px, card.lr_gsd_m is not None)
     limits = how.get("limits") or SceneLimits()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,15 +99,18 @@ class SceneBlock:
         """Return some of the scenes, by their places in `row`, and count the others."""
         if len(kept) == len(self.row):
             return self
-        columns = {name: getattr(self, name)[kept] for name in ("row", "col", "images", "present", "owned")}
-        return replace(self, skipped=self.skipped + left_out, **columns)
+        return replace(self, skipped=self.skipped + left_out, **self._columns(kept))
 
     def part(self, rows: slice) -> SceneBlock:
         """Return a run of the scenes; what was left out before them is counted with the first."""
-        columns = {name: getattr(self, name)[rows] for name in ("row", "col", "images", "present", "owned")}
+        columns = self._columns(rows)
         if rows.start:
-            columns |= {"skipped": Skipped(), "zero_pixels": 0}
+            return replace(self, skipped=Skipped(), zero_pixels=0, **columns)
         return replace(self, **columns)
+
+    def _columns(self, rows: slice | NDArray[np.int64]) -> dict[str, Any]:
+        """Return what there is of each of some scenes."""
+        return {name: getattr(self, name)[rows] for name in ("row", "col", "images", "present", "owned")}
 
     def without(self, owned: NDArray[np.bool_]) -> SceneBlock:
         """Return the scenes of which something is left to buy, given the patches (N, P) that are owned already."""

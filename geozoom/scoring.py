@@ -18,7 +18,7 @@ from geozoom.area import Area
 from geozoom.bitmask import BitMask
 from geozoom.calibration import Display
 from geozoom.card import ModelCard
-from geozoom.doubt import When, log_odds
+from geozoom.doubt import Doubt, When, further, log_odds
 from geozoom.errors import TileError
 from geozoom.hosts import Hosts
 from geozoom.inference import lr_runner, policy_runner, scout_runner
@@ -251,14 +251,13 @@ class Gathered:
             sure: (N,) log-odds of the LR stream, if it was asked.
             look: What HR shows that is there, if it was looked at.
         """
+        if look is not None:
+            self._with_hr += int(np.count_nonzero(look.there))
         value = probability
         scores = np.zeros((len(row), self._card.grid.patches), dtype=np.float32)
         scores[scene, patch] = probability
         if self._doubt is not None and sure is not None:
-            worth_of = self._doubt.marginals(scores, sure, had)
-            if look is not None:
-                self._look_again(worth_of, scores, had, look)
-            value = worth_of[scene, patch]
+            value = self._worth(self._doubt, scores, sure, had, look)[scene, patch]
         elif self._card.benefit is not None:
             value = self._card.benefit.marginals(scores, had)[scene, patch]
         if value is not probability:  # where HR is worth nothing, or too little, nothing is a candidate
@@ -278,15 +277,21 @@ class Gathered:
             )
         )
 
-    def _look_again(
-        self, value: NDArray[np.float32], scores: NDArray[np.float32], had: NDArray[np.float32], look: Looked
-    ) -> None:
-        """Put in what patches (N, P) add to the HR that is there."""
-        self._with_hr += int(np.count_nonzero(look.there))
-        for there, doubt in enumerate(self._card.doubts_with_hr or (), start=1):
-            scenes = np.flatnonzero(look.there == there)
-            if len(scenes):
-                value[scenes] = doubt.marginals(scores[scenes], look.sure[scenes], had[scenes] - there)
+    def _worth(
+        self,
+        doubt: Doubt,
+        scores: NDArray[np.float32],
+        sure: NDArray[np.float32],
+        had: NDArray[np.float32],
+        look: Looked | None,
+    ) -> NDArray[np.float32]:
+        """Return what patches (N, P) add, to the HR that is there where it was looked at."""
+        if look is None:
+            return doubt.marginals(scores, sure, had)
+        sure = np.where(look.there > 0, look.sure, sure)
+        return further(
+            (doubt, *(self._card.doubts_with_hr or ())), scores, sure, look.there, had - look.there
+        )
 
     def result(self, claims: Claims | None) -> Scored:
         """Return all of it, with the patches of tiles that other tiles are planned for, if any asked for them.

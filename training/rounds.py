@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geozoom.doubt import Doubt, log_odds
+from geozoom.doubt import Doubt, further, log_odds
 from geozoom.model import PatchDrop
 from training.doubting import doubted_masks
 from training.evaluate import ViewedSplit, answers
@@ -52,10 +52,7 @@ def further_masks(doubts: Sequence[Doubt], s: Tensor, there: Tensor, odds: np.nd
     """
     left = (s * (1 - there)).float().cpu().numpy()
     counts = there.sum(dim=1).long().cpu().numpy()
-    value = np.zeros(left.shape, dtype=np.float32)
-    for count in np.unique(counts[counts < left.shape[1]]).tolist():
-        scenes = np.flatnonzero(counts == count)
-        value[scenes] = doubts[count].marginals(left[scenes], odds[scenes])
+    value = further(doubts, left, odds, counts)
     had = there.bool().cpu().numpy()
     # What is there first; of patches that add as much the more probable ones.
     order = np.lexsort((-left.ravel(), -value.ravel(), ~had.ravel()))
