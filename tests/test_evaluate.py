@@ -30,7 +30,7 @@ from training.doubting import doubted_masks
 from training.evaluate import ViewedSplit, answers, correct, policy_probabilities
 from training.evaluation import EvaluationRequest, open_run
 from training.recalibrate import load_as_shipped
-from training.results import Results
+from training.results import ROUNDS, Results
 from training.rounds import further_masks
 from training.run import train
 from training.side_channel import read_by_hr_stream, read_linearly
@@ -374,37 +374,43 @@ def test_when_and_where_are_told_apart_at_equal_money(
     (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
     assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
     assert rows["when and where"].sampled == pytest.approx(own["sampled"])
-    assert len(rows) == 9
+    assert len(rows) == 11
     # The same money, to the patch.
     assert len({round(row.sampled * row.scenes) for row in rows.values()}) == 1
 
 
-def test_the_second_round_sees_what_the_first_one_bought(folder: Path, results: Results) -> None:
+@pytest.mark.parametrize(("way", "rounds"), list(ROUNDS.items()))
+def test_a_round_sees_what_those_before_bought(way: str, rounds: int, folder: Path, results: Results) -> None:
     assert results.finished is not None
     card = results.finished.card
     assert card.doubt is not None
     assert card.doubts_with_hr is not None
     with results.engine.autocast():
-        found = results.two_rounds()
+        found = results.spent(way)
         known = results.known()
         assert known is not None
         load_as_shipped(results.engine, results.model, "ft2")
         s = policy_probabilities(results.model, results.views)
         total = round((s > 0.5).sum().item())
-        first = doubted_masks(card.doubt, s, known, round(total / 2))
-        said = answers(results.model, results.views, "both", first).numpy()
-        odds = np.where(first.sum(dim=1) > 0, log_odds(said), log_odds(known.numpy()))
-        both = further_masks((card.doubt, *card.doubts_with_hr), s, first, odds, total)
-        right = correct(results.model, results.views, "both", both)
-    assert 0 < first.sum() < both.sum() == total
-    assert (both >= first).all()
+        there = doubted_masks(card.doubt, s, known, round(total / rounds))
+        for number in range(2, rounds + 1):
+            said = answers(results.model, results.views, "both", there).numpy()
+            odds = np.where(there.sum(dim=1) > 0, log_odds(said), log_odds(known.numpy()))
+            more = further_masks(
+                (card.doubt, *card.doubts_with_hr), s, there, odds, round(total * number / rounds)
+            )
+            assert 0 < there.sum() < more.sum()
+            assert (more >= there).all()
+            there = more
+        right = correct(results.model, results.views, "both", there)
+    assert there.sum() == total
     assert found.accuracy == pytest.approx(100 * right.float().mean().item())
     assert found.sampled == pytest.approx(total / len(s))
     rows = {row["name"]: row for row in table(folder / "run")}
-    assert rows["Ft-2 · two rounds"]["accuracy"] == pytest.approx(found.accuracy, abs=0.01)
+    assert rows[f"Ft-2 · {way}"]["accuracy"] == pytest.approx(found.accuracy, abs=0.01)
     blind = replace(results, finished=None)
-    with pytest.raises(RunError, match="no finished model that knows of two rounds"):
-        blind.two_rounds()
+    with pytest.raises(RunError, match=f"no finished model that knows of {way}"):
+        blind.spent(way)
 
 
 def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
@@ -419,7 +425,7 @@ def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
         assert line[0]["accuracy"] == pytest.approx(100 * lr.float().mean().item())
         assert line[-1]["accuracy"] == pytest.approx(100 * hr.float().mean().item())
     write_spend(rows, tmp_path / "spend.png")
-    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 119
+    assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 136
     with Image.open(tmp_path / "spend.png") as picture:
         picture.load()
 

@@ -226,6 +226,7 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         ("patchdrop-classifier", "ft2", "Ft-2 · classifier asked"),
         ("patchdrop-scout", "ft2", "Ft-2 · scout asked"),
         ("patchdrop-rounds", "ft2", "Ft-2 · two rounds"),
+        ("patchdrop-four-rounds", "ft2", "Ft-2 · four rounds"),
     ):
         assert by_name[name, column]["accuracy"] == pytest.approx(own[theirs]["accuracy"], abs=1e-3)
         assert by_name[name, column]["S"] == pytest.approx(own[theirs]["sampled"], abs=1e-3)

@@ -105,6 +105,7 @@ def test_train_ends_with_a_checkpoint_a_table_and_a_log_of_every_stage(
             "Ft-2 · classifier asked",
             "Ft-2 · scout asked",
             "Ft-2 · two rounds",
+            "Ft-2 · four rounds",
             "Ft-2 · streams mixed by Eq. 7",
         ),
         *(f"Ft-2 · {row}" for row in beside),

@@ -2,8 +2,8 @@
 
 A policy gains by choosing scenes (when) and by choosing patches within a scene (where). Each is measured alone: the
 policy's number of patches of each scene, spent on central ones; and the policy's patches, as many of every scene.
-Beside them stand a spending that asks the LR stream how sure it is, as `plan --when classifier` does, and one that
-keeps half until the first half was looked at, as `plan --catalog` does, both fitted on the validation split.
+Beside them stand a spending that asks the LR stream how sure it is, as `plan --when classifier` does, and those in
+rounds that look at what the ones before bought, as `plan --catalog` does, all fitted on the validation split.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from training.evaluate import (
     row,
     spread_evenly,
 )
-from training.figures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
+from training.figures.canvas import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
 from training.recalibrate import load_as_shipped
-from training.results import POLICIES, Results
-from training.rounds import in_two_rounds
+from training.results import POLICIES, ROUNDS, Results
+from training.rounds import in_rounds
 from training.tables import as_markdown, as_plain
 
 _STEPS = 16
@@ -50,6 +50,7 @@ LINES = {
     "fixed-centre": (GREEN, "s", "--"),
     "LR doubt, policy's patches": (SKY, "P", "-"),
     "two rounds, policy's patches": (BLACK, "*", "-"),
+    "four rounds, policy's patches": (AMBER, "x", "-"),
     "LR entropy": (GREY, "v", "-."),
     "random": (ORANGE, "^", ":"),
 }
@@ -86,9 +87,10 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
         )
         masks["when by LR doubt, where: its patches"] = doubted
         central = _centrality(model).to(s.device).expand_as(s)
-        for where, preference in (("central patches", central), ("where: its patches", s)):
-            rounds = in_two_rounds(model, views, known, doubts, preference, total)
-            masks[f"when in two rounds, {where}"] = rounds
+        for way, rounds in ROUNDS.items():
+            for where, preference in (("central patches", central), ("where: its patches", s)):
+                bought = in_rounds(model, views, known, doubts, preference, total, rounds)
+                masks[f"when in {way}, {where}"] = bought
     for name, bought in masks.items():
         yield row(name, correct(model, views, streams, bought, known), bought)
 
@@ -118,16 +120,18 @@ def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") ->
         even = _evenly(results, total)
         gated = even if known is None else gate(even.to(s.device), known, patches).cpu()
         evenly = top(s, even.to(s.device))
-        asked = rounds = evenly
+        asked = evenly
+        by_rounds = dict.fromkeys(ROUNDS, evenly)
         if doubts is not None and known is not None:
             asked = doubted_masks(doubts[0], s, known, total)
-            rounds = in_two_rounds(model, views, known, doubts, s, total)
+            for way, rounds in ROUNDS.items():
+                by_rounds[way] = in_rounds(model, views, known, doubts, s, total, rounds)
         return {
             "policy": (ranked < total).float(),
             "policy's patches, evenly": evenly,
             "fixed-centre": centre_masks(even, model),
             "LR doubt, policy's patches": asked,
-            "two rounds, policy's patches": rounds,
+            **{f"{way}, policy's patches": masks for way, masks in by_rounds.items()},
             "LR entropy": centre_masks(gated, model),
             "random": random_masks(even, model, rng),
         }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from geozoom.doubt import Doubt
 from geozoom.errors import RunError
 from geozoom.model import PatchDrop
 from training import STAGES
@@ -30,7 +29,7 @@ from training.evaluate import (
 )
 from training.recalibrate import load_as_shipped
 from training.recipe import Recipe
-from training.rounds import in_two_rounds
+from training.rounds import in_rounds
 from training.side_channel import read_by_hr_stream, read_linearly
 
 POLICIES: dict[str, tuple[str, Streams]] = {
@@ -39,6 +38,8 @@ POLICIES: dict[str, tuple[str, Streams]] = {
     "ft2": ("Ft-2", "both"),
 }
 """Stages that have a policy: their name in tables, and the streams that answer."""
+ROUNDS = {"two rounds": 2, "four rounds": 4}
+"""Ways to buy bit by bit, as `plan --catalog` does, and how often that is."""
 _READER_SCENES = 20_000
 """Training scenes whose masks the reader of the side channel learns from, at most."""
 
@@ -114,11 +115,9 @@ class Results:
             yield row(f"{name} · as trained", self._correct(streams, masks), masks)
             load_as_shipped(self.engine, self.model, stage)
         if streams == "both":
-            for what, spent in self._spent():
-                yield row(f"{name} · {what} asked", self._correct(streams, spent), spent)
-            rounds = self._two_rounds()
-            if rounds is not None:
-                yield row(f"{name} · two rounds", self._correct(streams, rounds), rounds)
+            for way, buy in self._ways().items():
+                spent = buy()
+                yield row(f"{name} · {way}", self._correct(streams, spent), spent)
         if streams == "both" and self.model.card.fusion != "mixture":
             own = self.model.card
             self.model.card = replace(own, fusion="mixture", lr_temperature=1.0)  # the paper has none
@@ -138,63 +137,41 @@ class Results:
                 self.engine.load(self.model, before)
                 yield row(f"{name} · its masks on {what}", self._correct(streams, masks), masks)
 
-    def asking(self, whom: Literal["classifier", "scout"]) -> Row:
-        """Return the row of as many patches as Ft-2 buys, where the LR stream or its scout expects most of them.
+    def spent(self, way: str) -> Row:
+        """Return the row of as many patches as Ft-2 buys, spent as `plan` does that asks somebody, or in rounds.
+
+        Args:
+            way: "classifier asked", "scout asked", or one of `ROUNDS`.
 
         Raises:
             RunError: The run has no finished model that can be asked so.
         """
         self.known()  # it loads another stage's weights
         load_as_shipped(self.engine, self.model, "ft2")
-        for what, spent in self._spent():
-            if what == whom:
-                return row(f"PatchDrop, {whom} asked", self._correct("both", spent), spent)
-        wanted = (
-            "scout; give the recipe scout.epochs above 0"
-            if whom == "scout"
-            else "finished model; go on with it"
-        )
-        raise RunError(f"{self.engine.folder}: has no {wanted}")
+        ways = self._ways()
+        if way not in ways:
+            raise RunError(f"{self.engine.folder}: has no {_wanted(way)}")
+        masks = ways[way]()
+        return row(f"PatchDrop, {way}", self._correct("both", masks), masks)
 
-    def two_rounds(self) -> Row:
-        """Return the row of as many patches as Ft-2 buys, half of them after the others were looked at.
-
-        Raises:
-            RunError: The run has no finished model that says what its doubt means then.
-        """
-        self.known()  # it loads another stage's weights
-        load_as_shipped(self.engine, self.model, "ft2")
-        masks = self._two_rounds()
-        if masks is None:
-            raise RunError(
-                f"{self.engine.folder}: has no finished model that knows of two rounds; finish it again (geozoom train "
-                "--resume)"
-            )
-        return row("PatchDrop, two rounds", self._correct("both", masks), masks)
-
-    def _two_rounds(self) -> Tensor | None:
-        card = None if self.finished is None else self.finished.card
-        if card is None or card.doubt is None or card.doubts_with_hr is None or self._known is None:
-            return None
-        s = policy_probabilities(self.model, self.views)
-        doubts = (card.doubt, *card.doubts_with_hr)
-        return in_two_rounds(self.model, self.views, self._known, doubts, s, int((s > 0.5).sum()))
-
-    def _spent(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield who may be asked when to zoom, and what is bought (N, P) then: as many patches as the policy buys."""
-        s = policy_probabilities(self.model, self.views)
-        for what, doubt, said in self._asked():
-            yield what, doubted_masks(doubt, s, said, int((s > 0.5).sum()))
-
-    def _asked(self) -> Iterator[tuple[str, Doubt, Tensor]]:
-        """Yield what may be asked when to zoom, what its doubt means, and its logits (N, classes)."""
+    def _ways(self) -> dict[str, Callable[[], Tensor]]:
+        """Return the ways to spend that the finished model knows, and what buys (N, P) so as much as the policy."""
         if self.finished is None:
-            return
-        card = self.finished.card
-        if card.doubt is not None and self._known is not None:
-            yield "classifier", card.doubt, self._known
+            return {}
+        card, known = self.finished.card, self._known
+        s = policy_probabilities(self.model, self.views)
+        total = int((s > 0.5).sum())
+        ways: dict[str, Callable[[], Tensor]] = {}
+        if card.doubt is not None and known is not None:
+            ways["classifier asked"] = partial(doubted_masks, card.doubt, s, known, total)
         if card.scout_doubt is not None:
-            yield "scout", card.scout_doubt, scout_answers(self.finished, self.views)
+            said = scout_answers(self.finished, self.views)
+            ways["scout asked"] = partial(doubted_masks, card.scout_doubt, s, said, total)
+        if card.doubt is not None and card.doubts_with_hr is not None and known is not None:
+            doubts = (card.doubt, *card.doubts_with_hr)
+            for way, rounds in ROUNDS.items():
+                ways[way] = partial(in_rounds, self.model, self.views, known, doubts, s, total, rounds)
+        return ways
 
     def _correct(self, streams: Streams, masks: Tensor) -> Tensor:
         return correct(self.model, self.views, streams, masks, self._known)
@@ -210,3 +187,12 @@ class Results:
                 split = split.only(drawn[:_READER_SCENES].sort().values)
             self._learnt_from = view_split(split, self.recipe, seed=self.seed + 3)
         return self._learnt_from
+
+
+def _wanted(way: str) -> str:
+    """Return what a run needs for a way to spend, and how it comes to it."""
+    if way in ROUNDS:
+        return f"finished model that knows of {way}; finish it again (geozoom train --resume)"
+    if way == "scout asked":
+        return "scout; give the recipe scout.epochs above 0"
+    return "finished model; go on with it"

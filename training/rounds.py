@@ -1,4 +1,4 @@
-"""Two rounds of buying: half of the patches where the LR stream doubts, the rest where both streams still do."""
+"""Rounds of buying: a part of the patches where the LR stream doubts, the next ones where both streams still do."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from torch import Tensor
 
 from geozoom.doubt import Doubt, further, log_odds
 from geozoom.model import PatchDrop
-from training.doubting import doubted_masks
 from training.evaluate import ViewedSplit, answers
 
-FIRST = 0.5
-"""Share of the patches that the first round buys."""
 
-
-def in_two_rounds(
-    model: PatchDrop, views: ViewedSplit, known: Tensor, doubts: Sequence[Doubt], s: Tensor, total: int
+def in_rounds(
+    model: PatchDrop,
+    views: ViewedSplit,
+    known: Tensor,
+    doubts: Sequence[Doubt],
+    s: Tensor,
+    total: int,
+    rounds: int,
 ) -> Tensor:
-    """Return masks (N, P) of `total` patches: some by the LR stream's doubt, others by both streams' with those.
+    """Return masks (N, P) of `total` patches, an equal part in each round: by what the streams say with those before.
 
-    What `plan` would buy, `ingest` take in and `plan --catalog` buy beside it.
+    What `plan` would buy, `ingest` take in, `plan --catalog` buy beside it, and so on.
 
     Args:
         model: The classifier.
@@ -30,14 +32,18 @@ def in_two_rounds(
         known: (N, classes) logits of the LR stream.
         doubts: (P,) what the doubt means where 0, 1, … P - 1 patches are there.
         s: (N, P) the policy's probabilities, or another preference in 0..1.
-        total: Patches over all scenes and both rounds.
+        total: Patches over all scenes and rounds.
+        rounds: How many of them, at least 1.
     """
-    first = doubted_masks(doubts[0], s, known, round(FIRST * total))
-    said = answers(model, views, "both", first, known)
-    odds = np.where(
-        first.any(dim=1).cpu().numpy(), log_odds(said.cpu().numpy()), log_odds(known.cpu().numpy())
-    )
-    return further_masks(doubts, s, first, odds, total)
+    masks = torch.zeros_like(s, dtype=torch.float32)
+    unseen = log_odds(known.cpu().numpy())
+    odds = unseen
+    for number in range(1, rounds + 1):
+        masks = further_masks(doubts, s, masks, odds, round(total * number / rounds))
+        if number < rounds:
+            said = answers(model, views, "both", masks, known)
+            odds = np.where(masks.any(dim=1).cpu().numpy(), log_odds(said.cpu().numpy()), unseen)
+    return masks
 
 
 def further_masks(doubts: Sequence[Doubt], s: Tensor, there: Tensor, odds: np.ndarray, total: int) -> Tensor:

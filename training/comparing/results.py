@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from torch import nn
@@ -46,16 +45,16 @@ from training.run import with_teacher
 from training.scout import NAME, wants_scout
 from training.stages import Bench
 
-ASKED: dict[str, Literal["classifier", "scout"]] = {
-    "patchdrop-classifier": "classifier",
-    "patchdrop-scout": "scout",
+WAYS = {
+    "patchdrop-classifier": "classifier asked",
+    "patchdrop-scout": "scout asked",
+    "patchdrop-rounds": "two rounds",
+    "patchdrop-four-rounds": "four rounds",
 }
-"""Rows that buy where somebody expects most of it, and who that is."""
-ROUNDS = "patchdrop-rounds"
-"""The row that buys in two rounds."""
+"""Rows that spend what Ft-2 spends in another way, and in which."""
 SCOUTED = "patchdrop-scout"
 """The row that a run without a scout does not have."""
-_OF_FT2 = ("published-code", *ASKED, ROUNDS)
+_OF_FT2 = ("published-code", *WAYS)
 """Rows that train nothing more than PatchDrop's."""
 _BEGUN_WITH = ("hr", "lr", "robust")
 """Stages of the run that a masked baseline begins with."""
@@ -237,12 +236,8 @@ class _Measuring:
         networks: list[nn.Module] = [model.hr, model.lr, model.policy]
         stages: tuple[str, ...] = STAGES
         with self.results.engine.autocast():
-            if name == "published-code":
-                measured = summed_streams(self.results)
-            elif name == ROUNDS:
-                measured = self.results.two_rounds()
-            else:
-                measured = self.results.asking(ASKED[name])
+            way = WAYS.get(name)
+            measured = summed_streams(self.results) if way is None else self.results.spent(way)
         if name == SCOUTED:
             networks, stages = [*networks, *self._scout()], (*STAGES, NAME)
         return self._entry(began, {"ft2": measured}, networks, self._seconds(stages))

@@ -29,6 +29,7 @@ ROWS = {
     "patchdrop-classifier": "PatchDrop, classifier asked",
     "patchdrop-scout": "PatchDrop, scout asked",
     "patchdrop-rounds": "PatchDrop, two rounds",
+    "patchdrop-four-rounds": "PatchDrop, four rounds",
 }
 """Names of the rows, in the table's order."""
 
@@ -135,7 +136,7 @@ def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
         ),
         (
             "PatchDrop, two rounds, buys half of as many so, and the other half where both streams, which have seen "
-            "the first, are still unsure: what `geozoom plan --catalog` does."
+            "the first, are still unsure: what `geozoom plan --catalog` does; four rounds buy a quarter each."
         ),
     )
 

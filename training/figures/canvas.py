@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; marks and lines differ too.
 BLUE, ORANGE, GREEN, PURPLE, GREY, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#666666", "#56b4e9"
-BLACK = "#000000"
+BLACK, AMBER = "#000000", "#e69f00"
 HEAT = "cividis"
 
 
