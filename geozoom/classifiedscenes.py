@@ -192,13 +192,9 @@ class ClassifiedScenes(FeatureTable):
             for number in np.unique(self.tile[rows]).tolist():
                 mine = np.flatnonzero(self.tile[rows] == number)
                 chosen = rows[mine]
-                places = Places(
-                    tile=self.tiles[number],
-                    row=self.scene_row[chosen],
-                    col=self.scene_col[chosen],
-                    windows=self.sites.windows[self.scene_row[chosen]],
-                    corners=self.corners[chosen],
-                    on_lattice=False,
+                site = self.scene_row[chosen]
+                places = Places.on(
+                    self.tiles[number], site, self.scene_col[chosen], card.lr_px, self.sites.windows[site]
                 )
                 everything = np.ones((len(mine), card.grid.patches), dtype=bool)
                 found, delivered[mine], _ = read_hr(index, places, everything, card)

@@ -15,8 +15,6 @@ from geozoom.bands import ReadOptions
 from geozoom.deliveries import Received, cataloged_deliveries
 from geozoom.doubt import log_odds
 from geozoom.errors import CatalogError
-from geozoom.footprints import window_corners
-from geozoom.grid import lattice_windows
 from geozoom.inference import for_inference
 from geozoom.model import PatchDrop
 from geozoom.mosaic import DeliveryIndex
@@ -97,16 +95,8 @@ class Delivered:
         if not len(scenes):
             return Looked(there=there, sure=sure)
         card = self._model.card
-        row, col = block.row[scenes], block.col[scenes]
-        of_scenes = lattice_windows(row, col, card.lr_px) if windows is None else windows[scenes]
-        places = Places(
-            tile=tile,
-            row=row,
-            col=col,
-            windows=of_scenes,
-            corners=window_corners(tile, of_scenes),
-            on_lattice=windows is None,
-        )
+        of_sites = None if windows is None else windows[scenes]
+        places = Places.on(tile, block.row[scenes], block.col[scenes], card.lr_px, of_sites)
         images, usable, _ = read_hr(index, places, block.owned[scenes], card)
         there[scenes] = usable.sum(axis=1)
         seen = np.flatnonzero(usable.any(axis=1))

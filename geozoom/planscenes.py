@@ -41,6 +41,28 @@ class Places:
     """(B, 4, 2) longitude and latitude, counter-clockwise."""
     on_lattice: bool
 
+    @classmethod
+    def on(
+        cls,
+        tile: Tile,
+        row: NDArray[np.int64],
+        col: NDArray[np.int64],
+        scene_px: int,
+        windows: NDArray[np.float64] | None,
+    ) -> Places:
+        """Return the places of scenes at (B,) lattice rows and columns, or of sites with windows (B, 4) of their own.
+
+        Args:
+            tile: The scenes' tile.
+            row: (B,) lattice row; of sites, their place in the plan.
+            col: (B,) lattice column.
+            scene_px: LR pixels of a scene's side.
+            windows: (B, 4) left, top, width and height of sites in pixels; None: scenes of the tile's lattice.
+        """
+        found = lattice_windows(row, col, scene_px) if windows is None else windows
+        corners = window_corners(tile, found)
+        return cls(tile=tile, row=row, col=col, windows=found, corners=corners, on_lattice=windows is None)
+
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Places:
         return Places(
             tile=self.tile,
@@ -91,19 +113,8 @@ def scene_batches(
             else _site_blocks(tile, bought.sites, card, display, limits)
         )
         for block in blocks:
-            windows = (
-                lattice_windows(block.row, block.col, card.lr_px)
-                if bought.sites is None
-                else bought.sites.windows[block.row]
-            )
-            places = Places(
-                tile=tile,
-                row=block.row,
-                col=block.col,
-                windows=windows,
-                corners=window_corners(tile, windows),
-                on_lattice=bought.sites is None,
-            )
+            windows = None if bought.sites is None else bought.sites.windows[block.row]
+            places = Places.on(tile, block.row, block.col, card.lr_px, windows)
             for start in range(0, max(1, len(block.row)), BATCH):
                 rows = slice(start, start + BATCH)
                 yield SceneBatch(

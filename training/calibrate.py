@@ -149,7 +149,8 @@ def fit_doubt(gains: Gains) -> Doubt:
     log = np.log2(np.arange(1, patches + 1))
     sure = odds[:, None] / _ODDS
     (level,), (slope,) = _logistic(gains.right[:, :1], np.ones((1, 1)), sure, np.ones((1, 1)))
-    helped, (lean,) = _logistic(gains.right[:, 1:], _by_count(log), sure, np.ones((patches, 1)))
+    features = np.stack([np.ones(patches), log, log**2], axis=1)
+    helped, (lean,) = _logistic(gains.right[:, 1:], features, sure, np.ones((patches, 1)))
     doubt = Doubt(
         patches=patches,
         alone=(_rounded(level), _rounded(slope / _ODDS)),
@@ -192,10 +193,6 @@ def fit_doubts_with_hr(gains: Gains) -> tuple[Doubt, ...]:
         )
         for n, at in zip(there.tolist(), line, strict=True)
     )
-
-
-def _by_count(log: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack([np.ones_like(log), log, log**2], axis=1)
 
 
 def _rounded(figure: float) -> float:
