@@ -6,6 +6,8 @@ Every way of spending is a sequence of patches over all scenes; so much of it is
   card is silent), as `plan` values patches;
 - policy and scout, policy and classifier: the same with the LR classifier's scout or itself asked how sure it is, as
   `plan --when` does; left out where the model has no scout, or the card does not say what that means;
+- policy and classifier, two rounds: half of the area so, the rest where both streams, which have seen the first, are
+  still unsure, as `plan --catalog` does; left out where the card does not say what that means;
 - LR entropy: whole scenes, those first of which the LR stream is least sure;
 - centre-first: the central patch of every scene, then the next one outwards of every scene;
 - random: as many patches of every scene, drawn uniformly.
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geozoom.bagnet import BagNet
-from geozoom.doubt import log_odds
+from geozoom.doubt import Doubt, further, log_odds
 from geozoom.figures import CENT
 from geozoom.grid import PatchGrid
 from geozoom.inference import fold_batch_norms, has_bfloat16
@@ -40,6 +42,7 @@ from geozoom.moneycurve import (
     POLICY,
     RANDOM,
     SCOUT,
+    TWICE,
     MoneyCurve,
     MoneyPoint,
 )
@@ -93,7 +96,8 @@ def trace_money(
 ) -> MoneyCurve:
     """Measure accuracy against money for every way of spending it.
 
-    Each scene's HR image is read once, and every mask that some way gives it is classified once.
+    Each scene's HR image is read once, and once more for two rounds; every mask of a scene is classified once each
+    time.
 
     Args:
         model: Its policy chooses, and its two streams classify, in bfloat16 where the CPU has it.
@@ -105,14 +109,24 @@ def trace_money(
     """
     own = scenes.s > threshold
     total = int(scenes.area_dm2.sum())
-    targets = {0, total, int(scenes.area_dm2[own].sum())} | {round(share * total) for share in SHARES}
+    shares = {round(share * total) for share in SHARES}
+    targets = sorted({0, total, int(scenes.area_dm2[own].sum())} | shares)
     wanted: list[tuple[str, NDArray[np.bool_]]] = [
         (way, mask)
         for way, sequence in _ways(model, scenes, np.random.default_rng(seed))
-        for mask in _bought(sequence, scenes.area_dm2, sorted(targets))
+        for mask in _bought(sequence, scenes.area_dm2, targets)
     ]
+    doubt, with_hr = model.card.doubt, model.card.doubts_with_hr
+    before = 0
+    if doubt is not None and with_hr is not None:
+        twice = _in_two_rounds(model, scenes, (doubt, *with_hr), targets, _part(progress, 0, len(scenes)))
+        wanted += [(TWICE, mask) for mask in twice]
+        before = len(scenes)
     wanted.append((OWN, own))
-    right = _right(model, scenes, np.stack([mask for _, mask in wanted]), progress)
+    masks = np.stack([mask for _, mask in wanted])
+    right = np.zeros(masks.shape[:2], dtype=bool)
+    for rows, log in _answers(model, scenes, masks, _part(progress, before, 0)):
+        right[:, rows] = log.argmax(dim=2).numpy() == scenes.labels[rows]
     points: dict[tuple[str, int], list[MoneyPoint]] = {}
     for step, ((way, mask), found) in enumerate(zip(wanted, right, strict=True)):
         area = int(scenes.area_dm2[mask].sum())
@@ -143,18 +157,13 @@ def _ways(
     """Yield ways of spending: all patches (N · P,), by scene · P + patch, in the order in which they are bought."""
     count, patches = scenes.s.shape
     benefit = model.card.benefit
-
-    def best_first(value: NDArray[np.float32]) -> NDArray[np.int64]:
-        # Last key first: patches that add nothing more by the benefit still differ in probability.
-        return np.lexsort((-scenes.s.ravel(), -(value / scenes.area_dm2).ravel()))
-
-    yield POLICY, best_first(scenes.s if benefit is None else benefit.marginals(scenes.s))
+    yield POLICY, _best_first(scenes, scenes.s if benefit is None else benefit.marginals(scenes.s))
     for way, doubt, known in (
         (SCOUT, model.card.scout_doubt, scenes.scout_log),
         (DOUBT, model.card.doubt, scenes.lr_log),
     ):
         if doubt is not None and known is not None:
-            yield way, best_first(doubt.marginals(scenes.s, log_odds(known.numpy())))
+            yield way, _best_first(scenes, doubt.marginals(scenes.s, log_odds(known.numpy())))
     centre = model.grid.centre_order()
     entropy = -(scenes.lr_log.exp() * scenes.lr_log).sum(dim=1).numpy()
     unsure = np.argsort(-entropy, kind="stable")
@@ -165,6 +174,51 @@ def _ways(
         drawn = rng.random((count, patches)).argsort(axis=1)
         order = rng.permutation(count)
         yield RANDOM, (order * patches + drawn[order].T).ravel()
+
+
+def _best_first(
+    scenes: Buyable, value: NDArray[np.float32], there: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Return all patches, by scene · P + patch: those there (N, P) first, then by what they add (N, P) per area."""
+    had = np.zeros(value.shape, dtype=bool) if there is None else there
+    # Last key first: patches that add nothing more still differ in probability.
+    return np.lexsort((-scenes.s.ravel(), -(value / scenes.area_dm2).ravel(), ~had.ravel()))
+
+
+def _in_two_rounds(
+    model: PatchDrop,
+    scenes: Buyable,
+    doubts: tuple[Doubt, ...],
+    targets: list[int],
+    progress: Progress | None,
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield masks (N, P) of what each target area buys if the second half of it is chosen with the first at hand.
+
+    Args:
+        model: Its two streams classify.
+        scenes: The labelled scenes.
+        doubts: What doubt means where 0, 1, … P - 1 patches are there.
+        targets: Areas in square decimetres.
+        progress: Called after every few scenes.
+    """
+    value = doubts[0].marginals(scenes.s, log_odds(scenes.lr_log.numpy()))
+    halves = [target // 2 for target in targets]
+    first = np.stack(list(_bought(_best_first(scenes, value), scenes.area_dm2, halves)))
+    sure = np.zeros(first.shape[:2])
+    for rows, log in _answers(model, scenes, first, progress):
+        sure[:, rows] = log_odds(log.flatten(0, 1).numpy()).reshape(len(first), len(rows))
+    for target, there, known in zip(targets, first, sure, strict=True):
+        left = np.where(there, np.float32(0), scenes.s)
+        more = further(doubts, left, known, there.sum(axis=1))
+        yield from _bought(_best_first(scenes, more, there), scenes.area_dm2, [target])
+
+
+def _part(progress: Progress | None, before: int, after: int) -> Progress | None:
+    """Return what counts a pass over the scenes, of which others come before and after."""
+    if progress is None:
+        return None
+    tell = progress
+    return lambda done, total: tell(before + done, before + total + after)
 
 
 def _bought(
@@ -179,12 +233,11 @@ def _bought(
 
 
 @torch.inference_mode()
-def _right(
+def _answers(
     model: PatchDrop, scenes: Buyable, masks: NDArray[np.bool_], progress: Progress | None
-) -> NDArray[np.bool_]:
-    """Return which scenes are answered correctly under each of the masks (M, N, P): (M, N)."""
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield a few scenes and the log-probabilities (M, n, K) of their classes under each of the masks (M, N, P)."""
     stream = fold_batch_norms(model.hr).to(memory_format=torch.channels_last)
-    found = np.zeros(masks.shape[:2], dtype=bool)
     size = max(1, _FORWARD_PX // model.card.hr_px**2)
     for start in range(0, len(scenes), _SCENES_AT_ONCE):
         rows = np.arange(start, min(start + _SCENES_AT_ONCE, len(scenes)))
@@ -199,11 +252,9 @@ def _right(
         some = bought.any(dim=1).nonzero().squeeze(1)
         for part in torch.split(some, size):
             log[part] = model.fuse(read(at[part], bought[part]), lr_log[part], bought[part])
-        answer = log.argmax(dim=1).numpy()[back.ravel()].reshape(len(masks), len(rows))
-        found[:, rows] = answer == scenes.labels[rows]
+        yield rows, log[torch.from_numpy(back.ravel())].view(len(masks), len(rows), -1)
         if progress is not None:
             progress(int(rows[-1]) + 1, len(scenes))
-    return found
 
 
 def _reader(

@@ -12,15 +12,16 @@ from geozoom.pointfiles import write_points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-POLICY, SCOUT, DOUBT, ENTROPY, CENTRE, RANDOM = (
+POLICY, SCOUT, DOUBT, TWICE, ENTROPY, CENTRE, RANDOM = (
     "policy",
     "policy and scout",
     "policy and classifier",
+    "policy and classifier, two rounds",
     "LR entropy",
     "centre-first",
     "random",
 )
-WAYS = (SCOUT, DOUBT, POLICY, CENTRE, RANDOM, ENTROPY)
+WAYS = (TWICE, SCOUT, DOUBT, POLICY, CENTRE, RANDOM, ENTROPY)
 """How money is spent."""
 OWN = "policy, s above its threshold"
 RULE = "rate of the price list on the area of the patches together, without minimums"
@@ -29,6 +30,7 @@ DRAWS = 3
 _COLOURS = {
     SCOUT: "#b02a55",
     DOUBT: "#7b3fa0",
+    TWICE: "#000000",
     POLICY: "#1f5fa8",
     ENTROPY: "#d9730d",
     CENTRE: "#2e8b57",

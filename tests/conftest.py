@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -49,6 +50,10 @@ BENEFIT = Benefit(knots=(1.0, 4.0), weights=(0.05, 0.06), scenes=100)
 DOUBT = Doubt(patches=16, alone=(-0.5, 1.2), helped=(0.3, 0.6, -0.05, 0.8), least=0.02)
 
 
+DOUBTS_WITH_HR = tuple(
+    replace(DOUBT, patches=16 - n, alone=(0.1 * n - 0.5, 1.0), least=0.0) for n in range(1, 16)
+)
+"""The same where 1, 2, … 15 patches are there."""
 DOUBTFUL: dict[str, Any] = {
     "benefit": BENEFIT,
     "doubt": DOUBT,

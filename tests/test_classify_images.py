@@ -26,13 +26,13 @@ from geozoom.images import read_square
 from geozoom.imagescenes import list_fmow, list_folder
 from geozoom.model import PatchDrop, load_model
 from geozoom.money import patches_cost, trace_money
-from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, WAYS
+from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, TWICE, WAYS
 from geozoom.moneycurve import DOUBT as BY_DOUBT
 from geozoom.moneycurve import SCOUT as BY_SCOUT
 from geozoom.pricelists import load_price_list
 from geozoom.prices import PriceList
 from geozoom.sensor import Sensor, simulate_lr
-from tests.conftest import BY_AREA, DOUBT, DOUBTFUL, small_model
+from tests.conftest import BY_AREA, DOUBT, DOUBTFUL, DOUBTS_WITH_HR, small_model
 from tests.datasets import box_json, picture, read_scenes, write_fmow, write_fmow_image
 from training.evaluate import correct, policy_probabilities, view_split
 from training.recipe_files import load_recipe
@@ -236,7 +236,7 @@ def test_every_way_spends_the_same_money_and_ends_where_all_is_bought(
     with torch.inference_mode():
         whole = (model.hr_logits(hr).argmax(1).numpy() == buyable.labels).mean()
     assert found.scores is not None
-    assert curve.ways == [way for way in WAYS if way not in (BY_DOUBT, BY_SCOUT)]
+    assert curve.ways == [way for way in WAYS if way not in (BY_DOUBT, BY_SCOUT, TWICE)]
     for way in curve.ways:
         points = curve.of(way)
         assert points[0].accuracy == pytest.approx(found.scores.lr_accuracy)
@@ -280,7 +280,7 @@ def test_what_each_way_buys_is_classified_by_eq_7(
     assert [p.accuracy for p in curve.of(POLICY) if p.sampled == 4] == [pytest.approx(accuracy(best))]
     model.card = replace(model.card, doubt=DOUBT)
     asked = trace_money(model, buyable, BY_AREA, threshold=0.5)
-    assert asked.ways == [way for way in WAYS if way != BY_SCOUT]
+    assert asked.ways == [way for way in WAYS if way not in (BY_SCOUT, TWICE)]
     assert asked.of(POLICY) == curve.of(POLICY)
     value = DOUBT.marginals(buyable.s, log_odds(lr_log.numpy()))
     worth = most_worth(value, buyable.s, 96)
@@ -307,7 +307,7 @@ def test_the_scout_is_asked_about_every_scene(scene_tree: Path, monkeypatch: pyt
     assert buyable.scout_log is not None
     torch.testing.assert_close(buyable.scout_log, known, atol=1e-5, rtol=1e-4)
     curve = trace_money(model, buyable, BY_AREA, threshold=0.5)
-    assert curve.ways == list(WAYS)
+    assert curve.ways == [way for way in WAYS if way != TWICE]
     doubt = model.card.scout_doubt
     assert doubt is not None
     value = doubt.marginals(buyable.s, log_odds(known.numpy()))
@@ -316,6 +316,45 @@ def test_the_scout_is_asked_about_every_scene(scene_tree: Path, monkeypatch: pyt
         log = model.fuse(model.hr_logits(hr, bought), buyable.lr_log, bought)
     right = float((log.argmax(1).numpy() == buyable.labels).mean())
     assert [p.accuracy for p in curve.of(BY_SCOUT) if p.sampled == 4] == [pytest.approx(right)]
+
+
+def test_the_second_of_two_rounds_sees_what_the_first_one_bought(
+    classified: tuple[PatchDrop, ClassifiedImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geozoom.money.has_bfloat16", lambda: False)
+    model, found = classified
+    model.card = replace(model.card, doubt=DOUBT, doubts_with_hr=DOUBTS_WITH_HR)
+    buyable = found.buyable()
+    told: list[tuple[int, int]] = []
+    curve = trace_money(
+        model, buyable, BY_AREA, threshold=0.5, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == sorted(told)
+    assert told[-1] == (48, 48)  # the scenes are read for each round
+    hr = buyable.read(np.arange(24))
+
+    def said(masks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        bought = torch.from_numpy(masks).float()
+        with torch.inference_mode():
+            return model.fuse(model.hr_logits(hr, bought), buyable.lr_log, bought).numpy()
+
+    known = log_odds(buyable.lr_log.numpy())
+    first = most_worth(DOUBT.marginals(buyable.s, known), buyable.s, 48)
+    count = first.sum(axis=1)
+    assert 0 < (count > 0).sum() < 24
+    sure = np.where(count > 0, log_odds(said(first)), known)
+    left = np.where(first, 0, buyable.s).astype(np.float32)
+    value = np.stack(
+        [
+            (DOUBT, *DOUBTS_WITH_HR)[min(n, 15)].marginals(left[i : i + 1], sure[i : i + 1])[0]
+            for i, n in enumerate(count)
+        ]
+    )
+    both = most_worth(np.where(first, np.inf, value), buyable.s, 96)
+    right = float((said(both).argmax(1) == buyable.labels).mean())
+    assert [p.accuracy for p in curve.of(TWICE) if p.sampled == 4] == [pytest.approx(right)]
+    assert (both != most_worth(DOUBT.marginals(buyable.s, known), buyable.s, 96)).any()
+    assert [p.cost for p in curve.of(TWICE)] == [p.cost for p in curve.of(POLICY)]
 
 
 def test_images_that_do_not_fit_in_memory_are_read_again(

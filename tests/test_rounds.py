@@ -31,6 +31,7 @@ from tests.conftest import (
     BY_AREA,
     DOUBT,
     DOUBTFUL,
+    DOUBTS_WITH_HR,
     ORIGIN,
     WriteRaster,
     small_card,
@@ -40,8 +41,7 @@ from tests.conftest import (
 from training.calibrate import Gains, fit_doubts_with_hr
 from training.rounds import further_masks
 
-DOUBTS = tuple(replace(DOUBT, patches=16 - n, alone=(0.1 * n - 0.5, 1.0), least=0.0) for n in range(1, 16))
-KNOWING: dict[str, Any] = DOUBTFUL | {"doubts_with_hr": DOUBTS}
+KNOWING: dict[str, Any] = DOUBTFUL | {"doubts_with_hr": DOUBTS_WITH_HR}
 """What a card says of a model that can be asked again."""
 ROWS, COLS = 3, 4
 """Scenes of the tile, 80 m of 8 LR and 32 HR pixels each."""
@@ -56,7 +56,7 @@ def run(*arguments: object, code: int = 0) -> Result:
 def test_a_card_keeps_what_doubt_means_with_hr_and_other_numbers_are_refused() -> None:
     card = small_card(**KNOWING)
     assert ModelCard.from_json(card.to_json()) == card
-    for wrong in (DOUBTS[1:], DOUBTS[::-1], (*DOUBTS, DOUBT)):
+    for wrong in (DOUBTS_WITH_HR[1:], DOUBTS_WITH_HR[::-1], (*DOUBTS_WITH_HR, DOUBT)):
         with pytest.raises(ModelError, match="impossible sizes"):
             ModelCard.from_json(replace(card, doubts_with_hr=wrong).to_json())
 
@@ -111,7 +111,7 @@ def test_a_scene_of_one_patch_has_nothing_to_ask_again() -> None:
 def test_further_patches_are_those_that_add_most(
     s: NDArray[np.float32], there: NDArray[np.bool_], odds: NDArray[np.float64], total: int
 ) -> None:
-    doubts = (DOUBT, *DOUBTS)
+    doubts = (DOUBT, *DOUBTS_WITH_HR)
     masks = further_masks(doubts, torch.from_numpy(s), torch.from_numpy(there).float(), odds, total).numpy()
     assert masks.sum() == max(total, there.sum())
     assert (masks[there] == 1).all()
@@ -162,7 +162,7 @@ class World:
             s = self.model.probabilities(lr).numpy()
             known = self.model.lr_logits(lr).numpy()
             said = self.model.class_log_probabilities(hr, lr, torch.from_numpy(there).float()).numpy()
-        doubts = (DOUBT, *DOUBTS)
+        doubts = (DOUBT, *DOUBTS_WITH_HR)
         count = there.sum(axis=1)
         odds = np.where(count > 0, log_odds(said), log_odds(known))
         owned = np.broadcast_to(had, len(s))
@@ -263,7 +263,7 @@ def test_what_is_ordered_and_not_delivered_yet_comes_before_what_is_planned(
     with torch.inference_mode():
         s = np.where(there | awaited, 0, world.model.probabilities(lr).numpy())[:1]
         said = world.model.class_log_probabilities(hr, lr, torch.from_numpy(there).float()).numpy()[:1]
-    expected = DOUBTS[3].marginals(s, log_odds(said), np.array([4]))
+    expected = DOUBTS_WITH_HR[3].marginals(s, log_odds(said), np.array([4]))
     np.testing.assert_allclose(planned(plan)[:1], np.where(s > 0, expected, 0), atol=1e-4)
     assert planned(plan)[0].sum() > 0
 
