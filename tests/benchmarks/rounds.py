@@ -1,0 +1,101 @@
+"""What buying in rounds is worth: `plan --catalog` again and again beside one plan, on labelled images.
+
+As many patches over all scenes, bought with the classifier asked: in one round, or an equal part in each of several,
+where both streams, which have seen what is there, are still unsure. Differences are paired over the scenes, with their
+standard errors.
+
+    python tests/benchmarks/rounds.py FOLDER    # CLASS/image or {train,val,test}/CLASS/image
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geozoom.doubt import Doubt, further, log_odds
+from geozoom.imageclassification import classify_images
+from geozoom.imagescenes import list_folder
+from geozoom.model import DEFAULT_MODEL, load_model
+from geozoom.money import _answers
+
+BOUGHT = (1, 2, 3, 4, 5, 6, 7, 8)
+ROUNDS = (1, 2, 4)
+
+
+def spend(
+    doubts: Sequence[Doubt], s: NDArray[np.float32], sure: NDArray[np.float64], total: int, rounds: int
+) -> NDArray[np.int64]:
+    """Return how many of each scene's most probable patches are bought, (N,).
+
+    Args:
+        doubts: (P,) what doubt means where 0, 1, … P - 1 patches are there.
+        s: (N, P) the policy's probabilities.
+        sure: (N, P + 1) log-odds of what is answered with the best 0, 1, … P patches.
+        total: Patches over all scenes and rounds.
+        rounds: How many.
+    """
+    scenes, patches = s.shape
+    rank = np.argsort(np.argsort(-s, axis=1, kind="stable"), axis=1)
+    count = np.zeros(scenes, dtype=np.int64)
+    for number in range(1, rounds + 1):
+        there = rank < count[:, None]
+        left = np.where(there, np.float32(0), s)
+        value = further(doubts, left, sure[np.arange(scenes), count], count)
+        order = np.lexsort((-left.ravel(), -value.ravel(), ~there.ravel()))
+        bought = order[: round(total * number / rounds)]
+        count = np.bincount(bought // patches, minlength=scenes)
+    return count
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="labelled images")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    given = parser.parse_args()
+    model = load_model(given.model)
+    doubt, with_hr = model.card.doubt, model.card.doubts_with_hr
+    if doubt is None or with_hr is None:
+        raise SystemExit(f"{given.model}: its card does not say what doubt means with HR")
+    scenes = classify_images(list_folder(given.folder), model=model).buyable()
+    patches = model.grid.patches
+    rank = np.argsort(np.argsort(-scenes.s, axis=1, kind="stable"), axis=1)
+    masks = np.stack([rank < count for count in range(patches + 1)])
+    right = np.zeros((len(scenes), patches + 1), dtype=bool)
+    sure = np.zeros((len(scenes), patches + 1))
+    for rows, log in _answers(model, scenes, masks, None):
+        answered = log.argmax(dim=2).numpy().T
+        right[rows] = answered == scenes.labels[rows, None]
+        sure[rows] = log_odds(torch.flatten(log, 0, 1).numpy()).reshape(len(masks), -1).T
+    every = np.arange(len(scenes))
+    found = {
+        (rounds, each): right[
+            every, spend((doubt, *with_hr), scenes.s, sure, each * len(scenes), rounds)
+        ].astype(float)
+        for rounds in ROUNDS
+        for each in BOUGHT
+    }
+    print(f"{len(scenes):,} scenes; all patches: {right[:, -1].mean():.1%}\n")
+    print(f"| patches a scene | {' | '.join(map(str, BOUGHT))} |")
+    print(f"|---|{'---|' * len(BOUGHT)}")
+    for rounds in ROUNDS:
+        print(f"| {rounds} | {' | '.join(f'{100 * found[rounds, each].mean():.1f}' for each in BOUGHT)} |")
+    for rounds in ROUNDS[1:]:
+        changes = [found[rounds, each] - found[1, each] for each in BOUGHT]
+        told = (
+            f"{100 * change.mean():.1f} ± {100 * change.std(ddof=1) / math.sqrt(len(scenes)):.1f}"
+            for change in changes
+        )
+        print(f"| {rounds} against 1 | {' | '.join(told)} |")
+
+
+if __name__ == "__main__":
+    main()
