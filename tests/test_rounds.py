@@ -297,18 +297,23 @@ def test_sites_are_looked_at_too(world: World, tmp_path: Path) -> None:
     assert ((found > 0) == (expected > 0)).mean() > 0.9
 
 
+def by_area(folder: Path) -> Path:
+    """Write a price list of 100 USD per km², 0.04 a patch, and return it."""
+    prices = folder / "prices.toml"
+    prices.write_text(
+        'name = "by area"\nsource = "made"\neffective_date = 2026-01-31\ntrust = "illustrative"\ncurrency = "USD"\n'
+        'billing = "per-order"\nrate_per_km2 = "100"\n'
+    )
+    return prices
+
+
 def test_two_rounds_by_the_command_line(world: World, tmp_path: Path) -> None:
     first, second, scenes = (tmp_path / f"{name}.geojson" for name in ("first", "second", "scenes"))
     sent = tmp_path / "bought"
     world.write_raster(
         "all.tif", folder=sent, pixels=world.truth, transform=Affine(2.5, 0, ORIGIN[0], 0, -2.5, ORIGIN[1])
     )
-    prices = tmp_path / "prices.toml"
-    prices.write_text(
-        'name = "by area"\nsource = "made"\neffective_date = 2026-01-31\ntrust = "illustrative"\ncurrency = "USD"\n'
-        'billing = "per-order"\nrate_per_km2 = "100"\n'
-    )
-    asked = ("--model", world.model_file, "--prices", prices)
+    asked = ("--model", world.model_file, "--prices", by_area(tmp_path))
     run("plan", world.tile, *asked, "--budget", 1, "-o", first)
     # The vendor sends the eastern half of it.
     (sent / "all.tif").unlink()
@@ -366,6 +371,42 @@ def test_two_rounds_by_the_command_line(world: World, tmp_path: Path) -> None:
         "there is nothing left to buy there: plan other ground, or leave out --owned or --catalog"
         in third.stderr
     )
+
+
+def test_rounds_go_on_beside_all_that_came_before(world: World, tmp_path: Path) -> None:
+    asked = ("--model", world.model_file, "--prices", by_area(tmp_path), "--budget", "0.4")
+    catalog, scenes = tmp_path / "received.gpkg", tmp_path / "scenes.geojson"
+    plans: list[Path] = []
+    bought: set[tuple[str, int]] = set()
+    for number in range(4):
+        orders, sent = tmp_path / f"{number}.geojson", tmp_path / f"sent{number}"
+        before = [] if not plans else ["--catalog", catalog]
+        for plan in plans:
+            before += ["--owned", plan]
+        run("plan", world.tile, *asked, *before, "-o", orders)
+        found = [each["properties"] for each in json.loads(orders.read_text())["features"]]
+        patches = {(each["scene"], each["patch"]) for each in found}
+        assert 0 < len(patches) <= 10
+        assert not patches & bought
+        bought |= patches
+        plans.append(orders)
+        for scene, patch in patches:
+            row, col = (
+                4 * int(at) + part for at, part in zip(scene.split(","), divmod(patch, 4), strict=True)
+            )
+            world.write_raster(
+                f"{row}-{col}.tif",
+                folder=sent,
+                pixels=world.truth[:, 8 * row : 8 * row + 8, 8 * col : 8 * col + 8],
+                transform=Affine(2.5, 0, ORIGIN[0] + 20 * col, 0, -2.5, ORIGIN[1] - 20 * row),
+            )
+        run("ingest", sent, "--orders", orders, "-o", catalog, "--require-complete")
+    every = [part for plan in plans for part in ("--orders", plan)]
+    told = ("--catalog", catalog, "--lr", world.tile, "--model", world.model_file, "-o", scenes)
+    run("classify", *every, *told)
+    classified = [each["properties"] for each in json.loads(scenes.read_text())["features"]]
+    assert sum(each["patches_bought"] for each in classified) == len(bought)
+    assert all(each["patches_delivered"] == each["patches_bought"] for each in classified)
 
 
 def test_only_what_may_lie_on_the_orders_joins_a_catalog_of_an_earlier_plan(
