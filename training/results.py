@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from geozoom.doubt import Doubt
 from geozoom.errors import RunError
 from geozoom.model import PatchDrop
 from training import STAGES
@@ -165,13 +166,15 @@ class Results:
         if card.doubt is not None and known is not None:
             ways["classifier asked"] = partial(doubted_masks, card.doubt, s, known, total)
         if card.scout_doubt is not None:
-            said = scout_answers(self.finished, self.views)
-            ways["scout asked"] = partial(doubted_masks, card.scout_doubt, s, said, total)
+            ways["scout asked"] = partial(self._by_scout, self.finished, card.scout_doubt, s, total)
         if card.doubt is not None and card.doubts_with_hr is not None and known is not None:
             doubts = (card.doubt, *card.doubts_with_hr)
             for way, rounds in ROUNDS.items():
                 ways[way] = partial(in_rounds, self.model, self.views, known, doubts, s, total, rounds)
         return ways
+
+    def _by_scout(self, finished: PatchDrop, doubt: Doubt, s: Tensor, total: int) -> Tensor:
+        return doubted_masks(doubt, s, scout_answers(finished, self.views), total)
 
     def _correct(self, streams: Streams, masks: Tensor) -> Tensor:
         return correct(self.model, self.views, streams, masks, self._known)

@@ -4,7 +4,7 @@ As many patches over all scenes, bought with the classifier asked: in one round,
 where both streams, which have seen what is there, are still unsure. Differences are paired over the scenes, with their
 standard errors.
 
-    python tests/benchmarks/rounds.py FOLDER    # CLASS/image or {train,val,test}/CLASS/image
+    python -m tests.benchmarks.rounds FOLDER    # CLASS/image or {train,val,test}/CLASS/image
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geozoom.doubt import Doubt, further, log_odds
+from geozoom.doubt import Doubt, log_odds
 from geozoom.imageclassification import classify_images
 from geozoom.imagescenes import list_folder
 from geozoom.model import DEFAULT_MODEL, load_model
 from geozoom.money import _answers
+from training.rounds import further_masks
 
 BOUGHT = (1, 2, 3, 4, 5, 6, 7, 8)
 ROUNDS = (1, 2, 4)
@@ -40,16 +41,13 @@ def spend(
         total: Patches over all scenes and rounds.
         rounds: How many.
     """
-    scenes, patches = s.shape
-    rank = np.argsort(np.argsort(-s, axis=1, kind="stable"), axis=1)
-    count = np.zeros(scenes, dtype=np.int64)
+    probability = torch.from_numpy(s)
+    masks = torch.zeros_like(probability)
+    count = np.zeros(len(s), dtype=np.int64)
     for number in range(1, rounds + 1):
-        there = rank < count[:, None]
-        left = np.where(there, np.float32(0), s)
-        value = further(doubts, left, sure[np.arange(scenes), count], count)
-        order = np.lexsort((-left.ravel(), -value.ravel(), ~there.ravel()))
-        bought = order[: round(total * number / rounds)]
-        count = np.bincount(bought // patches, minlength=scenes)
+        odds = sure[np.arange(len(s)), count]
+        masks = further_masks(doubts, probability, masks, odds, round(total * number / rounds))
+        count = masks.sum(dim=1).long().numpy()
     return count
 
 
