@@ -7,7 +7,6 @@ of the collection, RFC 7946 §6.1).
 from __future__ import annotations
 
 import json
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,8 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from geozoom.errors import OutputError
-from geozoom.files import on_stdout, written_aside
+from geozoom.files import check_output, on_stdout, written_aside
 
 if TYPE_CHECKING:
     import geopandas
@@ -184,39 +182,3 @@ def bounding_box(corners: NDArray[np.float64]) -> list[float]:
             west, east = there[widest + 1], there[widest]
     box = np.array([west, lat.min(), east, lat.max()])
     return box.round(COORDINATE_DECIMALS).tolist()  # type: ignore[no-any-return]
-
-
-def check_output(path: Path, *, overwrite: bool, suffixes: tuple[str, ...]) -> None:
-    """Refuse an output before any work is done for it.
-
-    Raises:
-        OutputError: The suffix is not known, the file exists, or its folder cannot be written.
-    """
-    if path.suffix.lower() not in suffixes:
-        raise OutputError(
-            f"{path}: the format of {path.suffix or 'a name without suffix'} is not known; "
-            f"end the name in one of {', '.join(suffixes)}"
-        )
-    if path.suffix.lower() == ".parquet":
-        _require_parquet(path)
-    try:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file")
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path}: exists already; give --overwrite or another name")
-        # Trying is the only sure test: permission bits do not speak for root or network drives.
-        with tempfile.TemporaryFile(dir=path.parent):
-            return
-    except OSError as error:
-        raise OutputError(
-            f"{str(path.parent)[:200]}: cannot be written to ({error.strerror}); choose another folder"
-        ) from error
-
-
-def _require_parquet(path: Path) -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise OutputError(
-            f"{path}: GeoParquet needs pyarrow; install it with pip install 'geozoom[parquet]'"
-        ) from error

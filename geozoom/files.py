@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,42 @@ def on_stdout() -> Iterator[TextIO]:
         raise  # the reader has seen enough
     except OSError as error:
         raise OutputError(f"stdout: cannot be written ({error.strerror})") from error
+
+
+def check_output(path: Path, *, overwrite: bool, suffixes: tuple[str, ...]) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        OutputError: The suffix is not known, the file exists, or its folder cannot be written.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise OutputError(
+            f"{path}: the format of {path.suffix or 'a name without suffix'} is not known; "
+            f"end the name in one of {', '.join(suffixes)}"
+        )
+    if path.suffix.lower() == ".parquet":
+        _require_parquet(path)
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: exists already; give --overwrite or another name")
+        # Trying is the only sure test: permission bits do not speak for root or network drives.
+        with tempfile.TemporaryFile(dir=path.parent):
+            return
+    except OSError as error:
+        raise OutputError(
+            f"{str(path.parent)[:200]}: cannot be written to ({error.strerror}); choose another folder"
+        ) from error
+
+
+def _require_parquet(path: Path) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise OutputError(
+            f"{path}: GeoParquet needs pyarrow; install it with pip install 'geozoom[parquet]'"
+        ) from error
 
 
 def check_folder(folder: Path, ours: re.Pattern[str], what: str, *, overwrite: bool) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geozoom.features import check_output
-from geozoom.files import write_text, written_aside
+from geozoom.files import check_output, write_text, written_aside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

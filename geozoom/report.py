@@ -12,8 +12,7 @@ from pandas.api.types import is_numeric_dtype  # type: ignore[import-untyped]
 from geozoom.bands import ReadOptions
 from geozoom.bought import read_frame
 from geozoom.errors import OrdersError, some_of
-from geozoom.features import check_output
-from geozoom.files import written_aside
+from geozoom.files import check_output, written_aside
 from geozoom.orderfile import is_plan, read_order_polygons
 from geozoom.pictures import picture_of
 from geozoom.tiles import open_tiles

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from geozoom.features import Column, check_output
-from geozoom.files import on_stdout, write_text, written_aside
+from geozoom.features import Column
+from geozoom.files import check_output, on_stdout, write_text, written_aside
 
 SUFFIXES = (".csv", ".json", ".parquet")
 

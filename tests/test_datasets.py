@@ -411,13 +411,15 @@ def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Pa
         "folder": scene_tree,
     }
     settings = [part for value in SMALL for part in ("--set", value)]
+    others = {"rasterio", "geopandas", "pyproj", "shapely", "affine", "antimeridian", "orjson"}
     code = "import sys; from geozoom.cli import main\n"
     for dataset, root in roots.items():
         out = str(tmp_path / f"run_{dataset}")
         command = ["train", "--dataset", dataset, "--root", str(root), "--out", out, "--device", "cpu"]
         command += ["--epochs", "1", "--stage", "hr", *settings]
         code += f"main({command!r}, standalone_mode=False)\n"
-        code += f"print({dataset!r}, sorted({{'rasterio', 'geopandas', 'pyproj', 'shapely'}} & set(sys.modules)))\n"
+        code += f"main({['evaluate', out, '--device', 'cpu', '-q']!r}, standalone_mode=False)\n"
+        code += f"print({dataset!r}, sorted({others!r} & set(sys.modules)))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["cifar10 []", "imagenet []", "folder []"]
 

@@ -70,7 +70,7 @@ def classify_files(given: dict[str, Any]) -> None:
         console = options.stderr_console(given["quiet"])
         options.check_json(given["as_json"], given["output"])
         from geozoom.classifiedimages import labels_of
-        from geozoom.features import check_output
+        from geozoom.files import check_output
         from geozoom.imageclassification import THRESHOLD, classify_images
         from geozoom.imagescenes import list_fmow, list_folder
         from geozoom.model import load_model
@@ -195,7 +195,7 @@ def _show_scenes(console: Console, scenes: ClassifiedScenes) -> None:
 
 def _check_scoring(given: dict[str, Any]) -> PriceList | None:
     """Refuse outputs of scores and curves before any work; return the price list if a curve is asked for."""
-    from geozoom.features import check_output
+    from geozoom.files import check_output
     from geozoom.pointfiles import SUFFIXES
     from geozoom.pricelists import load_price_list
     from geozoom.scoreplots import check_scores_folder

@@ -51,7 +51,7 @@ def command(
     with loading.libraries():
         from geozoom.cores import usable_cores
         from geozoom.curve import trace
-        from geozoom.features import check_output
+        from geozoom.files import check_output
         from geozoom.pointfiles import SUFFIXES
 
         for path in outputs:

@@ -72,7 +72,7 @@ def command(
             "OTHERS are compared by their tables of the whole test split: leave --split, --scenes and --dataset out"
         )
     with loading.libraries():
-        from geozoom.features import check_output
+        from geozoom.files import check_output
         from training.evaluation import EvaluationRequest, evaluate, open_run
         from training.figures import check_folder, draw_all, read_others, remarks
         from training.record import read_record

@@ -122,8 +122,7 @@ def _write_document(
     orders: Path, format_: str, output: Path, name: str | None, console: Console, *, overwrite: bool
 ) -> None:
     from geozoom.exports import DOCUMENTS, check
-    from geozoom.features import check_output
-    from geozoom.files import on_stdout, write_text
+    from geozoom.files import check_output, on_stdout, write_text
     from geozoom.orderfile import read_order_polygons
 
     to_stdout = str(output) == "-"

@@ -232,7 +232,8 @@ def check_features_output(output: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: See `geozoom.features.check_output`.
     """
-    from geozoom.features import GEOJSON_SUFFIXES, TABLE_SUFFIXES, check_output
+    from geozoom.features import GEOJSON_SUFFIXES, TABLE_SUFFIXES
+    from geozoom.files import check_output
 
     if str(output) != "-":
         check_output(output, overwrite=overwrite, suffixes=GEOJSON_SUFFIXES + TABLE_SUFFIXES)

@@ -35,7 +35,7 @@ def check(report: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: See `geozoom.features.check_output`.
     """
-    from geozoom.features import check_output
+    from geozoom.files import check_output
     from geozoom.page import PAGE_SUFFIXES
 
     check_output(report, overwrite=overwrite, suffixes=PAGE_SUFFIXES)

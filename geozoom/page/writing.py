@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geozoom.features import check_output
-from geozoom.files import write_text
+from geozoom.files import check_output, write_text
 from geozoom.page.contents import PageData
 from geozoom.page.curve_svg import curve_svg
 from geozoom.page.packing import decimal_column, exact_column, packed

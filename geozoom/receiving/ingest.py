@@ -14,7 +14,7 @@ from shapely import union_all
 from geozoom.bands import ReadOptions
 from geozoom.deliveries import boxes, wgs84_bounds
 from geozoom.errors import CatalogError, DeliveryError
-from geozoom.features import check_output
+from geozoom.files import check_output
 from geozoom.rasters import open_raster
 from geozoom.receiving.catalog import Catalog, Entry, open_catalog
 from geozoom.receiving.coverage import OrderedGround
