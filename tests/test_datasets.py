@@ -404,7 +404,9 @@ def test_real_lr_images_are_for_fmow_alone(scene_tree: Path) -> None:
         read_scenes(scene_tree, lr_root=scene_tree)
 
 
-def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Path) -> None:
+def test_only_fmow_needs_the_geographic_libraries_and_no_cpu_a_compiler(
+    tmp_path: Path, scene_tree: Path
+) -> None:
     roots = {
         "cifar10": write_cifar10(tmp_path / "c"),
         "imagenet": write_imagenet(tmp_path / "i"),
@@ -412,6 +414,7 @@ def test_only_fmow_needs_the_geographic_libraries(tmp_path: Path, scene_tree: Pa
     }
     settings = [part for value in SMALL for part in ("--set", value)]
     others = {"rasterio", "geopandas", "pyproj", "shapely", "affine", "antimeridian", "orjson"}
+    others |= {"torch._inductor.compile_fx"}
     code = "import sys; from geozoom.cli import main\n"
     for dataset, root in roots.items():
         out = str(tmp_path / f"run_{dataset}")

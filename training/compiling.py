@@ -45,6 +45,12 @@ def compile_networks(model: PatchDrop, recipe: Recipe, device: torch.device, con
         network.compile(mode=mode, dynamic=False)
 
 
+def begin_step(device: torch.device) -> None:
+    """Let graphs on a GPU write over what the step before left; elsewhere are none, and no compiler is loaded."""
+    if device.type == "cuda":
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+
 @contextmanager
 def as_written(device: torch.device) -> Iterator[None]:
     """Let compiled networks on a GPU run as they are written: for what is asked once, of batches of any size.
@@ -81,7 +87,7 @@ def _try_out(model: PatchDrop, mode: str, device: torch.device, recipe: Recipe) 
     half = in_half(recipe.precision, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         for _ in range(3):
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            begin_step(device)
             with fastest_kernels(device.type == "cuda"):
                 kept = network(images).float()
                 with torch.no_grad():

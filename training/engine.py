@@ -25,7 +25,7 @@ from training.checkpoints import (
     take_weights,
     write_checkpoint,
 )
-from training.compiling import fastest_kernels
+from training.compiling import begin_step, fastest_kernels
 from training.datasets import Batch, Split
 from training.log import RunLog
 from training.memory import out_of_memory, within_memory
@@ -192,7 +192,7 @@ class Engine:
             rate = learning_rate_factor(stage.schedule, progress)
             for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            begin_step(self.device)
             search = fastest_kernels(self.device.type == "cuda")
             with self.autocast(), search, out_of_memory(too_large):
                 metrics = stage.step(batch, progress, noise)

@@ -30,7 +30,7 @@ from geozoom.card import ModelCard
 from geozoom.images import ImageFiles
 from geozoom.model import PatchDrop
 from geozoom.networks import NetworkSpec
-from training.compiling import compile_networks
+from training.compiling import begin_step, compile_networks
 from training.datasets import Batch, HeldSplit, SceneIndex, Split
 from training.datasets.streamed import StreamedSplit
 from training.evaluate import correct, policy_probabilities, view_split
@@ -98,7 +98,7 @@ class OwnLoop:
 
         def step() -> int:
             batch = next(batches)
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            begin_step(self.device)
             with self._autocast():
                 stage.step(batch, 0.5, self.noise)
             return len(batch.labels)
