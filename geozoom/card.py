@@ -117,6 +117,13 @@ class ModelCard:
         """Return what the answers of the network that `when` asks mean; None if it asks none, or nothing says so."""
         return {"policy": None, "scout": self.scout_doubt, "classifier": self.doubt}[when]
 
+    @property
+    def doubts_in_rounds(self) -> tuple[Doubt, ...] | None:
+        """(P,) what further patches are worth where 0, 1, … P - 1 are there; None if nothing says so."""
+        if self.doubt is None or self.doubts_with_hr is None:
+            return None
+        return (self.doubt, *self.doubts_with_hr)
+
     def to_json(self) -> str:
         """Return the card as JSON text."""
         return json.dumps({"format": CARD_FORMAT, **asdict(self)}, ensure_ascii=False)

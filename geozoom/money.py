@@ -116,10 +116,10 @@ def trace_money(
         for way, sequence in _ways(model, scenes, np.random.default_rng(seed))
         for mask in _bought(sequence, scenes.area_dm2, targets)
     ]
-    doubt, with_hr = model.card.doubt, model.card.doubts_with_hr
+    doubts = model.card.doubts_in_rounds
     before = 0
-    if doubt is not None and with_hr is not None:
-        twice = _in_two_rounds(model, scenes, (doubt, *with_hr), targets, _part(progress, 0, len(scenes)))
+    if doubts is not None:
+        twice = _in_two_rounds(model, scenes, doubts, targets, _part(progress, 0, len(scenes)))
         wanted += [(TWICE, mask) for mask in twice]
         before = len(scenes)
     wanted.append((OWN, own))

@@ -102,7 +102,7 @@ def who_says_when(card: ModelCard, how: Planning) -> When:
         )
     if how.get("catalog") is None:
         return when
-    if when == "policy" and card.doubt is not None and card.doubts_with_hr is not None:
+    if when == "policy" and card.doubts_in_rounds is not None:
         raise ModelError(
             f"{card.name}: has no scout to ask about scenes without HR, and the policy alone does not look at HR; "
             "ask its LR classifier (--when classifier), or give the catalog as --owned"

@@ -167,8 +167,8 @@ class Results:
             ways["classifier asked"] = partial(doubted_masks, card.doubt, s, known, total)
         if card.scout_doubt is not None:
             ways["scout asked"] = partial(self._by_scout, self.finished, card.scout_doubt, s, total)
-        if card.doubt is not None and card.doubts_with_hr is not None and known is not None:
-            doubts = (card.doubt, *card.doubts_with_hr)
+        doubts = card.doubts_in_rounds
+        if doubts is not None and known is not None:
             for way, rounds in ROUNDS.items():
                 ways[way] = partial(in_rounds, self.model, self.views, known, doubts, s, total, rounds)
         return ways

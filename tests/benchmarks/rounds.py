@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     given = parser.parse_args()
     model = load_model(given.model)
-    doubt, with_hr = model.card.doubt, model.card.doubts_with_hr
-    if doubt is None or with_hr is None:
+    doubts = model.card.doubts_in_rounds
+    if doubts is None:
         raise SystemExit(f"{given.model}: its card does not say what doubt means with HR")
     scenes = classify_images(list_folder(given.folder), model=model).buyable()
     patches = model.grid.patches
@@ -75,9 +75,7 @@ def main() -> None:
         sure[rows] = log_odds(torch.flatten(log, 0, 1).numpy()).reshape(len(masks), -1).T
     every = np.arange(len(scenes))
     found = {
-        (rounds, each): right[
-            every, spend((doubt, *with_hr), scenes.s, sure, each * len(scenes), rounds)
-        ].astype(float)
+        (rounds, each): right[every, spend(doubts, scenes.s, sure, each * len(scenes), rounds)].astype(float)
         for rounds in ROUNDS
         for each in BOUGHT
     }
