@@ -187,6 +187,6 @@ def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
             axis.margins(x=0.17)  # the names beside the lines take it
     axes[0, 0].set_ylabel("accuracy %, 95% intervals")
     axes[1, 0].set_ylabel("S, patches sampled")
-    axes[1, 0].set_ylim(bottom=0)
+    axes[1, 0].set_ylim(0, 1.15 * max(axes[1, 0].dataLim.y1, axes[1, 1].dataLim.y1))  # marks are whole
     axes[1, 0].legend(frameon=False)
     write_figure(figure, file, rows)
