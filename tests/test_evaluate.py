@@ -27,9 +27,11 @@ from tests.test_train import QUIET, copied_before, request, small_recipe
 from training.checkpoints import read_checkpoint, write_checkpoint
 from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
 from training.doubting import doubted_masks
-from training.evaluate import ViewedSplit, answers, correct, policy_probabilities
+from training.evaluate import Row, ViewedSplit, answers, correct, policy_probabilities
 from training.evaluation import EvaluationRequest, open_run
+from training.figures.comparison import ComparedRun, draw_comparison
 from training.recalibrate import load_as_shipped
+from training.recipe_files import load_recipe
 from training.results import ROUNDS, Results
 from training.rounds import further_masks
 from training.run import train
@@ -444,3 +446,14 @@ def test_the_published_codes_rule_adds_the_logits_of_both_streams(results: Resul
     added = masked + model.lr_logits(views.lr)
     right = added.argmax(dim=1) == views.split.labels
     assert rule.accuracy == pytest.approx(100 * right.float().mean().item())
+
+
+def test_figure_5_is_drawn_of_runs_that_buy_nothing(tmp_path: Path) -> None:
+    names = ("HR-CNN", "LR-CNN", "Pt", "Ft-1", "Ft-2")
+    rows = {name: Row(name=name, accuracy=80.0, sampled=0.0, scenes=100) for name in names}
+    runs = [
+        ComparedRun(name=str(px), recipe=load_recipe("default", [f"data.lr_px={px}"]), rows=rows)
+        for px in (8, 12)
+    ]
+    draw_comparison(runs, tmp_path / "comparison.png")
+    assert {line["S"] for line in read_csv(tmp_path / "comparison.csv")} == {"", "0.0"}

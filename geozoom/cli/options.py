@@ -230,7 +230,7 @@ def check_features_output(output: Path, *, overwrite: bool) -> None:
     """Refuse an output before any work is done for it.
 
     Raises:
-        OutputError: See `geozoom.features.check_output`.
+        OutputError: See `geozoom.files.check_output`.
     """
     from geozoom.features import GEOJSON_SUFFIXES, TABLE_SUFFIXES
     from geozoom.files import check_output

@@ -33,7 +33,7 @@ def check(report: Path, *, overwrite: bool) -> None:
     """Refuse a page before any work is done for it.
 
     Raises:
-        OutputError: See `geozoom.features.check_output`.
+        OutputError: See `geozoom.files.check_output`.
     """
     from geozoom.files import check_output
     from geozoom.page import PAGE_SUFFIXES

@@ -187,6 +187,7 @@ def draw_comparison(runs: Sequence[ComparedRun], file: Path) -> None:
             axis.margins(x=0.17)  # the names beside the lines take it
     axes[0, 0].set_ylabel("accuracy %, 95% intervals")
     axes[1, 0].set_ylabel("S, patches sampled")
-    axes[1, 0].set_ylim(0, 1.15 * max(axes[1, 0].dataLim.y1, axes[1, 1].dataLim.y1))  # marks are whole
+    highest = max(1, *(at.dataLim.y1 for at in axes[1]))  # at least a patch, where nothing is bought
+    axes[1, 0].set_ylim(0, 1.15 * highest)
     axes[1, 0].legend(frameon=False)
     write_figure(figure, file, rows)
