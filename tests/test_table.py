@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from tests.datasets import read_scenes, write_cifar10
 from tests.test_train import SMALL, log
 from training.baselines.masked import MASKED
 from training.checkpoints import read_checkpoint
-from training.comparing.ledger import Cell, Entry
+from training.comparing.comparison import TableRequest
+from training.comparing.ledger import Cell, Entry, Ledger
+from training.comparing.notes import notes
+from training.comparing.order import departures
 from training.comparing.published import PUBLISHED
-from training.comparing.results_table import ROWS, ResultsTable
+from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
+from training.decomposition import CENTRAL_PATCHES, ITS_PATCHES
 from training.engine import Engine
 from training.evaluate import answers
+from training.recipe_files import load_recipe
 from training.record import card_of, read_record
 
 VALUES = [part for value in [*SMALL, "judges.folds=0"] for part in ("--set", value)]
@@ -322,3 +328,87 @@ def test_the_papers_figures_stand_beside_its_rows() -> None:
         title="", about=(), entries={(0, "patchdrop"): entry}, published=PUBLISHED["cifar10"]
     ).cells()
     assert shown[0][-1] == "80.6 (8.5) / 91.9 (7.9) / 91.5 (6.9)"
+
+
+def _stated(dataset: str, seed: int = 0, scenes: int = 2000) -> dict[tuple[int, str], Entry]:
+    """Return the paper's own table of a dataset, as if measured."""
+    return {
+        (seed, name): Entry(
+            cells={
+                column: Cell(accuracy=accuracy, sampled=sampled, scenes=scenes)
+                for column, (accuracy, sampled) in zip(COLUMNS, cells, strict=True)
+            },
+            parameters=1,
+            training_s=1,
+            took_s=1,
+        )
+        for name, cells in PUBLISHED[dataset].items()
+    }
+
+
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_the_papers_own_figures_are_in_the_papers_order(dataset: str) -> None:
+    assert not list(departures(_stated(dataset), dataset))
+    assert not list(departures(_stated(dataset), "folder")), "what all tables agree on, each of them is in"
+
+
+def test_rows_that_stand_otherwise_than_in_the_paper_are_named_with_both_figures() -> None:
+    entries = _stated("fmow") | _stated("fmow", seed=1)
+    for seed, accuracy in ((0, 64.0), (1, 66.0)):
+        cell = Cell(accuracy=accuracy, sampled=5.0, scenes=2000)
+        cells = entries[seed, "patchdrop"].cells | {"ft2": cell}
+        entries[seed, "patchdrop"] = replace(entries[seed, "patchdrop"], cells=cells)
+    del entries[1, "fixed-v"]  # on seed 0 alone: 64.7 against 64.0
+    found = {(each.column, each.better, each.worse): each for each in departures(entries, "fmow")}
+    assert set(found) == {("ft2", "patchdrop", name) for name in ("hr-cnn", "fixed-v")}, "of both seeds 65.0"
+    hr, fixed = (found["ft2", "patchdrop", name] for name in ("hr-cnn", "fixed-v"))
+    assert hr.accuracy == pytest.approx((65.0, 67.3))
+    assert fixed.accuracy == pytest.approx((64.0, 64.7))
+    assert (hr.level, fixed.level) == (False, True)
+    error = 100 * (2 * 0.65 * 0.35 / 2000) ** 0.5  # of the difference of two shares of 2,000 scenes
+    assert fixed.error == pytest.approx(error, rel=0.02)
+    assert hr.error == pytest.approx(error / 2**0.5, rel=0.02)
+    agreed = {(each.better, each.worse) for each in departures(entries, "folder")}
+    assert agreed == {("patchdrop", "fixed-v")}, "the paper's tables disagree about HR-CNN"
+
+
+def test_rows_that_buy_nothing_are_named_once_and_the_notes_say_what_choosing_patches_is_worth(
+    tmp_path: Path,
+) -> None:
+    entries = _stated("cifar10")
+    low: dict[str, Cell] = dict.fromkeys(COLUMNS, Cell(accuracy=75.0, sampled=0.0, scenes=1000))
+    entries[0, "kd"] = replace(entries[0, "kd"], cells=low)
+    worse = entries[0, "patchdrop"].cells | {"ft2": Cell(accuracy=85.15, sampled=6.9, scenes=1000)}
+    entries[0, "patchdrop"] = replace(entries[0, "patchdrop"], cells=worse)
+    found = [(each.column, each.better, each.worse) for each in departures(entries, "cifar10")]
+    assert found == [
+        (None, "kd", "lr-cnn"),
+        (None, "kd", "srgan"),
+        ("pt", "kd", "patchdrop"),
+        ("ft2", "patchdrop", "fixed-h"),
+        ("ft2", "patchdrop", "stn"),
+    ]
+    request = TableRequest(
+        dataset="cifar10",
+        root=tmp_path,
+        out=tmp_path,
+        recipe=load_recipe("cifar10", []),
+        recipe_name="cifar10",
+        seeds=(0,),
+    )
+    ledger = Ledger(file=tmp_path / "ledger.json", entries=entries)
+    said = notes(request, ledger)
+    assert "PatchDrop are not below rows of LR alone in Pt already" in said[-1]
+    assert said[-2].startswith(
+        "Otherwise than in the paper: KD (75.0) is not above LR-CNN (75.8, level), SRGAN (78.8); Ft-2: PatchDrop "
+        "(85.2) is not above Fixed-H (85.2, level), STN (87.1)."
+    )
+    row = {"seed": 3, "sampled": 6.9, "scenes": 100}
+    rows = [row | {"name": ITS_PATCHES, "accuracy": 88.04}, row | {"name": CENTRAL_PATCHES, "accuracy": 87.5}]
+    (tmp_path / "decomposition.json").write_text(json.dumps(rows))
+    said = notes(request, ledger)
+    assert "classifier (seed 3)" in said[-2]
+    assert "right on 88.0%, as many central ones on 87.5%" in said[-2]
+    assert not any(
+        "Otherwise" in each for each in notes(request, replace(ledger, entries=_stated("cifar10")))
+    )

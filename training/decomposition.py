@@ -42,6 +42,8 @@ from training.results import POLICIES, ROUNDS, Results
 from training.rounds import in_rounds
 from training.tables import as_markdown, as_plain
 
+ITS_PATCHES = "where: its patches, equal spend"
+CENTRAL_PATCHES = "neither: central patches, equal spend"
 _STEPS = 16
 """Steps of the curve from nothing to all patches."""
 LINES = {
@@ -73,8 +75,8 @@ def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterato
     masks = {
         "when and where": both,
         "when: its spend, central patches": centre_masks(spent.cpu(), model).to(s.device),
-        "where: its patches, equal spend": top(s, even),
-        "neither: central patches, equal spend": centre_masks(even.cpu(), model).to(s.device),
+        ITS_PATCHES: top(s, even),
+        CENTRAL_PATCHES: centre_masks(even.cpu(), model).to(s.device),
     }
     if known is not None:
         gated = gate(even, known, model.grid.patches)

@@ -23,8 +23,9 @@ from training.baselines.masked import Column, MaskedBaseline
 from training.baselines.reading import lr_correct
 from training.comparing.comparison import TableRequest, check_out
 from training.comparing.ledger import Cell, Entry, Ledger
+from training.comparing.notes import notes
 from training.comparing.published import PUBLISHED
-from training.comparing.results_table import COLUMNS, ROWS, ResultsTable, notes
+from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
 from training.comparing.runs import check_run, is_where_it_was, open_measured, run_engine, train_run
 from training.decomposition import (
     accuracy_by_spend,

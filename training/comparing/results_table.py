@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.baselines.masked import Column
-from training.comparing.comparison import Compared, TableRequest
-from training.comparing.ledger import Entry, Ledger
+from training.comparing.comparison import Compared
+from training.comparing.ledger import Entry
 
 COLUMNS: dict[Column, str] = {"pt": "Pt", "ft1": "Ft-1", "ft2": "Ft-2"}
 ROWS = {
@@ -108,37 +108,6 @@ class ResultsTable(Compared):
             )
             for column, cell in entry.cells.items()
         ]
-
-
-def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
-    """Return what stands below the table."""
-    recipe = request.recipe
-    data, networks = recipe.data, recipe.networks
-    scenes = next((cell.scenes for entry in ledger.entries.values() for cell in entry.cells.values()), 0)
-    return (
-        (
-            f"{scenes} test scenes of {data.hr_px} px, LR of {data.lr_px} px; {networks.classifier} and "
-            f"{networks.policy}; recipe {request.recipe_name}. Mean ± standard deviation over the seeds, where there "
-            "are several."
-        ),
-        (
-            "The masked baselines buy PatchDrop's S of the same column and seed, spread evenly over scenes (the gate: "
-            "whole scenes), and begin with the classifier that PatchDrop's begins with."
-        ),
-        (
-            "Parameters are of all networks that answer in Ft-2; training is all that a row needs, what it begins with "
-            "included."
-        ),
-        "PatchDrop, logits added, is the published code's rule: Ft-2's streams summed without weights.",
-        (
-            "PatchDrop, classifier asked, buys as many patches as Ft-2, where they are worth most by how sure the LR "
-            "stream is; scout asked, by how sure a small network is that answers as it does: what `geozoom plan` does."
-        ),
-        (
-            "PatchDrop, two rounds, buys half of as many so, and the other half where both streams, which have seen "
-            "the first, are still unsure: what `geozoom plan --catalog` does; four rounds buy a quarter each."
-        ),
-    )
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -1,0 +1,100 @@
+"""What stands below Tables 1 and 2: how the rows were made, and where and why they are not in the paper's order."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from training.baselines.lowres import LOWRES
+from training.baselines.masked import Column
+from training.comparing.comparison import TableRequest
+from training.comparing.ledger import Ledger
+from training.comparing.order import Departure, departures
+from training.comparing.published import PUBLISHED
+from training.comparing.results_table import COLUMNS, ROWS
+from training.decomposition import CENTRAL_PATCHES, ITS_PATCHES
+
+_LR_ALONE = ("lr-cnn", *LOWRES)
+
+
+def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
+    """Return what stands below the table, a sentence or two each."""
+    recipe = request.recipe
+    data, networks = recipe.data, recipe.networks
+    scenes = next((cell.scenes for entry in ledger.entries.values() for cell in entry.cells.values()), 0)
+    return (
+        (
+            f"{scenes} test scenes of {data.hr_px} px, LR of {data.lr_px} px; {networks.classifier} and "
+            f"{networks.policy}; recipe {request.recipe_name}. Mean ± standard deviation over the seeds, where there "
+            "are several."
+        ),
+        (
+            "The masked baselines buy PatchDrop's S of the same column and seed, spread evenly over scenes (the gate: "
+            "whole scenes), and begin with the classifier that PatchDrop's begins with."
+        ),
+        (
+            "Parameters are of all networks that answer in Ft-2; training is all that a row needs, what it begins with "
+            "included."
+        ),
+        "PatchDrop, logits added, is the published code's rule: Ft-2's streams summed without weights.",
+        (
+            "PatchDrop, classifier asked, buys as many patches as Ft-2, where they are worth most by how sure the LR "
+            "stream is; scout asked, by how sure a small network is that answers as it does: what `geozoom plan` does."
+        ),
+        (
+            "PatchDrop, two rounds, buys half of as many so, and the other half where both streams, which have seen "
+            "the first, are still unsure: what `geozoom plan --catalog` does; four rounds buy a quarter each."
+        ),
+        *_order(request, list(departures(ledger.entries, request.dataset))),
+    )
+
+
+def _order(request: TableRequest, found: Sequence[Departure]) -> Iterator[str]:
+    """Say which rows are not in the paper's order, and what is known of the reasons."""
+    robust = [each for each in found if each.column == "pt" and each.better in _LR_ALONE]
+    others = [each for each in found if each not in robust]
+    if others:
+        yield (
+            f"Otherwise than in the paper{'' if request.dataset in PUBLISHED else ', in all of its tables'}: "
+            f"{'; '.join(_clauses(others))}. Level are figures that lie no further apart than the standard error of "
+            "their difference."
+        )
+    if any(each.better == "patchdrop" and each.column == "ft2" for each in others):
+        yield from _worth(request)
+    if robust:
+        buying = dict.fromkeys(ROWS[each.worse] for each in robust)
+        yield (
+            f"Otherwise than in the paper {', '.join(buying)} are not below rows of LR alone in Pt already: they begin "
+            "with a classifier that has learned under random masks (stage robust), the paper's with one that had only "
+            "seen whole images."
+        )
+
+
+def _clauses(found: Sequence[Departure]) -> list[str]:
+    said: dict[tuple[Column | None, str, float], list[str]] = defaultdict(list)
+    for each in found:
+        level = ", level" if each.level else ""
+        key = each.column, each.better, each.accuracy[0]
+        said[key].append(f"{ROWS[each.worse]} ({each.accuracy[1]:.1f}{level})")
+    return [
+        f"{'' if column is None else COLUMNS[column] + ': '}{ROWS[better]} ({accuracy:.1f}) is not above "
+        f"{', '.join(others)}"
+        for (column, better, accuracy), others in said.items()
+    ]
+
+
+def _worth(request: TableRequest) -> Iterator[str]:
+    """Say what PatchDrop's choice of patches is worth on its own classifier, where decomposition.json knows it."""
+    try:
+        rows = json.loads((request.out / "decomposition.json").read_text(encoding="utf-8"))
+        accuracy = {row["name"]: float(row["accuracy"]) for row in rows}
+        own, central = accuracy[ITS_PATCHES], accuracy[CENTRAL_PATCHES]
+        seed = rows[0]["seed"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return  # it is written when all rows are measured
+    yield (
+        f"On Ft-2's own classifier (seed {seed}), spread evenly over scenes, PatchDrop's patches are right on "
+        f"{own:.1f}%, as many central ones on {central:.1f}%: so much is its choice of patches worth. What its choice "
+        "of scenes adds is in decomposition.md."
+    )
