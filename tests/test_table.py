@@ -24,6 +24,7 @@ from training.comparing.notes import notes
 from training.comparing.order import departures
 from training.comparing.published import PUBLISHED
 from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
+from training.datasets import read_dataset
 from training.decomposition import CENTRAL_PATCHES, ITS_PATCHES
 from training.engine import Engine
 from training.evaluate import answers
@@ -191,11 +192,19 @@ def test_every_baseline_stands_beside_patchdrop_and_a_stopped_table_goes_on(
         under.append(torch.backends.cudnn.conv.fp32_precision)  # type: ignore[attr-defined]
         return answers(*arguments)
 
+    read: list[str] = []
+
+    def reads(*arguments: Any, **named: Any) -> Any:
+        read.append(arguments[0])
+        return read_dataset(*arguments, **named)
+
     with monkeypatch.context() as patched:
         patched.setattr("training.results.answers", told)
+        patched.setattr("training.run.read_dataset", reads)
         # A run that was finished without a scout is given one when a row needs it.
         unscouted = ("--rows", "hr-cnn", "--set", "scout.epochs=0")
         table("--root", scene_tree, "--out", out, *unscouted, name="results")
+    assert read == ["folder"]  # once for all stages of the run
     assert set(under) == {"ieee"}  # in the run's precision, whichever row asks first
     fitted: list[str] = []
     fit = Engine.fit

@@ -25,7 +25,7 @@ def train_run(
     recipe: Recipe,
     seed: int,
     stages: Sequence[str],
-    name: str,
+    title: str,
     console: Console,
 ) -> None:
     """Train stages of one run, or go on with them; what is done stays as it is.
@@ -36,16 +36,16 @@ def train_run(
         recipe: The run's.
         seed: The run's.
         stages: Of `training.STAGES`, in order.
-        name: What the run is called for people.
+        title: What the run is called for people.
         console: Where it is said what begins.
 
     Raises:
         RunError: The folder holds a run of another recipe or seed, or it cannot be trained.
         DatasetError: The dataset is not as expected.
     """
-    for stage in stages:
+    for asked in (STAGES,) if tuple(stages) == STAGES else [(stage,) for stage in stages]:
+        stage = "all" if asked == STAGES else asked[0]  # a whole run reads its data once
         begun = (out / "config.json").is_file()
-        asked = _asked(request, out, recipe, seed, stage, begun=begun)
         engine = run_engine(request, out, seed, console)
         if begun:
             record = check_run(request, out, recipe, seed, console)
@@ -53,11 +53,12 @@ def train_run(
                 (out / "table.json").unlink(missing_ok=True)  # the model has the card of before
             # What has not begun may change, baselines too, of which the run itself knows nothing.
             write_record(out, record | {"recipe": recipe.to_dict()})
+        left = [name for name in asked if getattr(recipe, name).epochs and not engine.is_done(name)]
         measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
-        measured = measured or stage != STAGES[-1]
-        if getattr(recipe, stage).epochs and not (engine.is_done(stage) and measured):
-            console.print(f"{name}, seed {seed}: stage {stage}", highlight=False)
-            train(asked, console)
+        if left or (asked[-1] == STAGES[-1] and not measured):
+            what = f"stage{'s' * (len(left) > 1)} {', '.join(left)}" if left else "its table"
+            console.print(f"{title}, seed {seed}: {what}", highlight=False)
+            train(_asked(request, out, recipe, seed, stage, begun=begun), console)
 
 
 def check_run(
