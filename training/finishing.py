@@ -47,6 +47,9 @@ def finish(
     Raises:
         OutputError: Something cannot be written.
     """
+    (request.out / "table.json").unlink(
+        missing_ok=True
+    )  # of before a scout, it would say that nothing is missing
     with moving(data.name, engine.device):
         test_split = data.test.to(engine.device)
     test = view_split(test_split, request.recipe, seed=request.seed + 2)

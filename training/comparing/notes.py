@@ -52,22 +52,25 @@ def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
 
 def _order(request: TableRequest, found: Sequence[Departure]) -> Iterator[str]:
     """Say which rows are not in the paper's order, and what is known of the reasons."""
-    robust = [each for each in found if each.column == "pt" and each.better in _LR_ALONE]
-    others = [each for each in found if each not in robust]
-    if others:
+    if not found:
+        return
+    yield (
+        f"Otherwise than in the paper{'' if request.dataset in PUBLISHED else ', in all of its tables'}: "
+        f"{'; '.join(_clauses(found))}; means over the seeds that both have."
+    )
+    if any(each.level for each in found):
         yield (
-            f"Otherwise than in the paper{'' if request.dataset in PUBLISHED else ', in all of its tables'}: "
-            f"{'; '.join(_clauses(others))}. Level are figures that lie no further apart than the standard error of "
-            "their difference."
+            "Level are figures no further apart than the standard error of the difference of two such shares of so "
+            "many scenes."
         )
-    if any(each.better == "patchdrop" and each.column == "ft2" for each in others):
+    if any(each.better == "patchdrop" and each.column == "ft2" for each in found):
         yield from _worth(request)
-    if robust:
-        buying = dict.fromkeys(ROWS[each.worse] for each in robust)
+    if request.recipe.robust.epochs and any(
+        each.column == "pt" and each.better in _LR_ALONE for each in found
+    ):
         yield (
-            f"Otherwise than in the paper {', '.join(buying)} are not below rows of LR alone in Pt already: they begin "
-            "with a classifier that has learned under random masks (stage robust), the paper's with one that had only "
-            "seen whole images."
+            "In Pt all rows that buy begin with a classifier that has learned under random masks (stage robust), the "
+            "paper's with one that had seen whole images only."
         )
 
 
@@ -94,7 +97,7 @@ def _worth(request: TableRequest) -> Iterator[str]:
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return  # it is written when all rows are measured
     yield (
-        f"On Ft-2's own classifier (seed {seed}), spread evenly over scenes, PatchDrop's patches are right on "
-        f"{own:.1f}%, as many central ones on {central:.1f}%: so much is its choice of patches worth. What its choice "
-        "of scenes adds is in decomposition.md."
+        f"PatchDrop's choice of patches is worth {own - central:+.1f} points (seed {seed}): spread evenly over scenes, "
+        f"Ft-2's own classifier is right on {own:.1f}% with its patches and on {central:.1f}% with as many central "
+        "ones. What its choice of scenes adds is in decomposition.md."
     )

@@ -11,9 +11,7 @@ from itertools import permutations
 from training.baselines.masked import Column
 from training.comparing.ledger import Cell, Entry
 from training.comparing.published import PUBLISHED
-
-_COLUMNS: tuple[Column, ...] = ("pt", "ft1", "ft2")
-"""As the cells of a published row stand."""
+from training.comparing.results_table import COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,10 @@ class Departure:
     accuracy: tuple[float, float]
     """Of the paper's better and worse row here: means over the seeds that both were measured with, in percent."""
     error: float
-    """Standard error of their difference in points, as of independent test scenes."""
+    """Standard error in points of the difference of two such shares of as many scenes, were each row's its own.
+
+    All rows and seeds have the same test scenes: it is too large for a pair on one seed, and says nothing of seeds.
+    """
 
     @property
     def level(self) -> bool:
@@ -46,7 +47,7 @@ def departures(entries: Mapping[tuple[int, str], Entry], dataset: str) -> Iterat
         dataset: One of `training.DATASETS`.
     """
     tables = [PUBLISHED[dataset]] if dataset in PUBLISHED else list(PUBLISHED.values())
-    for at, column in enumerate(_COLUMNS):
+    for at, column in enumerate(COLUMNS):
         for better, worse in permutations(tables[0], 2):
             if not all(table[better][at][0] > table[worse][at][0] for table in tables):
                 continue
@@ -70,7 +71,7 @@ def departures(entries: Mapping[tuple[int, str], Entry], dataset: str) -> Iterat
                 better=better,
                 worse=worse,
                 accuracy=(first, second),
-                error=math.sqrt(sum(_variance(cell) for pair in pairs for cell in pair)) / len(pairs),
+                error=math.sqrt(statistics.fmean(_variance(one) + _variance(other) for one, other in pairs)),
             )
 
 

@@ -43,8 +43,8 @@ def train_run(
         RunError: The folder holds a run of another recipe or seed, or it cannot be trained.
         DatasetError: The dataset is not as expected.
     """
-    for asked in (STAGES,) if tuple(stages) == STAGES else [(stage,) for stage in stages]:
-        stage = "all" if asked == STAGES else asked[0]  # a whole run reads its data once
+    whole = tuple(stages) == STAGES  # which reads its data once
+    for together in [STAGES] if whole else [(stage,) for stage in stages]:
         begun = (out / "config.json").is_file()
         engine = run_engine(request, out, seed, console)
         if begun:
@@ -53,11 +53,12 @@ def train_run(
                 (out / "table.json").unlink(missing_ok=True)  # the model has the card of before
             # What has not begun may change, baselines too, of which the run itself knows nothing.
             write_record(out, record | {"recipe": recipe.to_dict()})
-        left = [name for name in asked if getattr(recipe, name).epochs and not engine.is_done(name)]
+        left = [name for name in together if getattr(recipe, name).epochs and not engine.is_done(name)]
         measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
-        if left or (asked[-1] == STAGES[-1] and not measured):
+        if left or (together[-1] == STAGES[-1] and not measured):
             what = f"stage{'s' * (len(left) > 1)} {', '.join(left)}" if left else "its table"
             console.print(f"{title}, seed {seed}: {what}", highlight=False)
+            stage = "all" if whole else together[0]
             train(_asked(request, out, recipe, seed, stage, begun=begun), console)
 
 
