@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from training.baselines.lowres import LOWRES
-from training.baselines.masked import Column
 from training.comparing.comparison import TableRequest
 from training.comparing.ledger import Ledger
 from training.comparing.order import Departure, departures
@@ -46,18 +45,22 @@ def notes(request: TableRequest, ledger: Ledger) -> tuple[str, ...]:
             "PatchDrop, two rounds, buys half of as many so, and the other half where both streams, which have seen "
             "the first, are still unsure: what `geozoom plan --catalog` does; four rounds buy a quarter each."
         ),
-        *_order(request, list(departures(ledger.entries, request.dataset))),
+        *_order(request, ledger),
     )
 
 
-def _order(request: TableRequest, found: Sequence[Departure]) -> Iterator[str]:
-    """Say which rows are not in the paper's order, and what is known of the reasons."""
+def _order(request: TableRequest, ledger: Ledger) -> Iterator[str]:
+    """Say column by column which rows are not in the paper's order, and what is known of the reasons."""
+    found = list(departures(ledger.entries, request.dataset))
     if not found:
         return
-    yield (
-        f"Otherwise than in the paper{'' if request.dataset in PUBLISHED else ', in all of its tables'}: "
-        f"{'; '.join(_clauses(found))}; means over the seeds that both have."
-    )
+    paper = "the paper" if request.dataset in PUBLISHED else "all of the paper's tables"
+    for column in (None, *COLUMNS):
+        clauses = "; ".join(_clauses([each for each in found if each.column == column]))
+        if clauses:
+            yield f"Otherwise than in {paper}{'' if column is None else f', {COLUMNS[column]}'}: {clauses}."
+    if len({seed for seed, _ in ledger.entries}) > 1:
+        yield "Where rows have other seeds, these are means over the seeds that both have."
     if any(each.level for each in found):
         yield (
             "Level are figures no further apart than the standard error of the difference of two such shares of so "
@@ -75,15 +78,14 @@ def _order(request: TableRequest, found: Sequence[Departure]) -> Iterator[str]:
 
 
 def _clauses(found: Sequence[Departure]) -> list[str]:
-    said: dict[tuple[Column | None, str, float], list[str]] = defaultdict(list)
+    """Say of each of the paper's better rows of a column which others it is not above."""
+    said: dict[tuple[str, float], list[str]] = defaultdict(list)
     for each in found:
         level = ", level" if each.level else ""
-        key = each.column, each.better, each.accuracy[0]
-        said[key].append(f"{ROWS[each.worse]} ({each.accuracy[1]:.1f}{level})")
+        said[each.better, each.accuracy[0]].append(f"{ROWS[each.worse]} ({each.accuracy[1]:.1f}{level})")
     return [
-        f"{'' if column is None else COLUMNS[column] + ': '}{ROWS[better]} ({accuracy:.1f}) is not above "
-        f"{', '.join(others)}"
-        for (column, better, accuracy), others in said.items()
+        f"{ROWS[better]} ({accuracy:.1f}) is not above {', '.join(others)}"
+        for (better, accuracy), others in said.items()
     ]
 
 
@@ -96,8 +98,9 @@ def _worth(request: TableRequest) -> Iterator[str]:
         seed = rows[0]["seed"]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return  # it is written when all rows are measured
+    worth = round(own - central, 1) + 0.0  # not -0.0
     yield (
-        f"PatchDrop's choice of patches is worth {own - central:+.1f} points (seed {seed}): spread evenly over scenes, "
+        f"PatchDrop's choice of patches is worth {worth:+.1f} points (seed {seed}): spread evenly over scenes, "
         f"Ft-2's own classifier is right on {own:.1f}% with its patches and on {central:.1f}% with as many central "
         "ones. What its choice of scenes adds is in decomposition.md."
     )
