@@ -424,7 +424,8 @@ def test_rows_that_buy_nothing_are_named_once_and_the_notes_say_what_choosing_pa
         "Otherwise than in the paper, Ft-2: PatchDrop (85.2) is not above Fixed-H (85.2, level), STN (87.1).",
     )
     assert said[3].startswith("Level are figures no further apart")
-    assert "random masks (stage robust)" in said[4]
+    assert said[4].startswith("A teacher helps a student that learns its images by heart")
+    assert "random masks (stage robust)" in said[5]
     unmasked = replace(request, recipe=load_recipe("paper", []))
     assert not any("robust" in each for each in notes(unmasked, ledger)), "it has no such stage"
     row = {"seed": 3, "sampled": 6.9, "scenes": 100}
@@ -433,7 +434,7 @@ def test_rows_that_buy_nothing_are_named_once_and_the_notes_say_what_choosing_pa
         row | {"name": CENTRAL_PATCHES, "accuracy": 88.04},
     ]
     (tmp_path / "decomposition.json").write_text(json.dumps(rows))
-    worth = notes(request, ledger)[10]
+    worth = notes(request, ledger)[11]
     assert worth.startswith("PatchDrop's choice of patches is worth -0.5 points (seed 3)")
     assert "right on 87.5% with its patches and on 88.0% with as many central ones" in worth
     assert len(notes(request, replace(ledger, entries=_stated("cifar10")))) == 6
