@@ -47,9 +47,8 @@ def finish(
     Raises:
         OutputError: Something cannot be written.
     """
-    (request.out / "table.json").unlink(
-        missing_ok=True
-    )  # of before a scout, it would say that nothing is missing
+    # That of before a scout would say that nothing is missing.
+    (request.out / "table.json").unlink(missing_ok=True)
     with moving(data.name, engine.device):
         test_split = data.test.to(engine.device)
     test = view_split(test_split, request.recipe, seed=request.seed + 2)
