@@ -93,9 +93,9 @@ def test_kernels_are_tried_for_steps_alone(
     monkeypatch.setattr(
         "training.engine.fastest_kernels", lambda wanted: fastest_kernels(not wanted)
     )  # as on CUDA
-    train(request(scene_tree, tmp_path / "run", small_recipe(), stage="hr"), QUIET)
+    train(request(scene_tree, tmp_path / "run", small_recipe(), stages=("hr",)), QUIET)
     for stage in ("lr", "robust", "pt"):
-        train(request(scene_tree, tmp_path / "run", small_recipe(), stage=stage, resume=True), QUIET)
+        train(request(scene_tree, tmp_path / "run", small_recipe(), stages=(stage,), resume=True), QUIET)
     assert found == {"steps": {True}, "validation": {False}, "judges": {False}}
     assert not torch.backends.cudnn.benchmark
 
@@ -162,7 +162,7 @@ def test_a_stage_goes_on_that_was_begun_on_another_kind_of_device(
     monkeypatch.setattr(HrStage, "validate", stop)
     recipe, run = small_recipe(), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(request(scene_tree, run, recipe, stage="hr"), QUIET)
+        train(request(scene_tree, run, recipe, stages=("hr",)), QUIET)
     monkeypatch.setattr(HrStage, "validate", validate)
     file = run / "checkpoints" / "hr.safetensors"
     with safe_open(file, framework="pt") as checkpoint:
@@ -175,7 +175,7 @@ def test_a_stage_goes_on_that_was_begun_on_another_kind_of_device(
     (run / "config.json").write_text(json.dumps(record))
     said: list[str] = []
     monkeypatch.setattr(QUIET, "print", lambda text, **_: said.append(text))
-    train(request(scene_tree, run, recipe, stage="hr", resume=True), QUIET)
+    train(request(scene_tree, run, recipe, stages=("hr",), resume=True), QUIET)
     record = json.loads((run / "config.json").read_text())
     assert record["changes"] == ["device from H100 in bfloat16 to cpu in " + record["computed_in"]]
     assert [text for text in said if text.startswith("note: stage hr was begun on another kind of device")]

@@ -386,7 +386,7 @@ def test_names_that_are_no_utf_8_are_read_and_written_all_the_same(scene_tree: P
     (scene_tree / "train/water/00.png").rename(scene_tree / "train/water" / name)
     recipe = test_train.small_recipe("default", 1)
     out = tmp_path / "run"
-    asked = test_train.request(scene_tree, out, recipe, stage="hr", memory_gib=0)
+    asked = test_train.request(scene_tree, out, recipe, stages=("hr",), memory_gib=0)
     run.train(asked, test_train.QUIET)
     write_text(tmp_path / "names.json", json.dumps([name], ensure_ascii=False))
     assert json.loads((tmp_path / "names.json").read_text()) == [name]

@@ -133,7 +133,7 @@ def test_a_killed_run_with_hard_positives_goes_on_as_if_nothing_had_happened(
     tree, run = whole_run
     recipe = augmented(run) if augment == "patchdrop" else augmented(None, "hard_positives.augment=cutout")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(request(tree, whole, recipe, stage="hr"), QUIET)
+    train(request(tree, whole, recipe, stages=("hr",)), QUIET)
     keep = Engine._keep
 
     def kill(self: Engine, stage: Any, model: Any, states: Any, at: Position) -> None:
@@ -144,7 +144,7 @@ def test_a_killed_run_with_hard_positives_goes_on_as_if_nothing_had_happened(
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_keep", kill)
         with pytest.raises(KeyboardInterrupt):
-            train(request(tree, killed, recipe, stage="hr"), QUIET)
+            train(request(tree, killed, recipe, stages=("hr",)), QUIET)
     # From the record alone, as `geozoom train --resume` takes it.
     again = CliRunner().invoke(main, ["train", "--out", str(killed), "--resume", "--stage", "hr", "-q"])
     assert again.exit_code == 0, again.output
@@ -210,19 +210,19 @@ def test_a_run_keeps_to_its_policy_until_stage_hr_is_done(scene_tree: Path, tmp_
     file, out = tmp_path / "model.safetensors", tmp_path / "run"
     small_model(1).save(file)
     recipe = augmented(file, "judges.folds=0", epochs=1)
-    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    train(request(scene_tree, out, recipe, stages=("hr",)), QUIET)
     held = json.loads((out / "config.json").read_text())["policy"]
     done = out / "checkpoints" / "hr.safetensors"
     kept = done.read_bytes()
     done.unlink()
     small_model(2).save(file)
     with pytest.raises(RunError, match="is not the policy any more that"):
-        train(request(scene_tree, out, recipe, stage="hr", resume=True), QUIET)
+        train(request(scene_tree, out, recipe, stages=("hr",), resume=True), QUIET)
     file.unlink()
     with pytest.raises(RunError, match="there is no such policy"):
-        train(request(scene_tree, out, recipe, stage="hr", resume=True), QUIET)
+        train(request(scene_tree, out, recipe, stages=("hr",), resume=True), QUIET)
     done.write_bytes(kept)
-    train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET)
+    train(request(scene_tree, out, recipe, stages=("lr",), resume=True), QUIET)
     assert json.loads((out / "config.json").read_text())["policy"] == held
     with pytest.raises(RunError, match="another recipe table 'hard_positives'"):
         train(request(scene_tree, out, small_recipe("default", 1, "judges.folds=0"), resume=True), QUIET)

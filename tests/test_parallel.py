@@ -124,7 +124,7 @@ def test_two_processes_stop_together_in_the_middle_of_an_epoch(
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", 0.0)
     monkeypatch.setattr("training.engine.STEPS_BETWEEN_LOOKS", 4)
     recipe = small_recipe("default", 1, *EXACT, "hr.batch_size=2", "hr.learning_rate=1e30")
-    asked = request(scene_tree, tmp_path / "run", recipe, stage="hr")
+    asked = request(scene_tree, tmp_path / "run", recipe, stages=("hr",))
     first, second = said_by_two(asked)
     assert first == second
     assert first.startswith("RunError: stage hr: the loss is no number at step")
@@ -167,7 +167,7 @@ def test_a_batch_too_large_for_memory_is_answered_with_one_to_try(
     monkeypatch.undo()
     # What it says to do works: the stage had no checkpoint yet.
     smaller = small_recipe("default", 1, "hr.batch_size=8")
-    train(request(scene_tree, tmp_path / "run", smaller, stage="hr", resume=True), QUIET)
+    train(request(scene_tree, tmp_path / "run", smaller, stages=("hr",), resume=True), QUIET)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -207,6 +207,6 @@ def test_networks_that_cannot_be_compiled_are_trained_as_they_are(
     monkeypatch.setattr(torch.nn.Module, "compile", no_compiler)
     monkeypatch.setattr(QUIET, "print", lambda text, **_: said.append(text))
     recipe = small_recipe("default", 1, "compile=default")
-    train(request(scene_tree, tmp_path / "run", recipe, stage="hr"), QUIET)
+    train(request(scene_tree, tmp_path / "run", recipe, stages=("hr",)), QUIET)
     assert [text for text in said if "not compiled (no working C++ compiler)" in text]
     assert len(log(tmp_path / "run")) == 1

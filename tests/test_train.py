@@ -167,7 +167,7 @@ def test_a_high_price_teaches_the_policy_to_buy_less_and_a_least_stops_it(
         keys = (f"pt.price={price}", f"pt.least_patches={least}", "pt.policy_learning_rate=0.01")
         recipe = small_recipe("default", 8, *LONG, *keys)
         run = copied_before(long_run[1], "pt", tmp_path / f"{price}-{least}", judges=False)
-        train(request(long_run[0], run, recipe, stage="pt", resume=True), QUIET)
+        train(request(long_run[0], run, recipe, stages=("pt",), resume=True), QUIET)
         sampled[price, least] = log(run)[-1]["val_sampled"]
     assert sampled[20.0, 0] < 1 < sampled[0.0, 0]
     assert sampled[20.0, 6] > 1
@@ -196,7 +196,7 @@ def test_a_policy_buys_where_patches_are_cheap(scene_tree: Path, tmp_path: Path)
     recipe = small_recipe("default", 1, *keys, west_is_dear)
     recipe = replace(recipe, pt=replace(recipe.pt, epochs=8))
     for stage in ("hr", "lr", "robust", "pt"):
-        train(request(scene_tree, tmp_path / "run", recipe, stage=stage, resume=stage != "hr"), QUIET)
+        train(request(scene_tree, tmp_path / "run", recipe, stages=(stage,), resume=stage != "hr"), QUIET)
     model = small_model(classifier=NetworkSpec(name="resnet8", widths=(4, 8, 8)))
     weights, _, _ = read_checkpoint(tmp_path / "run" / "checkpoints" / "pt.safetensors")
     model.load_state_dict(weights)
@@ -246,7 +246,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     with (killed / "log.jsonl").open("a") as file:
         file.write('{"stage": "ft2", "ep')  # killed in the middle of a line
     to_the_end = stage in ("ft2", "scout")
-    train(request(scene_tree, killed, recipe, stage="all" if to_the_end else stage, resume=True), QUIET)
+    train(request(scene_tree, killed, recipe, stages=STAGES if to_the_end else (stage,), resume=True), QUIET)
     ours, theirs = without_time(log(killed)), without_time(log(whole))
     assert ours == theirs[: len(ours)]
     assert ours[-1]["stage"] == ("scout" if to_the_end else stage)
@@ -275,13 +275,13 @@ def test_what_an_epoch_took_before_a_kill_counts(
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_keep", kill_after_a_step)
         with pytest.raises(KeyboardInterrupt):
-            train(request(scene_tree, run, recipe, stage="hr"), QUIET)
+            train(request(scene_tree, run, recipe, stages=("hr",)), QUIET)
     file = run / "checkpoints" / "hr.safetensors"
     with safe_open(file, "pt") as checkpoint:
         header = checkpoint.metadata()
     assert 0 < float(header["seconds"]) < 900
     save_file(load_file(file), file, header | {"seconds": "1000"})
-    train(request(scene_tree, run, recipe, stage="hr", resume=True), QUIET)
+    train(request(scene_tree, run, recipe, stages=("hr",), resume=True), QUIET)
     first, second = (row["seconds"] for row in log(run))
     assert second < 900
     assert first > 1000
@@ -302,16 +302,16 @@ def test_stages_can_be_run_one_by_one_but_only_in_order(
 ) -> None:
     recipe, out = small_recipe("default", 1, "judges.folds=0"), tmp_path / "run"
     with pytest.raises(RunError, match="stage lr needs stage hr first; run it with --stage hr"):
-        train(request(scene_tree, out, recipe, stage="lr"), QUIET)
-    assert train(request(scene_tree, out, recipe, stage="hr"), QUIET) == []
+        train(request(scene_tree, out, recipe, stages=("lr",)), QUIET)
+    assert train(request(scene_tree, out, recipe, stages=("hr",)), QUIET) == []
     without = replace(recipe, robust=replace(recipe.robust, epochs=0))
-    assert train(request(scene_tree, out, without, stage="lr", resume=True), QUIET) == []
+    assert train(request(scene_tree, out, without, stages=("lr",), resume=True), QUIET) == []
     with pytest.raises(RunError, match="stage robust has 0 epochs in this recipe and is left out; go on"):
-        train(request(scene_tree, out, without, stage="robust", resume=True), QUIET)
+        train(request(scene_tree, out, without, stages=("robust",), resume=True), QUIET)
     (out / "checkpoints" / "lr.safetensors").unlink()
     with pytest.raises(RunError, match="stage pt needs stage lr first"):
-        train(request(scene_tree, out, recipe, stage="pt", resume=True), QUIET)
-    assert train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET) == []
+        train(request(scene_tree, out, recipe, stages=("pt",), resume=True), QUIET)
+    assert train(request(scene_tree, out, recipe, stages=("lr",), resume=True), QUIET) == []
     with monkeypatch.context() as patched:
         patched.setattr("training.finishing.write_table", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -336,7 +336,7 @@ def interrupted(*_: Any) -> None:
 
 def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> None:
     recipe, out = small_recipe(), tmp_path / "run"
-    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    train(request(scene_tree, out, recipe, stages=("hr",)), QUIET)
     with pytest.raises(RunError, match="give --resume"):
         train(request(scene_tree, out, recipe), QUIET)
     with pytest.raises(RunError, match="recipe table 'hr'"):
@@ -361,7 +361,7 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
     del record["recipe"]["augmentation"]["crop"]  # as if the run had begun before there was such a key
     (out / "config.json").write_text(json.dumps(record))
     later = small_recipe("default", 1, "ft2.price=0.5")  # a stage that has not begun
-    train(request(scene_tree, out, later, stage="lr", resume=True), QUIET)
+    train(request(scene_tree, out, later, stages=("lr",), resume=True), QUIET)
 
 
 def test_tensorboard_and_the_plot_show_the_log(
@@ -370,7 +370,9 @@ def test_tensorboard_and_the_plot_show_the_log(
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     out = tmp_path / "run"
     for stage in ("hr", "lr"):
-        train(request(scene_tree, out, small_recipe("default", 2), stage=stage, resume=stage == "lr"), QUIET)
+        train(
+            request(scene_tree, out, small_recipe("default", 2), stages=(stage,), resume=stage == "lr"), QUIET
+        )
     events = accumulator.EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     for row in log(out):
@@ -382,7 +384,7 @@ def test_tensorboard_and_the_plot_show_the_log(
         assert plot.size == (990, 770)
     # Without TensorBoard there are no events, and nothing else is missing.
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    train(request(scene_tree, tmp_path / "without", small_recipe(), stage="hr"), QUIET)
+    train(request(scene_tree, tmp_path / "without", small_recipe(), stages=("hr",)), QUIET)
     assert len(log(tmp_path / "without")) == 1
     assert not (tmp_path / "without" / "tensorboard").exists()
 
@@ -439,7 +441,7 @@ def test_a_run_goes_on_by_its_own_record_and_epochs_are_for_the_stages_begun(
 
 def test_damaged_checkpoints_are_named(scene_tree: Path, tmp_path: Path) -> None:
     recipe, out = small_recipe(), tmp_path / "run"
-    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    train(request(scene_tree, out, recipe, stages=("hr",)), QUIET)
     file = out / "checkpoints" / "hr.safetensors"
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(RunError, match="delete it to train the stage again"):
@@ -543,7 +545,7 @@ def test_a_resumed_stage_doubts_by_what_it_began_with(
     for run in (alone, killed):  # what the whole run was not asked for
         record = json.loads((run / "config.json").read_text())
         (run / "config.json").write_text(json.dumps(record | {"recipe": recipe.to_dict()}))
-    train(request(whole_run[0], alone, recipe, stage="ft2", resume=True), QUIET)
+    train(request(whole_run[0], alone, recipe, stages=("ft2",), resume=True), QUIET)
     keep = Engine._keep
 
     def kill_within_an_epoch(self: Engine, *rest: Any) -> None:
@@ -554,8 +556,8 @@ def test_a_resumed_stage_doubts_by_what_it_began_with(
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "_keep", kill_within_an_epoch)
         with pytest.raises(KeyboardInterrupt):
-            train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
-    train(request(whole_run[0], killed, recipe, stage="ft2", resume=True), QUIET)
+            train(request(whole_run[0], killed, recipe, stages=("ft2",), resume=True), QUIET)
+    train(request(whole_run[0], killed, recipe, stages=("ft2",), resume=True), QUIET)
     assert without_time(log(killed)) == without_time(log(alone))
     kept = [load_file(run / "checkpoints" / "ft2.safetensors") for run in (killed, alone)]
     assert all(torch.equal(kept[0][key], tensor) for key, tensor in kept[1].items())
@@ -638,7 +640,7 @@ def test_the_teacher_is_the_hr_cnn_and_not_what_later_stages_made_of_it(
         return taught(bench, *arguments)
 
     monkeypatch.setattr(Bench, "taught", spy)
-    train(request(scene_tree, out, recipe, stage="ft2", resume=True), QUIET)
+    train(request(scene_tree, out, recipe, stages=("ft2",), resume=True), QUIET)
     hr = load_file(out / "checkpoints" / "hr.safetensors")
     robust = load_file(out / "checkpoints" / "robust.safetensors")
     assert not torch.equal(hr["model.hr.fc.weight"], robust["model.hr.fc.weight"])

@@ -63,7 +63,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step_and_the_last_good_c
     # The way on that the message names.
     file.unlink()
     slower = small_recipe("default", 3, "hr.learning_rate=0.01")
-    train(request(scene_tree, out, slower, stage="hr", resume=True), QUIET)
+    train(request(scene_tree, out, slower, stages=("hr",), resume=True), QUIET)
     assert [row["epoch"] for row in log(out)] == [1, 2, 3]
 
 
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_from_it(
             train(request(scene_tree, out, recipe), QUIET)
     assert [file.read_bytes()] == full
     assert [entry.name for entry in file.parent.iterdir()] == [file.name]
-    train(request(scene_tree, out, recipe, stage="hr", resume=True), QUIET)
+    train(request(scene_tree, out, recipe, stages=("hr",), resume=True), QUIET)
     assert [row["epoch"] for row in log(out)] == [1, 2, 3]
 
 
@@ -150,11 +150,11 @@ def test_a_checkpoint_of_another_grid_or_class_list_is_refused(
     scene_tree: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     recipe, out = small_recipe(), tmp_path / "run"
-    train(request(scene_tree, out, recipe, stage="hr"), QUIET)
+    train(request(scene_tree, out, recipe, stages=("hr",)), QUIET)
     file = out / "checkpoints" / "hr.safetensors"
     write_checkpoint(file, small_model(**changes), {"done": "true", "stage": "hr"})
     with pytest.raises(RunError, match=f"hr.safetensors: {words}"):
-        train(request(scene_tree, out, recipe, stage="lr", resume=True), QUIET)
+        train(request(scene_tree, out, recipe, stages=("lr",), resume=True), QUIET)
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is_of_must_fit_all_the_same(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_an_unfinished_stage_goes_on_with_another_batch_size_at_the_scene_where_
 
     monkeypatch.setattr(HrStage, "step", spied)
     with pytest.raises(RunError) as caught:
-        train(request(scene_tree, out, small_recipe("default", 3), stage="hr"), QUIET)
+        train(request(scene_tree, out, small_recipe("default", 3), stages=("hr",)), QUIET)
     told = "go on with the same command and --set hr.batch_size=8, `geozoom train` with --resume too"
     assert str(caught.value).endswith(told)
     advice = ["--set", "hr.batch_size=8", "--resume"]
@@ -218,19 +218,19 @@ def test_a_batch_size_stays_where_a_stage_is_done_or_its_checkpoint_does_not_say
     scene_tree: Path, tmp_path: Path
 ) -> None:
     out, file = tmp_path / "run", tmp_path / "run" / "checkpoints" / "hr.safetensors"
-    train(request(scene_tree, out, small_recipe(), stage="hr"), QUIET)
+    train(request(scene_tree, out, small_recipe(), stages=("hr",)), QUIET)
     smaller = small_recipe("default", 1, "hr.batch_size=8")
     with pytest.raises(RunError, match="another recipe table 'hr'"):
-        train(request(scene_tree, out, smaller, stage="hr", resume=True), QUIET)
+        train(request(scene_tree, out, smaller, stages=("hr",), resume=True), QUIET)
     weights, _, _ = read_checkpoint(file)
     model = small_model(classifier=NetworkSpec(name="resnet8", widths=(4, 8, 8)))
     model.load_state_dict(weights)
     write_checkpoint(file, model, {"done": "false", "stage": "hr", "epoch": "0", "step": "1"})
     with pytest.raises(RunError, match="another recipe table 'hr'"):
-        train(request(scene_tree, out, smaller, stage="hr", resume=True), QUIET)
+        train(request(scene_tree, out, smaller, stages=("hr",), resume=True), QUIET)
     slower = small_recipe("default", 1, "hr.batch_size=8", "hr.learning_rate=0.01")
     with pytest.raises(RunError, match="another recipe table 'hr'"):
-        train(request(scene_tree, out, slower, stage="hr", resume=True), QUIET)
+        train(request(scene_tree, out, slower, stages=("hr",), resume=True), QUIET)
 
 
 def test_batch_sizes_of_unfinished_baselines_and_scouts_may_change_and_are_recorded(

@@ -38,7 +38,8 @@ class RunRequest:
     out: Path
     recipe: Recipe
     recipe_name: str
-    stage: str = "all"
+    stages: tuple[str, ...] = STAGES
+    """Those to train, in order; the ones before them must be there."""
     seed: int = 0
     resume: bool = False
     device: str = "auto"

@@ -161,7 +161,6 @@ def _hard_positive_policy(
 
 def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split) -> None:
     """Train the stages asked for, each from the weights that the one before it left behind."""
-    wanted = STAGES if request.stage == "all" else (request.stage,)
     before: str | None = None
     for name in STAGES:
         if getattr(request.recipe, name).epochs == 0:
@@ -169,7 +168,7 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
         if engine.is_done(name):
             before = name
             continue
-        if name not in wanted:
+        if name not in request.stages:
             continue
         _refuse_before_later(request, engine, name)
         if name in POLICY_STAGES and bench.judges is None and bench.recipe.judges.folds:
@@ -182,23 +181,22 @@ def _run_stages(request: RunRequest, engine: Engine, bench: Bench, split: Split)
 
 
 def _check_order(request: RunRequest, engine: Engine) -> None:
-    """Refuse a stage whose forerunners are not trained, before anything is read or written.
+    """Refuse stages whose forerunners are not trained, or that have no epochs, before anything is read or written.
 
     Raises:
         RunError: Names the stage that is to come first.
     """
-    if request.stage == "all":
-        return
-    for name in STAGES[: STAGES.index(request.stage)]:
+    first = request.stages[0]
+    for name in STAGES[: STAGES.index(first)]:
         if getattr(request.recipe, name).epochs and not engine.is_done(name):
             raise RunError(
-                f"{request.out}: stage {request.stage} needs stage {name} first; run it with "
+                f"{request.out}: stage {first} needs stage {name} first; run it with "
                 f"--stage {name}, or all with --stage all"
             )
-    if not getattr(request.recipe, request.stage).epochs:
+    if not any(getattr(request.recipe, name).epochs for name in request.stages):
         raise RunError(
-            f"{request.out}: stage {request.stage} has 0 epochs in this recipe and is left out; go on with the next, "
-            f"or give it some with --set {request.stage}.epochs=…"
+            f"{request.out}: stage {first} has 0 epochs in this recipe and is left out; go on with the next, "
+            f"or give it some with --set {first}.epochs=…"
         )
 
 

@@ -111,7 +111,7 @@ def command(
     as_held = held.get("recipe") if recipe is None else None
     recipe = recipe_of(dataset, recipe or "default") if as_held is None else held.get("recipe_name", "")
     begun = [name for name in STAGES if (out / "checkpoints" / f"{name}.safetensors").is_file()]
-    wanted = [name for name in STAGES if stage in ("all", name) and name not in begun]
+    stages = STAGES if stage == "all" else (stage,)
     request = RunRequest(
         dataset=dataset,
         root=root,
@@ -120,12 +120,12 @@ def command(
             recipe,
             [*overrides, *_hard_positives(augment, policy)],
             epochs,
-            stages=wanted,
+            stages=[name for name in stages if name not in begun],
             bagnet=kind == "bagnet",
             held=as_held,
         ),
         recipe_name=recipe,
-        stage=stage,
+        stages=stages,
         seed=held.get("seed", 0) if seed is None else seed,
         resume=resume,
         device=device,

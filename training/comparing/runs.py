@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def train_run(
     out: Path,
     recipe: Recipe,
     seed: int,
-    stages: Sequence[str],
+    stages: tuple[str, ...],
     title: str,
     console: Console,
 ) -> None:
@@ -43,23 +42,20 @@ def train_run(
         RunError: The folder holds a run of another recipe or seed, or it cannot be trained.
         DatasetError: The dataset is not as expected.
     """
-    whole = tuple(stages) == STAGES  # which reads its data once
-    for together in [STAGES] if whole else [(stage,) for stage in stages]:
-        begun = (out / "config.json").is_file()
-        engine = run_engine(request, out, seed, console)
-        if begun:
-            record = check_run(request, out, recipe, seed, console)
-            if record["recipe"].get("card") != recipe.to_dict()["card"]:
-                (out / "table.json").unlink(missing_ok=True)  # the model has the card of before
-            # What has not begun may change, baselines too, of which the run itself knows nothing.
-            write_record(out, record | {"recipe": recipe.to_dict()})
-        left = [name for name in together if getattr(recipe, name).epochs and not engine.is_done(name)]
-        measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
-        if left or (together[-1] == STAGES[-1] and not measured):
-            what = f"stage{'s' * (len(left) > 1)} {', '.join(left)}" if left else "its table"
-            console.print(f"{title}, seed {seed}: {what}", highlight=False)
-            stage = "all" if whole else together[0]
-            train(_asked(request, out, recipe, seed, stage, begun=begun), console)
+    begun = (out / "config.json").is_file()
+    engine = run_engine(request, out, seed, console)
+    if begun:
+        record = check_run(request, out, recipe, seed, console)
+        if record["recipe"].get("card") != recipe.to_dict()["card"]:
+            (out / "table.json").unlink(missing_ok=True)  # the model has the card of before
+        # What has not begun may change, baselines too, of which the run itself knows nothing.
+        write_record(out, record | {"recipe": recipe.to_dict()})
+    left = [name for name in stages if getattr(recipe, name).epochs and not engine.is_done(name)]
+    measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
+    if left or (stages[-1] == STAGES[-1] and not measured):
+        what = f"stage{'s' * (len(left) > 1)} {', '.join(left)}" if left else "its table"
+        console.print(f"{title}, seed {seed}: {what}", highlight=False)
+        train(_asked(request, out, recipe, seed, stages, begun=begun), console)
 
 
 def check_run(
@@ -72,7 +68,9 @@ def check_run(
     """
     record = read_record(out)
     changes = check_recipe(
-        _asked(request, out, recipe, seed, "all", begun=True), run_engine(request, out, seed, console), record
+        _asked(request, out, recipe, seed, STAGES, begun=True),
+        run_engine(request, out, seed, console),
+        record,
     )
     if changes:
         record["changes"] = [*record.get("changes", []), *changes]
@@ -110,7 +108,7 @@ def open_measured(request: TableRequest, out: Path, console: Console) -> OpenedR
 
 
 def _asked(
-    request: TableRequest, out: Path, recipe: Recipe, seed: int, stage: str, *, begun: bool
+    request: TableRequest, out: Path, recipe: Recipe, seed: int, stages: tuple[str, ...], *, begun: bool
 ) -> RunRequest:
     return RunRequest(
         dataset=request.dataset,
@@ -118,7 +116,7 @@ def _asked(
         out=out,
         recipe=recipe,
         recipe_name=request.recipe_name,
-        stage=stage,
+        stages=stages,
         seed=seed,
         resume=begun,
         device=request.device,
