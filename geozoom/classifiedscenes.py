@@ -122,6 +122,7 @@ class ClassifiedScenes(FeatureTable):
             "coarse_deliveries": list(self.coarse),
             "deliveries_without_colours": list(self.received.colourless),
             "deliveries_gone": list(self.received.gone),
+            "deliveries_rewritten": list(self.received.rewritten),
         }
 
     def columns(self) -> dict[str, Column]:

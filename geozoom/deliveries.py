@@ -60,6 +60,8 @@ class Received:
     """Rasters of a catalog that show no colours, so that they are not used."""
     gone: tuple[str, ...] = ()
     """Rasters of a catalog whose files are no longer there."""
+    rewritten: tuple[str, ...] = ()
+    """Rasters of a catalog that were written again since, so that what it says of their ground may be wrong."""
 
     def coarser(self, limit_m: float | None) -> tuple[str, ...]:
         """Return the deliveries whose GSD is above a limit, if there is one."""
@@ -121,6 +123,7 @@ def cataloged_deliveries(catalog: Path, options: ReadOptions) -> Received:
         deliveries=tuple(deliveries),
         colourless=tuple(entry.name for entry in entries if entry.rgb is None),
         gone=tuple(entry.name for entry in entries if not entry.exists),
+        rewritten=tuple(entry.name for entry in entries if entry.rewritten),
     )
 
 

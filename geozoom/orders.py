@@ -186,6 +186,7 @@ class Plan(FeatureTable):
                     "coarse_deliveries": list(self.coarse),
                     "deliveries_without_colours": list(self.received.colourless),
                     "deliveries_gone": list(self.received.gone),
+                    "deliveries_rewritten": list(self.received.rewritten),
                 }
             ),
             "threshold": self.threshold,

@@ -302,7 +302,9 @@ def test_the_table_measures_all_rows_in_one_run_and_goes_on_where_it_was(
     asked += ["--epochs", "1", "--device", "cpu", *(part for key in keys for part in ("--set", key))]
     result = CliRunner().invoke(main, asked)
     assert result.exit_code == 0, result.output
-    assert "BagNet, seed 0: stages hr, lr, pt, ft1\n" in result.output  # a run that reads its data once for all
+    assert (
+        "BagNet, seed 0: stages hr, lr, pt, ft1\n" in result.output
+    )  # a run that reads its data once for all
     rows = {row["name"]: row for row in json.loads((out / "table.json").read_text())["rows"]}
     masked = ("Fixed-H", "Fixed-V", "Stochastic", "STN")
     assert list(rows) == ["BagNet, all patches", "CNN", *masked, "PatchDrop"]

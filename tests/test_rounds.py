@@ -461,6 +461,31 @@ def test_deliveries_that_are_gone_are_said_to_be_bought_again(world: World, tmp_
     assert "were not used, and their ground may be bought again" in " ".join(curve.stderr.split())
 
 
+def test_deliveries_that_were_written_again_are_named_until_they_are_ingested(
+    world: World, tmp_path: Path
+) -> None:
+    world.deliver(0, 0, 3, 3)
+    world.deliver(6, 6, 3, 3)
+    sent = [tmp_path / "sent" / name for name in ("0-0.tif", "6-6.tif")]
+    shutil.copyfile(sent[0], sent[1])  # it lies elsewhere now
+    page = tmp_path / "page.html"
+    given = ("--model", world.model_file, "--catalog", world.catalog)
+    asked = (world.tile, *given, "--overwrite", "--json", "-o", tmp_path / "o.geojson", "--report", page)
+    result = run("plan", *asked)
+    said = " ".join(result.stderr.split())
+    assert "1 deliveries were written again since they were ingested" in said
+    assert said.endswith(f"ingest them again: {sent[1]}")
+    assert json.loads(result.stdout)["deliveries_rewritten"] == [str(sent[1])]
+    assert "1 deliveries were written again since they were ingested" in page.read_text()
+    told = run("ingest", sent[0], "--orders", tmp_path / "any.geojson", "-o", world.catalog)
+    assert (
+        f"written again since they were ingested; name them here, too, to read them again: {sent[1]}"
+        in " ".join(told.stderr.split())
+    )
+    run("ingest", *sent, "--orders", tmp_path / "any.geojson", "-o", world.catalog)
+    assert "written again" not in run("plan", *asked).stderr
+
+
 def test_orders_of_other_scenes_are_not_classified_together(world: World, tmp_path: Path) -> None:
     (x,), (y,) = transform("EPSG:32633", "EPSG:4326", [ORIGIN[0] + 120], [ORIGIN[1] - 120])
     paths = []

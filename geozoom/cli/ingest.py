@@ -175,6 +175,10 @@ def _remarks(found: Ingested) -> list[str]:
             "with unmarked pixels that are 0 in every band; if they are missing, give --nodata 0 and a new catalog",
         ),
         (list(found.gone), "no longer where they were, so they do not count as delivered"),
+        (
+            list(found.rewritten),
+            "written again since they were ingested; name them here, too, to read them again",
+        ),
         (list(found.elsewhere), "on no order of this plan, but perhaps of an earlier one"),
         (
             list(found.ignored),

@@ -329,6 +329,11 @@ def delivery_remarks(
     ):
         if names:
             remarks.append(f"warning: {len(names)} deliveries {what}{then}: {some_of(names)}")
+    if received.rewritten:
+        remarks.append(
+            f"warning: {len(received.rewritten)} deliveries were written again since they were ingested, so that the "
+            f"catalog may be wrong about them; ingest them again: {some_of(received.rewritten)}"
+        )
     return remarks + ignored_remarks(received.ignored)
 
 

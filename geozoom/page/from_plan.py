@@ -143,6 +143,9 @@ def _warnings(plan: Plan, today: date) -> tuple[str, ...]:
         found.append(
             f"{lost:,} deliveries were not used (gone, or without colours); their ground may be bought again."
         )
+    if plan.received is not None and plan.received.rewritten:
+        count = len(plan.received.rewritten)
+        found.append(f"{count:,} deliveries were written again since they were ingested: ingest them again.")
     if plan.coarse:
         found.append(f"{len(plan.coarse):,} deliveries are much coarser than what the model was trained on.")
     if plan.owned_elsewhere:

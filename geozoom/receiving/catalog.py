@@ -111,8 +111,17 @@ class Entry:
     @property
     def exists(self) -> bool:
         """Whether its file, or the zip around it, is still there."""
+        return self._file.is_file()
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether its file, or the zip around it, is there and was written again since it was ingested."""
+        return self.exists and self._file.stat().st_mtime_ns > self.modified_ns
+
+    @property
+    def _file(self) -> Path:
         zipped = ZIPPED.match(self.path)
-        return Path(self.path if zipped is None else zipped[2]).is_file()
+        return Path(self.path if zipped is None else zipped[2])
 
 
 _COLUMNS = tuple(each.name for each in fields(Entry) if each.name != "footprint")

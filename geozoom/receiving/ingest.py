@@ -110,6 +110,7 @@ def ingest(
         duplicates=tuple(receiver.duplicates),
         entries=tuple(entries),
         gone=tuple(each.name for each in entries if each.path in gone),
+        rewritten=tuple(each.name for each in entries if each.rewritten),
         elsewhere=tuple(each.name for each in entries if not len(ground.met_by(each.footprint))),
         ordered_gsd_m=gsd,
         max_cloud=max_cloud,

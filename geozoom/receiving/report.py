@@ -32,6 +32,8 @@ class Ingested:
     """All deliveries of the catalog."""
     gone: tuple[str, ...]
     """Deliveries of the catalog whose files are no longer there; they do not count as delivered."""
+    rewritten: tuple[str, ...]
+    """Deliveries of the catalog that were written again since they were ingested."""
     elsewhere: tuple[str, ...]
     """Deliveries of the catalog that lie on no order of this plan."""
     ordered_gsd_m: float | None
@@ -117,6 +119,7 @@ class Ingested:
                 "known": list(self.known),
                 "duplicates": list(self.duplicates),
                 "gone": list(self.gone),
+                "rewritten": list(self.rewritten),
                 "elsewhere": list(self.elsewhere),
                 "coarser": {each.name: round(each.gsd_m, 3) for each in self.coarser},
                 "clouded": {each.name: each.cloud_share for each in self.clouded},
