@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -24,16 +25,17 @@ from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.datasets import read_scenes
 from tests.test_train import QUIET, copied_before, request, small_recipe
+from training.baselines.rules import gate, top
 from training.checkpoints import read_checkpoint, write_checkpoint
-from training.decomposition import LINES, accuracy_by_spend, decompose, summed_streams, write_spend
+from training.decomposition import LINES, Spending, summed_streams, write_spend
 from training.doubting import doubted_masks
-from training.evaluate import Row, ViewedSplit, answers, correct, policy_probabilities
+from training.evaluate import Row, ViewedSplit, answers, centre_masks, correct, policy_probabilities
 from training.evaluation import EvaluationRequest, open_run
 from training.figures.comparison import ComparedRun, draw_comparison
 from training.recalibrate import load_as_shipped
 from training.recipe_files import load_recipe
 from training.results import ROUNDS, Results
-from training.rounds import further_masks
+from training.rounds import further_masks, in_rounds
 from training.run import train
 from training.side_channel import read_by_hr_stream, read_linearly
 
@@ -372,7 +374,7 @@ def test_when_and_where_are_told_apart_at_equal_money(
     folder: Path, results: Results, val: ViewedSplit
 ) -> None:
     with results.engine.autocast():  # as the table was measured
-        rows = {row.name: row for row in decompose(results, val)}
+        rows = {row.name: row for row in Spending.of_stage(results, val).decompose()}
     (own,) = [row for row in table(folder / "run") if row["name"] == "Ft-2"]
     assert rows["when and where"].accuracy == pytest.approx(own["accuracy"])
     assert rows["when and where"].sampled == pytest.approx(own["sampled"])
@@ -418,7 +420,7 @@ def test_a_round_sees_what_those_before_bought(way: str, rounds: int, folder: Pa
 def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
     results: Results, val: ViewedSplit, tmp_path: Path
 ) -> None:
-    rows = accuracy_by_spend(results, val)
+    rows = Spending.of_stage(results, val).accuracy_by_spend()
     everything = torch.ones(len(results.views), results.model.grid.patches)
     lr, hr = (correct(results.model, results.views, "both", masks) for masks in (0 * everything, everything))
     for way in LINES:
@@ -430,6 +432,38 @@ def test_accuracy_by_spend_begins_with_lr_alone_and_ends_with_all_patches(
     assert len(read_csv(tmp_path / "spend.csv")) == len(rows) == 136
     with Image.open(tmp_path / "spend.png") as picture:
         picture.load()
+
+
+def test_a_spending_is_worth_what_its_masks_are(results: Results, val: ViewedSplit) -> None:
+    """Of every way and a spend between, read scene by scene under the masks that it buys."""
+    spending = Spending.of_stage(results, val)
+    rows = {(row["way"], row["S"]): row["accuracy"] for row in spending.accuracy_by_spend()}
+    model, views, known, s = spending.model, spending.views, spending.known, spending.s
+    assert known is not None
+    total = 5 * len(views)
+    even = torch.full((len(views),), 5)
+    threshold = s.flatten().sort(descending=True).values[total]
+    assert (s > threshold).sum() == total  # no two alike, there at least
+
+    def ask(masks: Tensor) -> NDArray[np.float64]:
+        return log_odds(answers(model, views, "both", masks, known).numpy())
+
+    masks = {
+        "policy": (s > threshold).float(),
+        "policy's patches, evenly": top(s, even),
+        "fixed-centre": centre_masks(even, model),
+        "LR doubt, policy's patches": doubted_masks(spending.doubts[0], s, known, total),
+        "LR entropy": centre_masks(gate(even, known, 16), model),
+        **{
+            f"{way}, policy's patches": in_rounds(ask, known, spending.doubts, s, total, rounds)
+            for way, rounds in ROUNDS.items()
+        },
+    }
+    assert {*masks, "random"} == set(LINES)
+    for way, bought in masks.items():
+        assert bought.sum() == total
+        right = correct(model, views, "both", bought, known)
+        assert rows[way, 5.0] == pytest.approx(100 * right.float().mean().item()), way
 
 
 def test_the_published_codes_rule_adds_the_logits_of_both_streams(results: Results) -> None:

@@ -24,12 +24,11 @@ from geozoom.benefit import Benefit
 from geozoom.doubt import Doubt, log_odds
 from geozoom.model import PatchDrop
 from geozoom.scores import Labels, score_answers
-from training.evaluate import ViewedSplit, answers, answers_each, policy_probabilities
+from training.evaluate import ViewedSplit, answers, policy_probabilities
+from training.nested import best_first
 
 KNOTS = 8
 """Places at which the line may bend, at equal shares of the data."""
-_AT_ONCE = 4
-"""Numbers of patches that scenes are read for at once: the answers of all classes are held for each."""
 _RIDGE = 1e-5
 """Holds the chance of a right answer off 0 and 1 where all answers are right or wrong; per answer."""
 _ODDS = 3.0
@@ -64,20 +63,16 @@ class Gains:
 def measure_gains(model: PatchDrop, views: ViewedSplit) -> Gains:
     """Classify every scene with its best 0, 1, … P patches."""
     s = policy_probabilities(model, views).float()
-    rank = (-s).argsort(dim=1, stable=True).argsort(dim=1)
     known = answers(model, views, "lr")
     labels = views.split.labels
-    counts = range(model.grid.patches + 1)
     columns, sure, temperatures = [], [], []
-    for start in counts[::_AT_ONCE]:
-        masks = [(rank < count).float() for count in counts[start : start + _AT_ONCE]]
-        for found in answers_each(model, views, "both", masks, known):
-            columns.append((found.argmax(dim=1) == labels).double())
-            sure.append(log_odds(found.double().cpu().numpy()))
-            temperatures.append(fit_temperature(found, labels))
+    for found in best_first(model, views, "both", s, known):
+        columns.append((found.argmax(dim=1) == labels).double())
+        sure.append(log_odds(found.double().cpu().numpy()))
+        temperatures.append(fit_temperature(found, labels))
     right = torch.stack(columns, dim=1)
-    best_first = s.sort(dim=1, descending=True).values.double()
-    bought = torch.nn.functional.pad(best_first.cumsum(dim=1), (1, 0))
+    likeliest = s.sort(dim=1, descending=True).values.double()
+    bought = torch.nn.functional.pad(likeliest.cumsum(dim=1), (1, 0))
     return Gains(
         bought=bought.cpu().numpy(),
         right=right.cpu().numpy(),

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch import Tensor
 from geozoom.doubt import Doubt
 from geozoom.files import write_text, written_aside
 from geozoom.model import PatchDrop
-from training.baselines.rules import gate, top
+from training.baselines.rules import gate
 from training.calibrate import fit_doubt, fit_doubts_with_hr, measure_gains
 from training.doubting import doubted_masks
 from training.evaluate import (
@@ -30,13 +31,14 @@ from training.evaluate import (
     ViewedSplit,
     answers,
     centre_masks,
-    correct,
+    correct_each,
     policy_probabilities,
     random_masks,
     row,
     spread_evenly,
 )
 from training.figures.canvas import AMBER, BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, blank
+from training.nested import Nested
 from training.recalibrate import load_as_shipped
 from training.results import POLICIES, ROUNDS, Results
 from training.rounds import in_rounds
@@ -59,42 +61,125 @@ LINES = {
 """Ways of spending, and how the curve shows them."""
 
 
-def decompose(results: Results, val: ViewedSplit, stage: str = "ft2") -> Iterator[Row]:
-    """Yield a row for choosing when, where, both and neither, on the stage's own classifier at the policy's S.
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """A stage as it ships, and what it answers of every scene with each number of patches."""
 
-    Args:
-        results: A run and the scenes that it is measured on.
-        val: The validation split, on which it is fitted what the LR stream's doubt means.
-        stage: One of `training.results.POLICIES`.
-    """
-    model, views, known, streams = _as_shipped(results, stage)
-    s = policy_probabilities(model, views)
-    both = (s > 0.5).float()
-    spent = both.sum(dim=1)
-    even = _evenly(results, round(both.sum().item())).to(s.device)
-    masks = {
-        "when and where": both,
-        "when: its spend, central patches": centre_masks(spent.cpu(), model).to(s.device),
-        ITS_PATCHES: top(s, even),
-        CENTRAL_PATCHES: centre_masks(even.cpu(), model).to(s.device),
-    }
-    if known is not None:
-        gated = gate(even, known, model.grid.patches)
-        masks["when by LR entropy, whole scenes"] = centre_masks(gated.cpu(), model).to(s.device)
-        doubts = _doubts(model, val)
-        total = round(both.sum().item())
-        doubted = doubted_masks(doubts[0], s, known, total)
-        masks["when by LR doubt, central patches"] = centre_masks(doubted.sum(dim=1).cpu(), model).to(
-            s.device
-        )
-        masks["when by LR doubt, where: its patches"] = doubted
+    seed: int
+    model: PatchDrop
+    views: ViewedSplit
+    known: Tensor | None
+    """(N, classes) logits of the LR stream."""
+    streams: Streams
+    """Who answers."""
+    s: Tensor
+    """(N, P) the policy's probabilities."""
+    doubts: tuple[Doubt, ...]
+    """What doubt means where 0, 1, … P - 1 patches are there; none without an LR stream."""
+    best: Nested
+    """With the patches that the policy prefers."""
+    central: Nested
+    """With the patches nearest to the centre."""
+
+    @classmethod
+    def of_stage(cls, results: Results, val: ViewedSplit, stage: str = "ft2") -> Spending:
+        """Read every scene with each number of its patches.
+
+        Args:
+            results: A run and the scenes that it is measured on.
+            val: The validation split, on which it is fitted what the LR stream's doubt means.
+            stage: One of `training.results.POLICIES`.
+        """
+        model, views, known, streams = _as_shipped(results, stage)
+        s = policy_probabilities(model, views)
         central = _centrality(model).to(s.device).expand_as(s)
-        for way, rounds in ROUNDS.items():
-            for where, preference in (("central patches", central), ("where: its patches", s)):
-                bought = in_rounds(model, views, known, doubts, preference, total, rounds)
-                masks[f"when in {way}, {where}"] = bought
-    for name, bought in masks.items():
-        yield row(name, correct(model, views, streams, bought, known), bought)
+        return cls(
+            seed=results.seed,
+            model=model,
+            views=views,
+            known=known,
+            streams=streams,
+            s=s,
+            doubts=() if known is None else _doubts(model, val),
+            best=Nested.read(model, views, streams, s, known),
+            central=Nested.read(model, views, streams, central, known),
+        )
+
+    def decompose(self) -> Iterator[Row]:
+        """Yield a row for choosing when, where, both and neither, at the policy's S."""
+        both = (self.s > 0.5).sum(dim=1)
+        total = int(both.sum())
+        even = self.evenly(total)
+        ways = {
+            "when and where": (self.best, both),
+            "when: its spend, central patches": (self.central, both),
+            ITS_PATCHES: (self.best, even),
+            CENTRAL_PATCHES: (self.central, even),
+        }
+        if self.known is not None:
+            gated = gate(even, self.known, self.model.grid.patches)
+            ways["when by LR entropy, whole scenes"] = (self.central, gated)
+            asked = self.asked(total)
+            ways["when by LR doubt, central patches"] = (self.central, asked)
+            ways["when by LR doubt, where: its patches"] = (self.best, asked)
+            for way, rounds in ROUNDS.items():
+                for where, read in (("central patches", self.central), ("where: its patches", self.best)):
+                    ways[f"when in {way}, {where}"] = (read, self.in_rounds(total, rounds, read))
+        for name, (read, counts) in ways.items():
+            yield row(name, read.right_with(counts), counts.sum().item() / len(counts))
+
+    def accuracy_by_spend(self) -> list[dict[str, float | str]]:
+        """Return accuracy in percent for each way of spending and each mean S from none to all patches."""
+        patches, scenes = self.model.grid.patches, len(self.views)
+        rng = np.random.default_rng(self.seed)
+        totals = [round(step * patches * scenes / _STEPS) for step in range(_STEPS + 1)]
+        drawn = [
+            random_masks(self.evenly(total).cpu(), self.model, rng).to(self.s.device) for total in totals
+        ]
+        between = correct_each(self.model, self.views, self.streams, drawn[1:-1], self.known)
+        random = [self.best.right[:, 0], *between, self.best.right[:, -1]]
+        rows: list[dict[str, float | str]] = []
+        for total, by_chance in zip(totals, random, strict=True):
+            ways = {way: read.right_with(counts) for way, (read, counts) in self._ways(total).items()}
+            for way, right in {**ways, "random": by_chance}.items():
+                accuracy = 100 * right.float().mean().item()
+                rows.append({"way": way, "S": total / scenes, "accuracy": accuracy})
+        return rows
+
+    def _ways(self, total: int) -> dict[str, tuple[Nested, Tensor]]:
+        """Return which patches each way buys but the random one, and how many (N,) of each scene."""
+        even = self.evenly(total)
+        ranked = self.s.flatten().argsort(descending=True, stable=True).argsort().view_as(self.s)
+        gated = even if self.known is None else gate(even, self.known, self.model.grid.patches)
+        return {
+            "policy": (self.best, (ranked < total).sum(dim=1)),
+            "policy's patches, evenly": (self.best, even),
+            "fixed-centre": (self.central, even),
+            "LR doubt, policy's patches": (self.best, self.asked(total)),
+            **{
+                f"{way}, policy's patches": (self.best, self.in_rounds(total, rounds, self.best))
+                for way, rounds in ROUNDS.items()
+            },
+            "LR entropy": (self.central, gated),
+        }
+
+    def evenly(self, total: int) -> Tensor:
+        """Return how many patches (N,) each scene gets of a total spread evenly."""
+        rng = np.random.default_rng(self.seed)
+        return spread_evenly(total, len(self.views), self.model.grid.patches, rng).to(self.s.device)
+
+    def asked(self, total: int) -> Tensor:
+        """Return how many (N,) where the LR stream is asked; evenly where there is none."""
+        if self.known is None:
+            return self.evenly(total)
+        return doubted_masks(self.doubts[0], self.s, self.known, total).sum(dim=1)
+
+    def in_rounds(self, total: int, rounds: int, read: Nested) -> Tensor:
+        """Return how many (N,) in rounds of buying the patches that `read` has; evenly where nobody can be asked."""
+        if self.known is None:
+            return self.evenly(total)
+        masks = in_rounds(read.sure_with, self.known, self.doubts, read.preference, total, rounds)
+        return masks.sum(dim=1)
 
 
 def write_decomposition(rows: list[Row], folder: Path, seed: int) -> None:
@@ -106,48 +191,6 @@ def write_decomposition(rows: list[Row], folder: Path, seed: int) -> None:
     write_text(folder / "decomposition.md", f"{as_markdown(rows)}\nOf seed {seed}.\n")
     lines = [{"seed": seed} | line for line in as_plain(rows)]
     write_text(folder / "decomposition.json", json.dumps(lines, indent=2) + "\n")
-
-
-def accuracy_by_spend(results: Results, val: ViewedSplit, stage: str = "ft2") -> list[dict[str, float | str]]:
-    """Return accuracy in percent for each way of spending and each mean S from none to all patches."""
-    model, views, known, streams = _as_shipped(results, stage)
-    s = policy_probabilities(model, views)
-    patches, scenes = model.grid.patches, len(views)
-    rng = np.random.default_rng(results.seed)
-    doubts = None if known is None else _doubts(model, val)
-    ranked = s.flatten().argsort(descending=True, stable=True).argsort().view_as(s)
-
-    def spend(total: int) -> dict[str, Tensor]:
-        """Return what each way buys (N, P)."""
-        even = _evenly(results, total)
-        gated = even if known is None else gate(even.to(s.device), known, patches).cpu()
-        evenly = top(s, even.to(s.device))
-        asked = evenly
-        by_rounds = dict.fromkeys(ROUNDS, evenly)
-        if doubts is not None and known is not None:
-            asked = doubted_masks(doubts[0], s, known, total)
-            for way, rounds in ROUNDS.items():
-                by_rounds[way] = in_rounds(model, views, known, doubts, s, total, rounds)
-        return {
-            "policy": (ranked < total).float(),
-            "policy's patches, evenly": evenly,
-            "fixed-centre": centre_masks(even, model),
-            "LR doubt, policy's patches": asked,
-            **{f"{way}, policy's patches": masks for way, masks in by_rounds.items()},
-            "LR entropy": centre_masks(gated, model),
-            "random": random_masks(even, model, rng),
-        }
-
-    rows: list[dict[str, float | str]] = []
-    for step in range(_STEPS + 1):
-        total = round(step * patches * scenes / _STEPS)
-        shared: float | None = None
-        for way, masks in spend(total).items():
-            if shared is None or step not in (0, _STEPS):
-                right = correct(model, views, streams, masks.to(s.device), known)
-                shared = 100 * right.float().mean().item()
-            rows.append({"way": way, "S": total / scenes, "accuracy": shared})
-    return rows
 
 
 def write_spend(rows: list[dict[str, float | str]], file: Path) -> None:
@@ -207,8 +250,3 @@ def _centrality(model: PatchDrop) -> Tensor:
     patches = model.grid.patches
     nearer = centre_masks(torch.arange(1, patches + 1), model)
     return nearer.sum(dim=0) / (patches + 1)
-
-
-def _evenly(results: Results, total: int) -> Tensor:
-    rng = np.random.default_rng(results.seed)
-    return spread_evenly(total, len(results.views), results.model.grid.patches, rng)

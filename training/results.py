@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from geozoom.doubt import Doubt
+from geozoom.doubt import Doubt, log_odds
 from geozoom.errors import RunError
 from geozoom.model import PatchDrop
 from training import STAGES
@@ -170,8 +172,12 @@ class Results:
         doubts = card.doubts_in_rounds
         if doubts is not None and known is not None:
             for way, rounds in ROUNDS.items():
-                ways[way] = partial(in_rounds, self.model, self.views, known, doubts, s, total, rounds)
+                ways[way] = partial(in_rounds, self._sure, known, doubts, s, total, rounds)
         return ways
+
+    def _sure(self, masks: Tensor) -> NDArray[np.float64]:
+        """Return the log-odds (N,) of both streams' answers under masks (N, P)."""
+        return log_odds(answers(self.model, self.views, "both", masks, self._known).cpu().numpy())
 
     def _by_scout(self, finished: PatchDrop, doubt: Doubt, s: Tensor, total: int) -> Tensor:
         return doubted_masks(doubt, s, scout_answers(finished, self.views), total)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geozoom.doubt import Doubt, further, log_odds
-from geozoom.model import PatchDrop
-from training.evaluate import ViewedSplit, answers
 
 
 def in_rounds(
-    model: PatchDrop,
-    views: ViewedSplit,
+    ask: Callable[[Tensor], NDArray[np.float64]],
     known: Tensor,
     doubts: Sequence[Doubt],
     s: Tensor,
@@ -27,8 +25,7 @@ def in_rounds(
     What `plan` would buy, `ingest` take in, `plan --catalog` buy beside it, and so on.
 
     Args:
-        model: The classifier.
-        views: HR and LR scenes.
+        ask: Returns how sure both streams are under masks (N, P), as log-odds (N,).
         known: (N, classes) logits of the LR stream.
         doubts: (P,) what the doubt means where 0, 1, … P - 1 patches are there.
         s: (N, P) the policy's probabilities, or another preference in 0..1.
@@ -41,8 +38,7 @@ def in_rounds(
     for number in range(1, rounds + 1):
         masks = further_masks(doubts, s, masks, odds, round(total * number / rounds))
         if number < rounds:
-            said = answers(model, views, "both", masks, known)
-            odds = np.where(masks.any(dim=1).cpu().numpy(), log_odds(said.cpu().numpy()), unseen)
+            odds = np.where(masks.any(dim=1).cpu().numpy(), ask(masks), unseen)
     return masks
 
 

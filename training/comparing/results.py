@@ -27,13 +27,7 @@ from training.comparing.notes import notes
 from training.comparing.published import PUBLISHED
 from training.comparing.results_table import COLUMNS, ROWS, ResultsTable
 from training.comparing.runs import check_run, is_where_it_was, open_measured, run_engine, train_run
-from training.decomposition import (
-    accuracy_by_spend,
-    decompose,
-    summed_streams,
-    write_decomposition,
-    write_spend,
-)
+from training.decomposition import Spending, summed_streams, write_decomposition, write_spend
 from training.engine import Engine
 from training.evaluate import Row, correct, row, view_split
 from training.evaluation import NOISE, OpenedRun
@@ -149,8 +143,9 @@ def _draw(request: TableRequest, console: Console) -> None:
     val = view_split(opened.scenes.val.to(results.engine.device), opened.recipe, seed=seed + NOISE["val"])
     console.print(f"seed {seed}: when and where, accuracy by spend, figures", highlight=False)
     with results.engine.autocast():
-        write_decomposition(list(decompose(results, val)), request.out, seed)
-        write_spend(accuracy_by_spend(results, val), request.out / "spend.png")
+        spending = Spending.of_stage(results, val)
+        write_decomposition(list(spending.decompose()), request.out, seed)
+        write_spend(spending.accuracy_by_spend(), request.out / "spend.png")
         draw_all(opened, list(results.rows()), (), request.out / "figures")
 
 
