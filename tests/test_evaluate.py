@@ -455,7 +455,9 @@ def test_a_spending_is_worth_what_its_masks_are(results: Results, val: ViewedSpl
         "LR doubt, policy's patches": doubted_masks(spending.doubts[0], s, known, total),
         "LR entropy": centre_masks(gate(even, known, 16), model),
         **{
-            f"{way}, policy's patches": in_rounds(ask, known, spending.doubts, s, total, rounds)
+            f"{way}, policy's patches": in_rounds(
+                ask, log_odds(known.numpy()), spending.doubts, s, total, rounds
+            )
             for way, rounds in ROUNDS.items()
         },
     }

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geozoom.doubt import Doubt
+from geozoom.doubt import Doubt, log_odds
 from geozoom.files import write_text, written_aside
 from geozoom.model import PatchDrop
 from training.baselines.rules import gate
@@ -178,7 +178,8 @@ class Spending:
         """Return how many (N,) in rounds of buying the patches that `read` has; evenly where nobody can be asked."""
         if self.known is None:
             return self.evenly(total)
-        masks = in_rounds(read.sure_with, self.known, self.doubts, read.preference, total, rounds)
+        unseen = log_odds(self.known.cpu().numpy())
+        masks = in_rounds(read.sure_with, unseen, self.doubts, read.preference, total, rounds)
         return masks.sum(dim=1)
 
 

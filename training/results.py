@@ -171,8 +171,9 @@ class Results:
             ways["scout asked"] = partial(self._by_scout, self.finished, card.scout_doubt, s, total)
         doubts = card.doubts_in_rounds
         if doubts is not None and known is not None:
+            unseen = log_odds(known.cpu().numpy())
             for way, rounds in ROUNDS.items():
-                ways[way] = partial(in_rounds, self._sure, known, doubts, s, total, rounds)
+                ways[way] = partial(in_rounds, self._sure, unseen, doubts, s, total, rounds)
         return ways
 
     def _sure(self, masks: Tensor) -> NDArray[np.float64]:

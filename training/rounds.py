@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geozoom.doubt import Doubt, further, log_odds
+from geozoom.doubt import Doubt, further
 
 
 def in_rounds(
     ask: Callable[[Tensor], NDArray[np.float64]],
-    known: Tensor,
+    unseen: NDArray[np.float64],
     doubts: Sequence[Doubt],
     s: Tensor,
     total: int,
@@ -26,14 +26,13 @@ def in_rounds(
 
     Args:
         ask: Returns how sure both streams are under masks (N, P), as log-odds (N,).
-        known: (N, classes) logits of the LR stream.
+        unseen: (N,) log-odds of the LR stream alone.
         doubts: (P,) what the doubt means where 0, 1, … P - 1 patches are there.
         s: (N, P) the policy's probabilities, or another preference in 0..1.
         total: Patches over all scenes and rounds.
         rounds: How many of them, at least 1.
     """
     masks = torch.zeros_like(s, dtype=torch.float32)
-    unseen = log_odds(known.cpu().numpy())
     odds = unseen
     for number in range(1, rounds + 1):
         masks = further_masks(doubts, s, masks, odds, round(total * number / rounds))

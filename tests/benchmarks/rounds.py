@@ -11,44 +11,22 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from geozoom.doubt import Doubt, log_odds
+from geozoom.doubt import log_odds
 from geozoom.imageclassification import classify_images
 from geozoom.imagescenes import list_folder
 from geozoom.model import DEFAULT_MODEL, load_model
 from geozoom.money import _answers
-from training.rounds import further_masks
+from training.rounds import in_rounds
 
 BOUGHT = (1, 2, 3, 4, 5, 6, 7, 8)
 ROUNDS = (1, 2, 4)
-
-
-def spend(
-    doubts: Sequence[Doubt], s: NDArray[np.float32], sure: NDArray[np.float64], total: int, rounds: int
-) -> NDArray[np.int64]:
-    """Return how many of each scene's most probable patches are bought, (N,).
-
-    Args:
-        doubts: (P,) what doubt means where 0, 1, … P - 1 patches are there.
-        s: (N, P) the policy's probabilities.
-        sure: (N, P + 1) log-odds of what is answered with the best 0, 1, … P patches.
-        total: Patches over all scenes and rounds.
-        rounds: How many.
-    """
-    probability = torch.from_numpy(s)
-    masks = torch.zeros_like(probability)
-    count = np.zeros(len(s), dtype=np.int64)
-    for number in range(1, rounds + 1):
-        odds = sure[np.arange(len(s)), count]
-        masks = further_masks(doubts, probability, masks, odds, round(total * number / rounds))
-        count = masks.sum(dim=1).long().numpy()
-    return count
 
 
 def main() -> None:
@@ -73,12 +51,20 @@ def main() -> None:
         answered = log.argmax(dim=2).numpy().T
         right[rows] = answered == scenes.labels[rows, None]
         sure[rows] = log_odds(torch.flatten(log, 0, 1).numpy()).reshape(len(masks), -1).T
-    every = np.arange(len(scenes))
-    found = {
-        (rounds, each): right[every, spend(doubts, scenes.s, sure, each * len(scenes), rounds)].astype(float)
-        for rounds in ROUNDS
-        for each in BOUGHT
-    }
+    every, s = np.arange(len(scenes)), torch.from_numpy(scenes.s)
+
+    def ask(masks: Tensor) -> NDArray[np.float64]:
+        """Return the log-odds (N,) with what is bought, which are a scene's most probable patches."""
+        odds: NDArray[np.float64] = sure[every, masks.sum(dim=1).long().numpy()]
+        return odds
+
+    def found_by(rounds: int, total: int) -> NDArray[np.float64]:
+        """Return which scenes (N,) are answered correctly, 1 or 0, with so many patches bought in rounds."""
+        masks = in_rounds(ask, sure[:, 0], doubts, s, total, rounds)
+        found: NDArray[np.float64] = right[every, masks.sum(dim=1).long().numpy()].astype(float)
+        return found
+
+    found = {(rounds, each): found_by(rounds, each * len(scenes)) for rounds in ROUNDS for each in BOUGHT}
     print(f"{len(scenes):,} scenes; all patches: {right[:, -1].mean():.1%}\n")
     print(f"| patches a scene | {' | '.join(map(str, BOUGHT))} |")
     print(f"|---|{'---|' * len(BOUGHT)}")
