@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import replace
 from decimal import Decimal
@@ -15,9 +16,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from rich.console import Console
 
 from geozoom.classifiedimages import ClassifiedImages
 from geozoom.cli import main
+from geozoom.cli.classifying import _show_curve
 from geozoom.doubt import log_odds
 from geozoom.errors import DatasetError
 from geozoom.fmow.boxes import CLASSES
@@ -26,7 +29,7 @@ from geozoom.images import read_square
 from geozoom.imagescenes import list_fmow, list_folder
 from geozoom.model import PatchDrop, load_model
 from geozoom.money import patches_cost, trace_money
-from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, TWICE, WAYS
+from geozoom.moneycurve import CENTRE, ENTROPY, OWN, POLICY, RANDOM, TWICE, WAYS, MoneyCurve, MoneyPoint
 from geozoom.moneycurve import DOUBT as BY_DOUBT
 from geozoom.moneycurve import SCOUT as BY_SCOUT
 from geozoom.pricelists import load_price_list
@@ -511,6 +514,22 @@ def test_a_wrong_suffix_or_split_is_answered_in_one_sentence(scene_tree: Path, s
         assert result.exit_code == 1
         assert len(result.stderr.splitlines()) == 1
         assert words in result.stderr
+
+
+def test_the_table_of_every_way_fits_an_ordinary_terminal() -> None:
+    points = tuple(
+        MoneyPoint(way=way, cost=Decimal("12345.67"), km2=9.5, sampled=16.0, accuracy=1, low=1, high=1)
+        for way in (*WAYS, OWN)
+    )
+    told = io.StringIO()
+    _show_curve(
+        Console(file=told, width=80),
+        MoneyCurve(points=points, scenes=9, currency="USD", price_list="a list", seed=0),
+    )
+    table = told.getvalue().split("the policy at")[0]
+    assert "…" not in table
+    assert table.count("100.0") == len(WAYS)
+    assert table.count("classifier") == 2
 
 
 def test_grey_and_odd_images_are_read_like_training_does(tmp_path: Path, sensing: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -289,7 +290,9 @@ def _show_curve(console: Console, curve: MoneyCurve) -> None:
     table = Table(title=f"Accuracy, %, of {curve.scenes:,} scenes", title_justify="left", padding=0)
     columns = {way: curve.of(way) for way in curve.ways}
     for heading in (f"{curve.currency}", "S", *columns):
-        table.add_column(heading.replace("-", " "), justify="right")  # rich breaks headings at spaces only
+        # Broken here, so that 80 columns hold all of them: rich would rather cut a word than break narrow.
+        broken = fill(heading.replace("-", " ").replace(",", ""), width=9, break_long_words=False)
+        table.add_column(broken, justify="right")
     for step, point in enumerate(columns[POLICY]):
         accuracies = (f"{100 * points[step].accuracy:.1f}" for points in columns.values())
         table.add_row(f"{point.cost:,.2f}", f"{point.sampled:.2f}", *accuracies)
