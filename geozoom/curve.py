@@ -52,6 +52,17 @@ class Curve:
     price_list: str
     """Name, source and date of the price list."""
 
+    @classmethod
+    def of(cls, candidates: Candidates, plans: Sequence[Plan]) -> Curve:
+        """Return the curve that plans of the same candidates make, the one of the lowest budget first."""
+        prices = candidates.prices
+        return cls(
+            points=tuple(_point(plan) for plan in plans),
+            unit=candidates.value_unit,
+            currency=prices.currency,
+            price_list=f"{prices.name} ({prices.source}, {prices.dated})",
+        )
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the points as plain values, money as text with its cents."""
         found = []
@@ -115,13 +126,7 @@ def trace(candidates: Candidates, budgets: Sequence[Budget] | None = None, *, wo
         BudgetError: A budget is in another currency than the prices.
     """
     wanted = default_budgets(candidates) if budgets is None else budgets
-    prices = candidates.prices
-    return Curve(
-        points=tuple(_point(plan) for plan in candidates.choose_each(wanted, workers=workers)),
-        unit=candidates.value_unit,
-        currency=prices.currency,
-        price_list=f"{prices.name} ({prices.source}, {prices.dated})",
-    )
+    return Curve.of(candidates, candidates.choose_each(wanted, workers=workers))
 
 
 def default_budgets(candidates: Candidates, points: int = DEFAULT_POINTS) -> list[Budget]:

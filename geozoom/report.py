@@ -67,7 +67,7 @@ def draw_plan(
         panel.imshow(
             picture_of(tile, _LONGEST_PX),
             interpolation="nearest",
-            extent=(-0.5, tile.width - 0.5, tile.height - 0.5, -0.5),
+            extent=(0, tile.width, tile.height, 0),  # a pixel begins at its number, as in `PixelSpace`
             aspect=tile.gsd_m[1] / tile.gsd_m[0],
         )
         mine = frame[frame["tile"] == tile.name] if len(frame) else frame
@@ -90,8 +90,8 @@ def draw_plan(
                 )
             )
         panel.set_title(title, fontsize=10, loc="left", parse_math=False)
-        panel.set_xlim(-0.5, tile.width - 0.5)
-        panel.set_ylim(tile.height - 0.5, -0.5)
+        panel.set_xlim(0, tile.width)
+        panel.set_ylim(tile.height, 0)
         panel.set_axis_off()
     if shown is not None:
         figure.colorbar(shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01)

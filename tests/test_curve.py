@@ -9,19 +9,23 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import rasterio
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rasterio.transform import Affine
+from rasterio.windows import Window
 
 import geozoom
 from geozoom.budget import Budget
-from geozoom.cli import main
-from geozoom.curve import trace
+from geozoom.cli import main, reporting
+from geozoom.curve import Curve, trace
 from geozoom.errors import BudgetError
+from geozoom.orders import Plan
 from geozoom.planner import prepare
 from geozoom.pricelists import load_price_list, parse_price_list
-from tests.conftest import BY_AREA, WriteRaster, small_model
+from tests.conftest import BY_AREA, EXAMPLES, WriteRaster, small_model
 
 CHEAP = """
 name = "cheap"
@@ -77,6 +81,36 @@ def test_more_money_never_buys_less_and_no_bill_exceeds_its_budget(write_raster:
     assert all(point.benefit <= point.bound + 1e-6 for point in curve.points)
     everything = candidates.choose(None)
     assert curve.points[-1].benefit == pytest.approx(everything.value)
+
+
+def test_the_plan_that_a_page_is_about_is_worth_no_less_than_cheaper_ones_on_its_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields of which the fast solver, asked for 3.10 alone, makes less than for 3.00."""
+    with rasterio.open(EXAMPLES / "tiles" / "demmin_fields.tif") as tile:
+        window = Window(100, 20, 56, 56)
+        profile = tile.profile | {
+            "driver": "GTiff",
+            "height": 56,
+            "width": 56,
+            "crs": "EPSG:32633",
+            "transform": Affine(10, 0, 500000, 0, -10, 5500000),
+        }
+        with rasterio.open(tmp_path / "t.tif", "w", **profile) as crop:
+            crop.write(tile.read(window=window))
+            crop.descriptions, crop.scales = tile.descriptions, tile.scales
+    prices = tmp_path / "p.toml"
+    prices.write_text(CHEAP.replace("1000.00", "33.33").replace("0.004", "0.013"))
+    pages: list[tuple[Plan, Curve]] = []
+    monkeypatch.setattr(reporting, "write", lambda _, *told, **__: pages.append(told))
+    arguments = ["plan", tmp_path / "t.tif", "--prices", prices, "--budget", "3.1"]
+    arguments += ["--report", tmp_path / "p.html", "-o", tmp_path / "o.geojson"]
+    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.stderr
+    ((plan, curve),) = pages
+    within = [point for point in curve.points if point.cost <= Decimal("3.1")]
+    assert len(within) > 2
+    assert max(point.benefit for point in within) <= plan.value + 1e-9
 
 
 def test_budgets_of_their_own_end_at_the_price_of_everything(write_raster: WriteRaster) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 from pyproj import Geod
 from shapely.geometry import shape
 
@@ -287,6 +288,21 @@ def test_a_plan_across_the_antimeridian_is_drawn_whole_and_its_box_is_small(
     pixels = np.concatenate(drawn)
     assert (pixels > -0.01).all()
     assert (pixels < (48.01, 40.01)).all()
+
+
+def test_patches_are_drawn_on_the_pixels_that_they_were_planned_on(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path
+) -> None:
+    green = np.full((3, 24, 24), 1, dtype=np.uint8)
+    green[1] = 255
+    path, orders, picture = write_raster(pixels=green), tmp_path / "o.geojson", tmp_path / "o.png"
+    geozoom.plan([path], model=model, threshold=0.0, prices=BY_AREA).write(orders)
+    assert len(read_frame(orders)) == 9 * 16  # the whole tile
+    draw_plan(orders, [path], picture)
+    with Image.open(picture) as drawn:
+        red, lush, blue = np.asarray(drawn.convert("RGB")).astype(int).transpose(2, 0, 1)
+    bare = (lush > red + 100) & (lush > blue + 100)
+    assert max((bare.sum(axis=axis) > 9).sum() for axis in (0, 1)) <= 4  # of 900 px: seams
 
 
 def test_a_plan_of_other_tiles_is_not_drawn_as_one_that_buys_nothing(

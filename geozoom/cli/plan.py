@@ -12,11 +12,15 @@ from geozoom.cli import loading, options, planning, reporting
 from geozoom.errors import some_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from geozoom.budget import Budget
+    from geozoom.curve import Curve
     from geozoom.ordering import Solver
     from geozoom.orders import Plan
+    from geozoom.planner import Candidates
 
 REPORTED_BUDGETS = 7
 """Points of the curve on a page, each a plan of its own."""
@@ -76,23 +80,10 @@ def command(
                 reporting.check(page, overwrite=overwrite)
         console = options.stderr_console(quiet)
         import geozoom.planner  # noqa: F401
-        from geozoom.cores import usable_cores
-        from geozoom.curve import default_budgets, trace
     candidates = planning.find_candidates(given, console, budgets or ())
-    made = (
-        candidates.choose_each(budgets, solver=solver, workers=usable_cores())
-        if budgets
-        else [candidates.choose(None, solver=solver)]
-    )
-    plans = {plan.budget: plan for plan in made}
-    curve = (
-        None
-        if report is None
-        else trace(candidates, default_budgets(candidates, REPORTED_BUDGETS), workers=usable_cores())
-    )
+    plans, curve = _plans(candidates, wanted, solver, reported=report is not None)
     summaries = []
-    for budget, path, page in zip(wanted, outputs, pages, strict=True):
-        chosen = plans[None if budget is None else budget.amount]
+    for chosen, path, page in zip(plans, outputs, pages, strict=True):
         chosen.write(path, overwrite=overwrite)
         if page is not None and curve is not None:
             reporting.write(page, chosen, curve, overwrite=overwrite)
@@ -103,6 +94,30 @@ def command(
         summaries.append(chosen.summary() | {"seconds": seconds} if as_json else {})
     if as_json:
         options.print_json(summaries[0] if len(summaries) == 1 else summaries)
+
+
+def _plans(
+    candidates: Candidates, wanted: Sequence[Budget | None], solver: Solver, *, reported: bool
+) -> tuple[list[Plan], Curve | None]:
+    """Return the plan of each budget wanted, None for all that there is, and the curve of a page that reports them."""
+    from geozoom.cores import usable_cores
+    from geozoom.curve import Curve, default_budgets, trace
+
+    budgets = [budget for budget in wanted if budget is not None]
+    together = reported and solver == "fast"  # to prove the points too could take hours
+    points = default_budgets(candidates, REPORTED_BUDGETS) if together else []
+    # Made together, no point of the curve is worth more than a dearer plan.
+    made = candidates.choose_each([*budgets, *points], solver=solver, workers=usable_cores())
+    by_amount = {plan.budget: plan for plan in made}
+    plans = [
+        candidates.choose(None, solver=solver) if budget is None else by_amount[budget.amount]
+        for budget in wanted
+    ]
+    if together:
+        return plans, Curve.of(candidates, [by_amount[point.amount] for point in points])
+    if not reported:
+        return plans, None
+    return plans, trace(candidates, default_budgets(candidates, REPORTED_BUDGETS), workers=usable_cores())
 
 
 def _named_after(output: Path, budget: Budget | None) -> Path:
