@@ -11,6 +11,7 @@ from pandas.api.types import is_numeric_dtype  # type: ignore[import-untyped]
 
 from geozoom.bands import ReadOptions
 from geozoom.bought import read_frame
+from geozoom.drawing import save_figure
 from geozoom.errors import OrdersError, some_of
 from geozoom.files import check_output, written_aside
 from geozoom.orderfile import is_plan, read_order_polygons
@@ -96,7 +97,7 @@ def draw_plan(
     if shown is not None:
         figure.colorbar(shown, ax=panels.tolist(), label="probability", shrink=0.6, aspect=30, pad=0.01)
     with written_aside(output) as aside:
-        figure.savefig(aside, dpi=110)
+        save_figure(figure, aside, dpi=110)
     return absent
 
 

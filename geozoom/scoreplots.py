@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from geozoom.drawing import save_figure
 from geozoom.files import check_folder, folder_written_aside
 from geozoom.scores import BINS, Scores
 from geozoom.tables import write_table
@@ -84,7 +85,7 @@ def draw_confusion(scores: Scores, path: Path) -> None:
             )
     bar = figure.colorbar(image, ax=panel, fraction=0.04, pad=0.02)
     bar.set_label("share of the class's scenes")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
 
 
 def draw_reliability(scores: Scores, path: Path) -> None:
@@ -117,4 +118,4 @@ def draw_reliability(scores: Scores, path: Path) -> None:
     below.bar(edges, scores.bin_count, width=1 / BINS, align="edge", color="#9db9d9", edgecolor="white")
     below.set_xlabel("probability of the answer")
     below.set_ylabel("scenes")
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)

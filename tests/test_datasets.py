@@ -40,6 +40,7 @@ from training import DATASETS, STAGES, run
 from training.datasets import Batch, HeldSplit, Split
 from training.datasets.index import SceneIndex, hold_out
 from training.datasets.streamed import StreamedSplit
+from training.evaluation import EvaluationRequest, open_run
 from training.recipe_files import RECIPES, load_recipe, recipe_of
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -292,6 +293,12 @@ def test_unreadable_images_are_named_and_counted_and_left_out_only_if_asked(
     assert len(data.unreadable) == 2
     train("imagenet", root, tmp_path / "run", "--skip-unreadable", "--stage", "hr")
     assert len((tmp_path / "run" / "unreadable.txt").read_text().splitlines()) == 2
+    opened = open_run(
+        EvaluationRequest(run=tmp_path / "run", device="cpu"), test_train.QUIET
+    )  # as the run was begun
+    assert len(opened.files) == len(data.test)
+    further = ["train", "--out", str(tmp_path / "run"), "--resume", "--stage", "lr", "--device", "cpu"]
+    assert CliRunner().invoke(main, further).exit_code == 0
 
 
 def test_a_class_without_a_readable_image_is_named_even_when_unreadable_ones_are_skipped(

@@ -386,6 +386,23 @@ def test_a_view_cuts_scene_and_twin_alike() -> None:
     assert pooled.flatten(1).mean(dim=1).std() > 0.05  # the crops differ
 
 
+def test_seq_has_no_twins_of_the_same_numbers_in_test(tmp_path: Path) -> None:
+    root, twins = write_fmow(tmp_path / "fmow", test=False), write_fmow_sentinel(tmp_path / "sentinel")
+    for name in FMOW:
+        write_fmow_image(root / "seq" / name / f"{name}_9" / f"{name}_9_4_rgb.jpg", 0, 1, name)
+    assert len(read_scenes(root, "fmow").test) == len(FMOW)
+    data = read_scenes(root, "fmow", lr_root=twins)
+    assert {file.split("/")[0] for file in data.test.files} == {"val"}
+    assert data.notes[0] == "seq was left out: fMoW-Sentinel has no images of it"
+    shutil.copytree(twins / "test_gt", twins / "seq")
+    shutil.copy(twins / "test_gt.csv", twins / "seq.csv")
+    assert {file.split("/")[0] for file in read_scenes(root, "fmow", lr_root=twins).test.files} == {"seq"}
+    (twins / "seq.csv").unlink()
+    shutil.rmtree(root / "val")
+    with pytest.raises(DatasetError, match="no images of seq, and there is no other split to test on"):
+        read_scenes(root, "fmow", lr_root=twins)
+
+
 def test_missing_or_other_tables_of_sentinel_are_named(tmp_path: Path) -> None:
     root, twins = write_fmow(tmp_path / "fmow"), write_fmow_sentinel(tmp_path / "sentinel")
     (twins / "val.csv").write_text("label,path\n1,x\n")

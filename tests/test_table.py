@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import statistics
 from dataclasses import replace
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from geozoom.cli import main
+from geozoom.cli.table import _show
 from geozoom.model import PatchDrop
 from tests.conftest import small_model
 from tests.datasets import read_scenes, write_cifar10
@@ -364,6 +367,19 @@ def _stated(dataset: str, seed: int = 0, scenes: int = 2000) -> dict[tuple[int, 
         )
         for name, cells in PUBLISHED[dataset].items()
     }
+
+
+@pytest.mark.parametrize("width", [44, 80, 200])
+def test_a_narrow_terminal_shows_whole_names_and_says_where_the_other_columns_are(width: int) -> None:
+    made = ResultsTable(title="", about=(), entries=_stated("cifar10"), published=PUBLISHED["cifar10"])
+    told = io.StringIO()
+    _show(Console(file=told, width=width), made, Path("out"))
+    lines = told.getvalue().splitlines()
+    assert max(map(len, lines[:-1])) <= width
+    assert "…" not in told.getvalue()
+    assert all(any(f" {name} " in line for line in lines) for name in ("Fixed-H", "Stochastic", "STN"))
+    assert ("Ft-2 %" in lines[1]) == (width > 44)
+    assert lines[-1].startswith("out/table.md has more columns: ") == (width < 200)
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)

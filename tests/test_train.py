@@ -355,8 +355,18 @@ def test_a_run_is_not_mixed_with_another(scene_tree: Path, tmp_path: Path) -> No
         with pytest.raises(RunError, match="begun with other files"):
             use()
     (scene_tree / "train/water/zz.png").rename(scene_tree / "train/water/00.png")
+    scene_tree.rename(tmp_path / "renamed")
+    with pytest.raises(
+        RunError, match=f"begun with the data set {scene_tree.name}, and .*renamed is named renamed"
+    ):
+        train(request(tmp_path / "renamed", out, recipe, resume=True), QUIET)
+    (tmp_path / "renamed").rename(scene_tree)
     with pytest.raises(RunError, match="holds no run to resume"):
         train(request(scene_tree, tmp_path / "nothing", recipe, resume=True), QUIET)
+    shutil.copytree(out / "checkpoints", tmp_path / "orphans" / "checkpoints")
+    for resume in (False, True):
+        with pytest.raises(RunError, match=r"holds checkpoints of a run, but not its config\.json"):
+            train(request(scene_tree, tmp_path / "orphans", recipe, resume=resume, seed=5), QUIET)
     record = json.loads((out / "config.json").read_text())
     del record["recipe"]["augmentation"]["crop"]  # as if the run had begun before there was such a key
     (out / "config.json").write_text(json.dumps(record))
@@ -390,7 +400,7 @@ def test_tensorboard_and_the_plot_show_the_log(
 
 
 def test_ctrl_c_says_how_to_go_on(scene_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Engine, "fit", interrupted)
@@ -399,6 +409,10 @@ def test_ctrl_c_says_how_to_go_on(scene_tree: Path, tmp_path: Path, monkeypatch:
     assert result.exit_code == 1
     assert "interrupted; give --resume" in result.stderr
     assert "Traceback" not in result.output
+    monkeypatch.setattr("training.run.read_dataset", interrupted)
+    command[command.index("--out") + 1] = str(tmp_path / "before")
+    result = CliRunner().invoke(main, command)
+    assert "interrupted; nothing was trained yet" in result.stderr
 
 
 def test_a_run_goes_on_by_its_own_record_and_epochs_are_for_the_stages_begun(

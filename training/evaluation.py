@@ -200,7 +200,7 @@ def _read(request: EvaluationRequest, record: dict[str, Any], recipe: Recipe, co
         seed=int(record["seed"]),
         reading=Reading(
             memory_gib=request.memory_gib,
-            skip_unreadable=request.skip_unreadable,
+            skip_unreadable=request.skip_unreadable or (request.own and record.get("skip_unreadable", False)),
             # Another dataset's survey would take the place of the run's.
             survey_file=request.run / "survey.json" if request.own else None,
             console=console,

@@ -55,9 +55,16 @@ def held_record(out: Path, *, resume: bool) -> dict[str, Any] | None:
     """Return the record of the run that the folder holds, if any, when it may be gone on with.
 
     Raises:
-        RunError: There is a run and --resume was not given, or the other way round.
+        RunError: There is a run and --resume was not given, or the other way round; or there are checkpoints, and
+            nothing says of which run.
     """
     if not (out / "config.json").is_file():
+        left = next((name for name in ("checkpoints", "judges", "baselines") if (out / name).is_dir()), None)
+        if left is not None:
+            raise RunError(
+                f"{out}: holds {left} of a run, but not its config.json, which says of which; restore that, delete "
+                f"{left}, or use another --out"
+            )
         if resume:
             raise RunError(f"{out}: holds no run to resume; leave --resume out to begin one")
         return None
@@ -171,7 +178,13 @@ def check_data(request: RunRequest, held: dict[str, Any], record: dict[str, Any]
     Raises:
         RunError: Name, classes, sizes or files of the data set differ.
     """
-    if any(held.get(key) != record[key] for key in ("data", "classes", "scenes", "val_from")):
+    differing = [key for key in ("data", "classes", "scenes", "val_from") if held.get(key) != record[key]]
+    if differing == ["data"]:
+        raise RunError(
+            f"{request.out}: was begun with the data set {held.get('data')}, and {request.root} is named "
+            f"{record['data']}; if it was only renamed, give it its name back, else use another --out"
+        )
+    if differing:
         raise RunError(
             f"{request.out}: was begun with another data set than {request.root}; use that one, or another --out"
         )
@@ -210,6 +223,7 @@ def new_record(request: RunRequest, data: SceneData, device: torch.device) -> di
         "root": str(request.root.resolve()),
         "data": data.name,
         "lr_root": None if request.lr_root is None else str(request.lr_root.resolve()),
+        "skip_unreadable": request.skip_unreadable,
         "recipe_name": request.recipe_name,
         "seed": request.seed,
         "recipe": request.recipe.to_dict(),

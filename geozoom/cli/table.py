@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geozoom.cli import datasets, loading, options
 from training import DATASETS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from training.comparing.comparison import Compared
 
 _SEEDS = {"results": (0,), "bagnet": (0,), "hard-positives": (0, 1, 2)}
 """Tables, and the seeds that each takes if none are given."""
@@ -98,8 +104,6 @@ def command(
     if rows is not None and name != "results":
         raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
-        from rich.table import Table
-
         from geozoom.errors import RunError
         from training.comparing import TABLES, TableRequest
         from training.parallel import leave
@@ -129,13 +133,32 @@ def command(
     if made is None:
         return
     made.keep(out)
-    shown = Table(title=made.title)
-    for heading in made.headings():
-        shown.add_column(heading, justify="left" if not heading else "right")
-    for cells in made.cells():
-        shown.add_row(*cells)
-    console.print(shown)
+    _show(console, made, out)
     for sentence in made.about:
         console.print(sentence, highlight=False, soft_wrap=True)
     if as_json:
         options.print_json(made.to_dict())
+
+
+def _show(console: Console, made: Compared, out: Path) -> None:
+    """Print a table's name column and as many of the others as fit beside it, and say where the rest is."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    headings, rows = made.headings(), made.cells()
+    names = max(cell_len(word) for row in rows for word in row[0].split())
+    others = zip(headings[1:], *(row[1:] for row in rows), strict=True)
+    widths = [names, *(max(map(cell_len, column)) for column in others)]
+    columns = len(headings)
+    while columns > 2 and sum(widths[:columns]) + 3 * columns + 1 > console.width:
+        columns -= 1
+    shown = Table(title=made.title)
+    shown.add_column("", overflow="fold")
+    for heading in headings[1:columns]:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*row[:columns])
+    console.print(shown)
+    if columns < len(headings):
+        left = ", ".join(headings[columns:])
+        console.print(f"{out / 'table.md'} has more columns: {left}", highlight=False, soft_wrap=True)

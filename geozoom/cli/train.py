@@ -130,13 +130,15 @@ def command(
         resume=resume,
         device=device,
         lr_root=lr_root,
-        skip_unreadable=skip_unreadable,
+        skip_unreadable=skip_unreadable or held.get("skip_unreadable", False),
         memory_gib=memory,
     )
     try:
         rows = train(request, console)
     except KeyboardInterrupt as error:
-        raise RunError(f"{out}: interrupted; give --resume to go on from the last checkpoint") from error
+        is_run = (out / "config.json").is_file()
+        further = "give --resume to go on from the last checkpoint" if is_run else "nothing was trained yet"
+        raise RunError(f"{out}: interrupted; {further}") from error
     if rows:
         console.print(as_rich(rows, "Test split"))
         console.print(f"checkpoint: {out / 'model.safetensors'}", soft_wrap=True)

@@ -30,6 +30,7 @@ EXPECTED = (
     "test_gt/ and test_gt_mapping.json; or train.csv and val.csv of label,path"
 )
 SplitBoxes: TypeAlias = dict[str, Boxes]
+_TESTED_ON_SEQ = "the test split is the dataset's seq"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def index_fmow(root: Path, *, val_share: float, seed: int, twins: TwinRecipe | N
         root: The folder that holds `train` and `val`.
         val_share: Share of every class's sequences that becomes val where there is none to spare.
         seed: Seed of that choice.
-        twins: Real LR images; scenes without one are left out.
+        twins: Real LR images; scenes without one are left out, all of `seq` too, which fMoW-Sentinel has none of.
 
     Raises:
         DatasetError: The layout is not as expected, or classes are not fMoW's.
@@ -74,13 +75,8 @@ def index_fmow(root: Path, *, val_share: float, seed: int, twins: TwinRecipe | N
         notes += [f"{name}: {len(boxes.empty)} images without a box were left out"] if boxes.empty else []
     indices = {name: _as_index(root, boxes, classes) for name, boxes in splits.items()}
     if twins is not None:
-        for name, boxes in splits.items():
-            indices[name], missing = _with_twins(indices[name], boxes, name, twins)
-            notes += (
-                [f"{name}: {missing} scenes have no image in fMoW-Sentinel and were left out"]
-                if missing
-                else []
-            )
+        _leave_out_seq(root, splits, notes, twins)
+        indices = _join_twins(indices, splits, notes, twins)
     train, val, val_from = indices["train"], indices.get("val"), "the dataset's own val split"
     if "test" not in indices:
         indices["test"], val = indices.pop("val"), None
@@ -140,7 +136,7 @@ def _list_tree(root: Path) -> tuple[str, SplitBoxes, list[str]]:
         notes += [f"test: {what}" for what in missing]
     elif sequestered:
         listed["test"] = sequestered
-        notes.append("the test split is the dataset's seq")
+        notes.append(_TESTED_ON_SEQ)
     elif "val" not in listed:
         raise wrong_layout(root, EXPECTED)
     splits = {name: look_into(found, read_boxes) for name, found in listed.items()}
@@ -175,9 +171,51 @@ def _as_index(root: Path, boxes: Boxes, classes: tuple[str, ...]) -> SceneIndex:
     )
 
 
-def _with_twins(index: SceneIndex, boxes: Boxes, split: str, twins: TwinRecipe) -> tuple[SceneIndex, int]:
+def _of_seq(boxes: Boxes | None) -> bool:
+    """Tell whether what stands for test is seq."""
+    return boxes is not None and any(file.startswith("seq/") for file in boxes.files)
+
+
+def _leave_out_seq(root: Path, splits: SplitBoxes, notes: list[str], twins: TwinRecipe) -> None:
+    """Take seq out of the splits where it stands for test and has no real LR images.
+
+    Raises:
+        DatasetError: Nothing to test on is left.
+    """
+    if not _of_seq(splits.get("test")) or (twins.root / "seq.csv").is_file():
+        return
+    if "val" not in splits:
+        raise DatasetError(
+            f"{root}: fMoW-Sentinel has no images of seq, and there is no other split to test on; add val, or test "
+            "with test_gt_mapping.json"
+        )
+    del splits["test"]
+    if _TESTED_ON_SEQ in notes:
+        notes.remove(_TESTED_ON_SEQ)
+    notes.append("seq was left out: fMoW-Sentinel has no images of it")
+
+
+def _join_twins(
+    indices: dict[str, SceneIndex], splits: SplitBoxes, notes: list[str], twins: TwinRecipe
+) -> dict[str, SceneIndex]:
+    """Return the scenes of each split that have real LR images, and note how many have not."""
+    joined = {}
+    for name, boxes in splits.items():
+        joined[name], missing = _with_twins(indices[name], boxes, _folder_of_twins(name, boxes), twins)
+        if missing:
+            notes.append(f"{name}: {missing} scenes have no image in fMoW-Sentinel and were left out")
+    return joined
+
+
+def _folder_of_twins(split: str, boxes: Boxes) -> str:
+    """Return where fMoW-Sentinel has the images of a split: places are numbered anew in each."""
+    if split != "test":
+        return split
+    return "seq" if _of_seq(boxes) else "test_gt"
+
+
+def _with_twins(index: SceneIndex, boxes: Boxes, folder: str, twins: TwinRecipe) -> tuple[SceneIndex, int]:
     """Return the scenes that fMoW-Sentinel has an image of, and how many it has none of."""
-    folder = "test_gt" if split == "test" else split
     known = _table_of_twins(twins.root, folder)
     files: dict[str, str] = {}
     sizes: dict[str, tuple[int, int]] = {}

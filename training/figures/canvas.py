@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geozoom.drawing import save_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,7 +28,7 @@ def blank(width: float, height: float, h_pad: float = 0.04) -> Figure:
 
 def write_figure(figure: Figure, file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write a figure as PNG, and its data beside it as CSV."""
-    figure.savefig(file, dpi=150)
+    save_figure(figure, file, dpi=150)
     with file.with_suffix(".csv").open("w", encoding="utf-8", newline="") as out:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
