@@ -41,6 +41,26 @@ def written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that were killed have left half-written in a folder and below it."""
+    if os.name != "posix":  # elsewhere it cannot be asked whether a process lives
+        return
+    for left in folder.rglob(".*.part*"):
+        process = re.fullmatch(r"\.(\d+)\.part(\..*)?", left.name)
+        if process is not None and not _lives(int(process[1])):
+            left.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def _put_unless_there(aside: Path, path: Path) -> None:
     try:
         os.link(aside, path)

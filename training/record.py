@@ -17,7 +17,7 @@ import torchvision
 from geozoom import __version__
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
-from geozoom.files import write_text
+from geozoom.files import sweep, write_text
 from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.checkpoints import read_header
@@ -299,6 +299,7 @@ def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) ->
         raise RunError(
             f"{request.out}: cannot be created ({error.strerror}); choose another --out"
         ) from error
+    sweep(request.out)
     write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:
