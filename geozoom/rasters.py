@@ -19,21 +19,25 @@ from geozoom.calibration import Calibration, Display, to_rgb
 from geozoom.errors import GeozoomError
 
 
-def open_raster(dataset: str, problem: type[GeozoomError], name: str | None = None) -> Any:
+def open_raster(
+    dataset: str, problem: type[GeozoomError], name: str | None = None, *, classes: bool = False
+) -> Any:
     """Open a raster with rasterio, turning its errors into one sentence.
 
     Args:
         dataset: A path, or the XML of a virtual raster.
         problem: Type of the error raised.
         name: The raster's name in messages, if not `dataset`.
+        classes: Its numbers are names of classes, of which overviews may hold means: read it without them.
 
     Raises:
         GeozoomError: Of type `problem`.
     """
+    how = {"OVERVIEW_LEVEL": "NONE"} if classes else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # reported as a missing CRS
-            return rasterio.open(dataset)
+            return rasterio.open(dataset, **how)
     except (RasterioError, UnicodeError) as error:  # of a name that is no UTF-8
         raise problem(
             f"{name or dataset}: cannot be opened as a raster ({error}); replace or remove it"
@@ -122,6 +126,8 @@ def read_numbers(
         else:
             numbers = dataset.read(list(bands), window=window, out_shape=stack)
             valid = _valid(dataset, bands, flags, numbers, window, out_shape)
+            if alpha is not None and _says_all_valid(flags):
+                valid &= dataset.read(alpha, window=window, out_shape=out_shape) > 0
         if mask_band is not None:
             valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
@@ -145,7 +151,7 @@ def _valid(
     out_shape: tuple[int, int] | None,
 ) -> NDArray[np.bool_]:
     """Return where all bands hold data, as the raster itself marks it, (H, W)."""
-    if all(flag == [MaskFlags.all_valid] for flag in flags):
+    if _says_all_valid(flags):
         return np.ones(numbers.shape[1:], dtype=bool)
     if all(MaskFlags.per_dataset in flag for flag in flags):
         return np.asarray(dataset.read_masks(bands[0], window=window, out_shape=out_shape) > 0)
@@ -154,21 +160,28 @@ def _valid(
     return np.asarray((masks > 0).all(axis=0))
 
 
+def _says_all_valid(flags: list[Any]) -> bool:
+    return all(flag == [MaskFlags.all_valid] for flag in flags)
+
+
 _Marks: TypeAlias = tuple[list[Any], int | None]
 _MARKS: WeakKeyDictionary[Any, dict[tuple[int, ...], _Marks]] = WeakKeyDictionary()
 
 
 def _marks(dataset: Any, bands: tuple[int, ...]) -> _Marks:
-    """Return how the bands' missing pixels are marked, and the band of bytes that marks them for all, if one does.
+    """Return how the bands' missing pixels are marked, and the alpha band that marks them for all, if it is to be read.
 
     Each open raster is asked once, as asking is slow.
     """
     known = _MARKS.setdefault(dataset, {})
     if bands not in known:
         alphas = [at for at, each in enumerate(dataset.colorinterp, 1) if each == ColorInterp.alpha]
-        # Of wider numbers GDAL scales alpha to a byte, so that its least values are missing too.
-        alpha = alphas[0] if len(alphas) == 1 and set(dataset.dtypes) == {"uint8"} else None
+        alpha = alphas[0] if len(alphas) == 1 and alphas[0] not in bands else None
         flags = [dataset.mask_flag_enums[band - 1] for band in bands]
-        marked = all({MaskFlags.per_dataset, MaskFlags.alpha} <= set(flag) for flag in flags)
-        known[bands] = flags, alpha if marked else None
+        # Of wider numbers GDAL scales alpha to a byte, so that its least values are missing too.
+        in_bytes = set(dataset.dtypes) == {"uint8"}
+        marked = in_bytes and all({MaskFlags.per_dataset, MaskFlags.alpha} <= set(flag) for flag in flags)
+        # GDAL heeds alpha beside one or three bands of integers alone: where a raster of others is resampled, the
+        # band that says what is missing goes by unheeded.
+        known[bands] = flags, alpha if marked or _says_all_valid(flags) else None
     return known[bands]

@@ -114,8 +114,8 @@ class Tile:
             yield dataset
 
     @contextmanager
-    def open_clouds(self) -> Iterator[Any]:
-        """Open the cloud mask on the tile's grid.
+    def open_clouds(self, shape: tuple[int, int] | None = None) -> Iterator[Any]:
+        """Open the cloud mask on the tile's grid, or thinned to so many rows and columns.
 
         Raises:
             TileError: It can no longer be opened.
@@ -123,20 +123,29 @@ class Tile:
         if self.clouds is None:
             raise ValueError(f"{self.path}: has no cloud mask")
         with (
-            open_raster(self.clouds.dataset, TileError) as dataset,
-            self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True) as warped,
+            open_raster(self.clouds.dataset, TileError, classes=True) as dataset,
+            self._warped(dataset, dataset.crs.to_wkt(), None, nearest=True, shape=shape) as warped,
         ):
             yield warped
 
-    def _warped(self, dataset: Any, crs: str, nodata: float | None, *, nearest: bool = False) -> Any:
+    def _warped(
+        self,
+        dataset: Any,
+        crs: str,
+        nodata: float | None,
+        *,
+        nearest: bool = False,
+        shape: tuple[int, int] | None = None,
+    ) -> Any:
+        rows, cols = shape or (self.height, self.width)
         try:
             return on_grid(
                 dataset,
                 crs=crs,
                 to_crs=self.crs.to_wkt(),
-                transform=self.transform,
-                width=self.width,
-                height=self.height,
+                transform=self.transform @ Affine.scale(self.width / cols, self.height / rows),
+                width=cols,
+                height=rows,
                 nodata=nodata,
                 nearest=nearest,
             )
@@ -170,9 +179,7 @@ class Tile:
             out_shape=out_shape,
         )
 
-    def read_clouds(
-        self, dataset: Any, window: Window | None, out_shape: tuple[int, int] | None = None
-    ) -> NDArray[np.bool_]:
+    def read_clouds(self, dataset: Any, window: Window | None) -> NDArray[np.bool_]:
         """Return which pixels (H, W) of a window of what `open_clouds` yielded are clouded.
 
         Raises:
@@ -181,7 +188,7 @@ class Tile:
         if self.clouds is None:
             raise ValueError(f"{self.path}: has no cloud mask")
         try:
-            return self.clouds.clouded(dataset.read(1, window=window, out_shape=out_shape))
+            return self.clouds.clouded(dataset.read(1, window=window))
         except RasterioError as error:
             raise TileError(
                 f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
@@ -201,8 +208,8 @@ class Tile:
         missing = 1 - float(valid.mean())
         if self.clouds is None:
             return missing, None
-        with self.open_clouds() as mask:
-            clouded = self.read_clouds(mask, None, shape) & valid
+        with self.open_clouds(shape) as mask:
+            clouded = self.read_clouds(mask, None) & valid
         return missing, float(clouded.sum()) / max(1, int(valid.sum()))
 
 

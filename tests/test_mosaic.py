@@ -132,6 +132,24 @@ def test_what_the_user_calls_nodata_is_missing_besides_what_the_tag_or_a_mask_do
     assert (found.delivered.reshape(ROWS, COLS) == bought * [0, 1, 1, 0]).all()
 
 
+@pytest.mark.parametrize("bands", [3, 4])
+def test_ground_beside_a_delivery_is_not_delivered_however_many_bands_it_has(
+    world: World, bands: int
+) -> None:
+    pixels = np.concatenate([world.truth, world.truth])[:bands, :, :64]
+    world.write_raster(
+        "half.tif",
+        folder=world.sent,
+        pixels=pixels,
+        rgb=False,
+        descriptions=("red", "green", "blue", "nir")[:bands],
+        transform=Affine(2.5, 0, ORIGIN[0], 0, -2.5, ORIGIN[1]),
+    )
+    found = world.classify()
+    bought = found.bought.reshape(ROWS, COLS)
+    assert (found.delivered.reshape(ROWS, COLS) == bought * [1, 1, 0, 0]).all()
+
+
 def test_bands_and_nodata_said_at_ingest_hold_for_classifying(world: World) -> None:
     world.deliver("all.tif", world.truth)
     expected = world.classify()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,12 @@ def test_a_landsat_scene_is_calibrated_by_its_mtl(tmp_path: Path) -> None:
         one(folder)
     with pytest.raises(TileError, match="give --scale"):
         one(write_landsat(tmp_path / "bare", mtl=False), gsd=30.0)
+    shutil.rmtree(tmp_path / "bare")
+    for file in folder.iterdir():  # as a scene without surface temperature is named
+        file.rename(file.with_name(file.name.replace("_L2SP_", "_L2SR_")))
+    tile = one(folder, gsd=30.0)
+    assert tile.source.sensor == "Landsat 8 Collection 2 level 2"
+    assert scenes(tile).skipped.cloud == 6
 
 
 def test_shards_of_one_export_are_joined(tmp_path: Path, write_raster: WriteRaster) -> None:

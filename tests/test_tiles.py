@@ -303,6 +303,52 @@ def test_missing_pixels_stay_missing_when_a_tile_is_resampled(write_raster: Writ
     np.testing.assert_allclose(block.images, 100 / 255, atol=0.01)
 
 
+@pytest.mark.parametrize("gsd", [5, 10, 20])
+@pytest.mark.parametrize(
+    ("count", "dtype"),
+    [(3, "uint8"), (4, "uint8"), (3, "uint16"), (4, "uint16"), (8, "uint16"), (3, "int16"), (3, "float32")],
+)
+def test_a_mask_is_heeded_beside_bands_of_any_number_and_type_where_they_are_resampled(
+    write_raster: WriteRaster, count: int, dtype: str, gsd: float
+) -> None:
+    path = write_raster(
+        pixels=np.full((count, 48, 64), 1000 if dtype != "uint8" else 100, dtype=dtype),
+        dtype=dtype,
+        gsd=gsd,
+        descriptions=("B4", "B3", "B2", "B8", "B5", "B6", "B7", "B9")[:count],
+        rgb=False,
+    )
+    valid = np.zeros((48, 64), dtype=bool)
+    valid[:, 32:] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(valid)
+    tile = open_one(path, ReadOptions(scale=0.0001))
+    assert tile.resampled == (gsd != 10)
+    assert tile.sampled_shares()[0] == pytest.approx(0.5, abs=0.02)
+    with tile.open() as dataset:
+        shown = tile.read(dataset, None, Display(white=1, gamma=1)).valid
+    assert not shown[:, : tile.width // 2 - 1].any()
+    assert shown[:, tile.width // 2 :].all()
+
+
+def test_the_share_of_clouds_is_not_counted_on_means_of_classes(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geozoom.tiles.SAMPLED_PX", 16)
+    classes = np.full((1, 64, 64), 5, dtype=np.uint8)  # soil
+    classes[:, :, ::2] = 11  # snow; between them lies 8, cloud
+    path = write_raster(height=64, width=64)
+    mask = write_raster("scl.tif", folder=tmp_path, pixels=classes)
+    with rasterio.open(mask, "r+") as dataset:
+        dataset.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    tile = open_one(path, ReadOptions(clouds=CloudMask(dataset=str(mask), kind="scl")))
+    assert tile.sampled_shares() == (0.0, 0.0)
+    classes[:, :16] = 9
+    with rasterio.open(mask, "r+") as dataset:
+        dataset.write(classes)
+    assert tile.sampled_shares() == (0.0, 0.25)
+
+
 @pytest.mark.parametrize(("rows", "cols", "parts"), [(16, 16384, 2), (512, 8, 5), (16, 16, 6)])
 def test_scenes_do_not_depend_on_how_much_is_read_at_once(
     write_raster: WriteRaster, monkeypatch: pytest.MonkeyPatch, rows: int, cols: int, parts: int

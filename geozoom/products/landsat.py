@@ -10,8 +10,8 @@ from geozoom.calibration import Calibration
 from geozoom.clouds import CloudMask
 from geozoom.products.source import Source, moment, number
 
-SCENE_ID = re.compile(r"L[COTE]0(?P<number>[4-9])_L2SP_\d{6}_\d{8}_.*", re.IGNORECASE)
-"""How the names of such a scene's files begin."""
+SCENE_ID = re.compile(r"L[COTE]0(?P<number>[4-9])_L2S[PR]_\d{6}_\d{8}_.*", re.IGNORECASE)
+"""How the names of such a scene's files begin, with surface temperature (L2SP) and without (L2SR)."""
 
 
 def red_green_blue(sensor_number: int) -> tuple[str, str, str]:

@@ -173,7 +173,13 @@ def _delivery(
         ) as warped,
     ):
         bands = warped.read(list(entry.rgb or (1,))).astype(np.float64)
-        return bands.mean(axis=0), warped.dataset_mask() == np.iinfo(np.uint8).max
+        shown = warped.dataset_mask() == np.iinfo(np.uint8).max
+        if warped.count > marked.count:  # an alpha band was added, which GDAL does not heed beside all others
+            alpha = warped.read(warped.count)
+            shown &= alpha >= (
+                np.iinfo(alpha.dtype).max if alpha.dtype.itemsize == 2 else np.iinfo(np.uint8).max
+            )
+        return bands.mean(axis=0), shown
 
 
 def _tile(
