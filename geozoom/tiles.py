@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,6 +23,7 @@ from geozoom.ground import measured_gsd_m, turned
 from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
 from geozoom.rasters import Pixels, open_raster, read_rgb
+from geozoom.virtual import tagged
 from geozoom.warping import longitudes, on_grid, placed_by_gcps, with_one_nodata
 
 SAMPLED_PX = 1024
@@ -276,8 +277,12 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
     Raises:
         TileError: It cannot be used.
     """
+    nodata = source.nodata
+    if options.nodata is not None:
+        nodata = options.nodata
+        if source.nodata is not None:  # the product's own means no data still
+            source = replace(source, dataset=tagged(source.dataset, source.nodata))
     with open_raster(source.dataset, TileError, source.name) as dataset:
-        nodata = options.nodata if options.nodata is not None else source.nodata
         own, by_gcps = own_grid(source.name, dataset, options, nodata)
         bands = source.bands or choose_bands(dataset, options, TileError, source.name)
         calibration = source.calibration or calibrate(dataset, bands, options, TileError, source.name)

@@ -118,6 +118,15 @@ def joined(files: Sequence[str], name: str, problem: type[GeozoomError]) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def tagged(xml: str, nodata: float) -> str:
+    """Return the XML of a virtual raster whose bands, where they do not say so otherwise, have a number for no data."""
+    root = ET.fromstring(xml)  # noqa: S314 (made here)
+    for band in root.iter("VRTRasterBand"):
+        if band.find("NoDataValue") is None:
+            ET.SubElement(band, "NoDataValue").text = str(nodata)
+    return ET.tostring(root, encoding="unicode")
+
+
 def _part(path: str, problem: type[GeozoomError]) -> _Part:
     with open_raster(path, problem) as dataset:
         unknown = sorted(set(dataset.dtypes) - set(_GDAL_TYPES))

@@ -87,6 +87,21 @@ def test_zero_is_missing_in_a_safe_product(tmp_path: Path) -> None:
     assert scenes(tile).skipped.nodata == 12
 
 
+@pytest.mark.parametrize("gsd", [10.0, 20.0])
+def test_what_the_user_says_is_missing_in_a_safe_product_is_so_besides_zero(
+    tmp_path: Path, gsd: float
+) -> None:
+    safe = write_safe(tmp_path)
+    for file in safe.rglob("*_10m.jp2"):
+        numbers = bands()[file.stem.split("_")[-2]]
+        numbers[:, :16], numbers[:, 40:] = 0, 65535
+        file.unlink()
+        write_band(file, numbers)
+    for nodata, share in ((None, 2 / 3), (0, 2 / 3), (65535, 1 / 2)):
+        tile = one(safe, ReadOptions(nodata=nodata), gsd=gsd)
+        assert pixels(tile)[1].mean() == pytest.approx(share, abs=0.05)
+
+
 def test_clouds_of_a_products_classification_are_skipped_and_counted(tmp_path: Path) -> None:
     scl = np.full((24, 24), 4, np.uint8)  # vegetation
     scl[:, :4] = 9  # cloud, high probability: the first column of scenes
