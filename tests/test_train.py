@@ -228,7 +228,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     monkeypatch.setattr("training.engine.CHECKPOINT_INTERVAL_S", interval)
     recipe = small_recipe("default", 3)
     scene_tree, whole = whole_run
-    killed = copied_before(whole, stage, tmp_path / "killed", judges=stage != "lr")
+    killed = copied_before(whole, stage, tmp_path / "killed", judges=stage not in ("hr", "lr"))
     keep = Engine._keep
 
     def kill_after_two_epochs(

@@ -59,7 +59,8 @@ def held_record(out: Path, *, resume: bool) -> dict[str, Any] | None:
             nothing says of which run.
     """
     if not (out / "config.json").is_file():
-        left = next((name for name in ("checkpoints", "judges", "baselines") if (out / name).is_dir()), None)
+        kept = ("checkpoints", "judges", "baselines")
+        left = next((name for name in kept if any((out / name).rglob("*.safetensors"))), None)
         if left is not None:
             raise RunError(
                 f"{out}: holds {left} of a run, but not its config.json, which says of which; restore that, delete "
