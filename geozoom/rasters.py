@@ -125,9 +125,7 @@ def read_numbers(
             numbers, valid = with_alpha[:-1], with_alpha[-1] > 0
         else:
             numbers = dataset.read(list(bands), window=window, out_shape=stack)
-            valid = _valid(dataset, bands, flags, numbers, window, out_shape)
-            if alpha is not None and _says_all_valid(flags):
-                valid &= dataset.read(alpha, window=window, out_shape=out_shape) > 0
+            valid = _valid(dataset, bands, flags, alpha, numbers, window, out_shape)
         if mask_band is not None:
             valid &= dataset.read(mask_band, window=window, out_shape=out_shape) != 0
     except RasterioError as error:
@@ -146,13 +144,16 @@ def _valid(
     dataset: Any,
     bands: Sequence[int],
     flags: list[Any],
+    alpha: int | None,
     numbers: NDArray[Any],
     window: Window | None,
     out_shape: tuple[int, int] | None,
 ) -> NDArray[np.bool_]:
     """Return where all bands hold data, as the raster itself marks it, (H, W)."""
     if _says_all_valid(flags):
-        return np.ones(numbers.shape[1:], dtype=bool)
+        if alpha is None:
+            return np.ones(numbers.shape[1:], dtype=bool)
+        return np.asarray(dataset.read(alpha, window=window, out_shape=out_shape) > 0)
     if all(MaskFlags.per_dataset in flag for flag in flags):
         return np.asarray(dataset.read_masks(bands[0], window=window, out_shape=out_shape) > 0)
     stack = None if out_shape is None else (len(bands), *out_shape)

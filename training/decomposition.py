@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geozoom.doubt import Doubt, log_odds
@@ -70,6 +71,8 @@ class Spending:
     views: ViewedSplit
     known: Tensor | None
     """(N, classes) logits of the LR stream."""
+    unseen: NDArray[np.float64] | None
+    """(N,) their log-odds."""
     streams: Streams
     """Who answers."""
     s: Tensor
@@ -98,6 +101,7 @@ class Spending:
             model=model,
             views=views,
             known=known,
+            unseen=None if known is None else log_odds(known.cpu().numpy()),
             streams=streams,
             s=s,
             doubts=() if known is None else _doubts(model, val),
@@ -176,10 +180,9 @@ class Spending:
 
     def in_rounds(self, total: int, rounds: int, read: Nested) -> Tensor:
         """Return how many (N,) in rounds of buying the patches that `read` has; evenly where nobody can be asked."""
-        if self.known is None:
+        if self.unseen is None:
             return self.evenly(total)
-        unseen = log_odds(self.known.cpu().numpy())
-        masks = in_rounds(read.sure_with, unseen, self.doubts, read.preference, total, rounds)
+        masks = in_rounds(read.sure_with, self.unseen, self.doubts, read.preference, total, rounds)
         return masks.sum(dim=1)
 
 
