@@ -442,6 +442,9 @@ def test_rows_that_buy_nothing_are_named_once_and_the_notes_say_what_choosing_pa
     assert said[3].startswith("Level are figures no further apart")
     assert said[4].startswith("A teacher helps a student that learns its images by heart")
     assert "random masks (stage robust)" in said[5]
+    assert not any("What SRGAN draws" in each for each in said), "it is above the LR-CNN"
+    drawn = replace(ledger, entries=entries | {(0, "srgan"): replace(entries[0, "srgan"], cells=low)})
+    assert sum("What SRGAN draws" in each for each in notes(request, drawn)) == 1
     unmasked = replace(request, recipe=load_recipe("paper", []))
     assert not any("robust" in each for each in notes(unmasked, ledger)), "it has no such stage"
     row = {"seed": 3, "sampled": 6.9, "scenes": 100}
