@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -38,17 +38,23 @@ def written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{str(path)[:200]}: cannot be written ({error.strerror or error})") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system has none to remove, and has been told of
+            aside.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove what processes of this machine that were killed have left half-written in a folder and below it."""
     if os.name != "posix":  # elsewhere it cannot be asked whether a process lives
         return
-    for left in folder.rglob(".*.part*"):
-        process = re.fullmatch(r"\.(\d+)\.part(\..*)?", left.name)
-        if process is not None and not _lives(int(process[1])):
-            left.unlink(missing_ok=True)
+    for left in list(folder.rglob(".*.part*")):
+        process = re.fullmatch(r"\.(?:.+\.)?(\d+)\.part(\..*)?", left.name)
+        if process is None or _lives(int(process[1])):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
 
 
 def _lives(process: int) -> bool:

@@ -224,4 +224,4 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     z = 1.959964
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    return 100 * (centre - half), 100 * (centre + half)
+    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)

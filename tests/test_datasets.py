@@ -153,16 +153,31 @@ def test_damaged_cifar_files_are_named(tmp_path: Path) -> None:
         whole[:400]: r"data_batch_2: cannot be read",
         pickle.dumps([1]): r"data_batch_2: holds a list, not a dictionary",
         pickle.dumps({"data": content["data"]}): r"data_batch_2: has no 'labels', only data",
-        pickle.dumps(content | {"data": content["data"][:, :-1]}): r"data_batch_2: holds data of shape",
+        pickle.dumps(content | {"data": content["data"][:, :-1]}): r"data_batch_2: holds uint8 data of shape",
         pickle.dumps(
             content | {"labels": [7] * len(content["labels"])}
         ): r"label 7, but batches.meta names 3",
+        pickle.dumps(content | {"labels": [-1] * len(content["labels"])}): r"label -1, but .*; unpack the",
+        pickle.dumps(content | {"labels": 3}): r"labels of shape \(\), where",
+        pickle.dumps(content | {"labels": ["0"] * len(content["labels"])}): r"<U1 labels of shape",
+        pickle.dumps(content | {"labels": [0.5] * len(content["labels"])}): r"float64 labels of shape",
+        pickle.dumps(content | {"labels": [[0], [0, 1]]}): r"data_batch_2: 'labels' is no array",
+        (folder / "test_batch").read_bytes(): r"test_batch: is the same file as data_batch_2; unpack",
         pickle.dumps({"data": Path("x")}): r"which is no part of CIFAR",  # unpickling runs no code
     }
     for bad, words in cases.items():
         (folder / "data_batch_2").write_bytes(bad)
         with pytest.raises(DatasetError, match=words):
             read_scenes(root, "cifar10")
+    (folder / "data_batch_2").write_bytes(whole)
+    meta = (folder / "batches.meta").read_bytes()
+    for names in ("airplanes", 3, ["cat", "cat", "dog"]):
+        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+        with pytest.raises(DatasetError, match=r"batches.meta: 'label_names' is no list of different names"):
+            read_scenes(root, "cifar10")
+    (folder / "batches.meta").write_bytes(meta)
+    with pytest.raises(DatasetError, match=r"test_batch: is a file; unpack it and name the folder"):
+        read_scenes(folder / "test_batch", "cifar10")
     (folder / "data_batch_2").unlink()
     with pytest.raises(
         DatasetError, match=r"expected cifar-10-batches-py/ .*; found batches.meta, data_batch_1,"
@@ -222,6 +237,16 @@ def test_imagenets_traps_are_answered_in_one_sentence(tmp_path: Path) -> None:
     (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n")
     with pytest.raises(DatasetError, match=r"val_00000001.JPEG: is not in"):
         read_scenes(root, "imagenet")
+    (root / "LOC_val_solution.csv").write_bytes("ImageId,PredictionString\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"LOC_val_solution.csv: cannot be read as a table in UTF-8"):
+        read_scenes(root, "imagenet")
+    image = root / "val" / "ILSVRC2012_val_00000002.JPEG"
+    (root / "val" / SYNSETS[0]).mkdir()
+    shutil.copy(image, root / "val" / SYNSETS[0] / image.name)
+    with pytest.raises(
+        DatasetError, match=r"val: holds 1 images in class folders and 6 beside them .*; sort"
+    ):
+        read_scenes(root, "imagenet")
     (root / "train" / SYNSETS[0]).rename(root / "train" / "tench")
     with pytest.raises(DatasetError, match=r"'tench' is not a synset's name"):
         read_scenes(root, "imagenet")
@@ -243,6 +268,28 @@ def test_classes_that_differ_between_splits_are_named(tmp_path: Path, scene_tree
     (root / "val" / SYNSETS[0]).rename(root / "val" / "n99999999")
     with pytest.raises(DatasetError, match=r"val: class 'n99999999' is not in train"):
         read_scenes(root, "imagenet")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_what_is_not_read_of_imagenet_is_said(tmp_path: Path, *, flat: bool) -> None:
+    root = write_imagenet(tmp_path, flat=flat)
+    assert not any("not read" in note for note in read_scenes(root, "imagenet").notes)
+    first = next((root / "train" / SYNSETS[0]).iterdir())
+    for stray in ("train/loose.JPEG", f"train/{SYNSETS[1]}/deep/x.JPEG", "val/stray.JPEG"):
+        (root / stray).parent.mkdir(exist_ok=True)
+        shutil.copy(first, root / stray)
+    said = [note for note in read_scenes(root, "imagenet").notes if "not read" in note]
+    assert said == [
+        "1 images beside the classes of train are not read",
+        "1 images in folders within the classes of train are not read",
+        "1 images beside the classes of val are not read",
+    ]
+
+
+def test_a_class_whose_name_cannot_be_written_down_is_refused(scene_tree: Path) -> None:
+    (scene_tree / "train/water").rename(scene_tree / "train" / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(DatasetError, match=r"train: the name of the class folder caf\\udce9 is no UTF-8"):
+        read_scenes(scene_tree)
 
 
 def test_an_empty_class_is_named(tmp_path: Path) -> None:

@@ -25,15 +25,19 @@ from geozoom.networks import NetworkSpec
 from tests.conftest import small_model
 from tests.datasets import read_scenes
 from tests.test_train import QUIET, copied_before, request, small_recipe
+from training import STAGES
 from training.baselines.rules import gate, top
 from training.checkpoints import read_checkpoint, write_checkpoint
+from training.comparing.comparison import TableRequest
+from training.comparing.runs import train_run
 from training.decomposition import LINES, Spending, summed_streams, write_spend
 from training.doubting import doubted_masks
 from training.evaluate import Row, ViewedSplit, answers, centre_masks, correct, policy_probabilities
 from training.evaluation import EvaluationRequest, open_run
 from training.figures.comparison import ComparedRun, draw_comparison
 from training.recalibrate import load_as_shipped
-from training.recipe_files import load_recipe
+from training.recipe_files import load_recipe, recipe_from
+from training.record import read_record
 from training.results import ROUNDS, Results
 from training.rounds import further_masks, in_rounds
 from training.run import train
@@ -193,11 +197,42 @@ def test_what_cannot_be_measured_is_answered_in_one_sentence(
     assert (
         "holds other things than figures" in evaluate(copied, "--figures", tmp_path / "mine", code=1).stderr
     )
+    model = copied / "model.safetensors"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:1000])
+    assert "model.safetensors: is damaged; write it again with" in evaluate(copied, code=1).stderr
+    model.write_bytes(whole)
     file = copied / "checkpoints" / "ft1.safetensors"
     file.write_bytes(file.read_bytes()[:50])
     assert "ft1.safetensors: the checkpoint cannot be read" in evaluate(copied, code=1).stderr
     (copied / "config.json").write_text('{"recipe": 3}')
     assert "is not what `geozoom train` writes" in evaluate(copied, code=1).stderr
+
+
+@pytest.mark.parametrize("left", [None, 1000])
+def test_a_table_finishes_a_run_again_whose_model_is_gone_or_damaged(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, left: int | None
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr("training.comparing.runs.train", lambda request, _: asked.append(request.stages))
+    record = read_record(copied)
+    recipe = recipe_from(record["recipe"])
+    asked_for = TableRequest(
+        dataset="folder",
+        root=Path(record["root"]),
+        out=copied.parent,
+        recipe=recipe,
+        recipe_name=record["recipe_name"],
+        seeds=(record["seed"],),
+        device="cpu",
+    )
+    run = (asked_for, copied, recipe, record["seed"], STAGES, "PatchDrop", QUIET)
+    train_run(*run)
+    assert not asked, "it is finished"
+    model = copied / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:left]) if left else model.unlink()
+    train_run(*run)
+    assert asked == [STAGES]
 
 
 def test_only_finished_runs_of_the_same_data_are_compared(folder: Path, copied: Path, tmp_path: Path) -> None:

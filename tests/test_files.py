@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from geozoom.files import sweep, written_aside
+from geozoom.errors import OutputError
+from geozoom.files import sweep, write_text, written_aside
 
 
 @pytest.mark.skipif(os.name != "posix", reason="asks whether a process lives")
@@ -16,6 +18,8 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
     gone.wait()
     below = tmp_path / "checkpoints"
     below.mkdir()
+    (below / f".figures.{gone.pid}.part").mkdir()
+    (below / f".figures.{gone.pid}.part" / "dropping.png").touch()
     for name in (
         f".{gone.pid}.part.safetensors",
         f".{gone.pid}.part",
@@ -29,3 +33,13 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
     assert sorted(file.name for file in below.iterdir()) == sorted(
         [f".{gone.pid}.other", "hr.safetensors", "lr.safetensors"]
     )
+
+
+def test_a_read_only_file_system_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)  # of a file that is not even there
+    with pytest.raises(OutputError, match=r"record.json: cannot be written \(Read-only file system\)"):
+        write_text(tmp_path / "record.json", "{}")

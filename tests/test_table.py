@@ -333,6 +333,14 @@ def test_what_a_table_cannot_be_asked_is_said(scene_tree: Path, tmp_path: Path) 
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "ledger.json").write_text("[{")
     assert "ledger.json: cannot be read; delete it" in table(*asked, name="results", code=1).stderr
+    cell: dict[str, object] = {"accuracy": 50.0, "sampled": 4.0, "scenes": 10}
+    entry = {"seed": 0, "row": "vit", "parameters": 1, "training_s": 1.0, "took_s": 1.0}
+    for values, words in (
+        (cell, "ledger.json: has a row 'vit', which this geozoom does not know"),
+        (cell | {"accuracy": "half"}, "ledger.json: cannot be read; delete it"),
+    ):
+        (tmp_path / "table" / "ledger.json").write_text(json.dumps([entry | {"cells": {"pt": values}}]))
+        assert words in table(*asked, name="results", code=1).stderr
     (tmp_path / "table" / "config.json").write_text("{}")
     assert "is the folder of one run" in table(*asked, name="results", code=1).stderr
 

@@ -766,6 +766,7 @@ def test_the_interval_is_wilsons() -> None:
     from scipy.stats import binomtest
 
     expected = binomtest(399, 420).proportion_ci(method="wilson")
+    assert wilson_interval(0.0, 20)[0] == 0.0 == 100 - wilson_interval(1.0, 20)[1], "no share is below 0"
     low, high = wilson_interval(399 / 420, 420)
     assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-4)
 

@@ -128,13 +128,13 @@ def test_a_full_disk_leaves_a_model_and_a_log_as_they_were(tmp_path: Path) -> No
         small_model(1).save(file)
     assert file.read_bytes() == before
     kept = RunLog(tmp_path)
-    kept.add("hr", 1, {"loss": 0.5})
+    kept.add("hr", 1, {"loss": 0.5, "seconds": 1.0})
     kept.close()
     with (
         largest_file(kept.file.stat().st_size),
         pytest.raises(OutputError, match=r"log\.jsonl: cannot be written"),
     ):
-        kept.add("hr", 2, {"loss": 0.25})
+        kept.add("hr", 2, {"loss": 0.25, "seconds": 1.0})
     assert [row["loss"] for row in RunLog(tmp_path).rows()] == [0.5]
 
 
@@ -286,3 +286,16 @@ def test_data_that_does_not_fit_on_the_device_is_answered_in_a_sentence_when_a_r
         RunError, match="does not fit in the memory of cpu; give a smaller --memory to stream it"
     ):
         open_run(EvaluationRequest(run=whole_run[1]), QUIET)
+
+
+def test_a_log_that_says_something_else_is_named_and_a_line_that_is_no_text_is_run_again(
+    tmp_path: Path,
+) -> None:
+    log_file = tmp_path / "log.jsonl"
+    row = '{"stage": "hr", "epoch": 1, "seconds": 2.5}\n'
+    log_file.write_bytes(row.encode() + b"\xff{\n")
+    assert [each["epoch"] for each in RunLog(tmp_path).rows()] == [1]
+    for line in ("5", "{}", '{"stage": "hr", "epoch": "one", "seconds": 1}'):
+        log_file.write_text(row + line + "\n")
+        with pytest.raises(RunError, match=r"log.jsonl: line 2 is no epoch of a stage; restore"):
+            RunLog(tmp_path).rows()

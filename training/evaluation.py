@@ -241,19 +241,35 @@ def _refuse_other_classes(run: Path, classes: list[str], data: SceneData) -> Non
 
 
 def _finished(run: Path, device: torch.device) -> PatchDrop | None:
-    """Return the model of a finished run."""
-    try:
-        return load_model(run / "model.safetensors").to(device)
-    except ModelError:
+    """Return the model of a finished run; None of one that is not finished.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    file = run / "model.safetensors"
+    if not file.is_file():
         return None
+    try:
+        return load_model(file).to(device)
+    except ModelError as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: ModelError) -> RunError:
+    return RunError(
+        f"{file}: is damaged; write it again with `geozoom train --resume`, or delete it ({error})"
+    )
 
 
 def _moments(run: Path, data: SceneData) -> dict[str, Any]:
     """Return the colour statistics by which a run normalises: its checkpoint's, else those of its training scenes."""
-    try:
-        card = load_card(run / "model.safetensors")
-    except ModelError:
+    file = run / "model.safetensors"
+    if not file.is_file():
         return {"mean": data.mean, "std": data.std}
+    try:
+        card = load_card(file)
+    except ModelError as error:
+        raise _damaged(file, error) from error
     return {"mean": card.mean, "std": card.std}
 
 

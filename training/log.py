@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from geozoom.errors import OutputError
+from geozoom.errors import OutputError, RunError
 from geozoom.files import write_text
 
 
@@ -20,15 +20,26 @@ class RunLog:
         self._events: Any = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return all rows, without a line that a kill cut short."""
+        """Return all rows, without a line that a kill cut short.
+
+        Raises:
+            RunError: A line says something else than an epoch of a stage.
+        """
         if not self.file.is_file():
             return []
         rows = []
-        for line in self.file.read_text(encoding="utf-8").splitlines():
+        lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
                 continue  # its epoch is run again
+            if not _is_row(row):
+                raise RunError(
+                    f"{self.file}: line {number} is no epoch of a stage; restore the file from a copy, or take that "
+                    "line out"
+                )
+            rows.append(row)
         return rows
 
     def add(self, stage: str, epoch: int, metrics: dict[str, float]) -> None:
@@ -62,6 +73,11 @@ class RunLog:
         if self._events:
             self._events.close()
         self._events = None
+
+
+def _is_row(row: object) -> bool:
+    kinds: dict[str, type | tuple[type, ...]] = {"stage": str, "epoch": int, "seconds": (int, float)}
+    return isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
 
 
 def _open_events(folder: Path, rows: list[dict[str, Any]]) -> Any:

@@ -17,7 +17,7 @@ import torchvision
 from geozoom import __version__
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
-from geozoom.files import sweep, write_text
+from geozoom.files import write_text
 from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.checkpoints import read_header
@@ -288,19 +288,12 @@ def write_record(run: Path, record: dict[str, Any]) -> None:
     write_text(run / "config.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
-def open_folder(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
-    """Make the run's folder and write down the record and the validation split.
+def write_down(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
+    """Write down the record and the validation split in the run's folder.
 
     Raises:
-        RunError: The folder cannot be created.
+        OutputError: They cannot be written.
     """
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{request.out}: cannot be created ({error.strerror}); choose another --out"
-        ) from error
-    sweep(request.out)
     write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:

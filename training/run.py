@@ -15,6 +15,7 @@ from geozoom.errors import RunError
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import CLASSIFIER_STAGES, POLICY_STAGES, STAGES
+from training.alone import alone_in
 from training.compiling import compile_networks
 from training.datasets import Reading, Split, read_dataset
 from training.datasets.streamed import StreamedSplit
@@ -23,7 +24,7 @@ from training.evaluate import Row, correct, view_split
 from training.finishing import finish
 from training.judges import Judges, assign_folds
 from training.memory import moving, out_of_memory
-from training.parallel import join
+from training.parallel import Team, join
 from training.plots import draw_log
 from training.policies import FrozenPolicy, load_policy
 from training.recalibrate import forget
@@ -36,7 +37,7 @@ from training.record import (
     check_recipe,
     held_record,
     new_record,
-    open_folder,
+    write_down,
 )
 from training.stages import (
     Bench,
@@ -60,14 +61,19 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         The rows of the results table, or none if stages are still missing or another process has them.
 
     Raises:
-        RunError: The folder holds another run, a stage before the one asked for is missing, or
-            training diverged.
+        RunError: The folder holds another run, another process works in it, a stage before the one asked for is
+            missing, or training diverged.
         DatasetError: The data set is not as expected.
     """
     device = pick_device(request.device)
     team, device = join(device)
-    if not team.leads:
-        console = Console(quiet=True)
+    if team.leads:
+        with alone_in(request.out):
+            return _train(request, console, team, device)
+    return _train(request, Console(quiet=True), team, device)
+
+
+def _train(request: RunRequest, console: Console, team: Team, device: torch.device) -> list[Row]:
     engine = Engine(
         folder=request.out,
         device=device,
@@ -101,7 +107,7 @@ def train(request: RunRequest, console: Console) -> list[Row]:
         check_data(request, held, record)
     team.wait()  # all have seen what the folder held
     if team.leads:
-        open_folder(request, data, record)
+        write_down(request, data, record)
     asked = request.recipe.precision == "bf16"
     instead = ", in float32, as it does not multiply bfloat16" if asked and not engine.half else ""
     console.print(

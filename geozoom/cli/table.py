@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +107,9 @@ def command(
         raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
         from geozoom.errors import RunError
+        from training.alone import alone_in
         from training.comparing import TABLES, TableRequest
+        from training.comparing.comparison import check_out
         from training.parallel import leave
         from training.recipe_files import load_recipe, recipe_of
 
@@ -125,14 +129,17 @@ def command(
         skip_unreadable=skip_unreadable,
         memory_gib=memory,
     )
-    try:
-        made = TABLES[name](request, console)
-    except KeyboardInterrupt as error:
-        raise RunError(f"{out}: interrupted; give the same command again to go on") from error
-    leave()
-    if made is None:
-        return
-    made.keep(out)
+    check_out(out)
+    leads = int(os.environ.get("RANK", "0")) == 0  # of those that torchrun started
+    with alone_in(out) if leads else nullcontext():
+        try:
+            made = TABLES[name](request, console)
+        except KeyboardInterrupt as error:
+            raise RunError(f"{out}: interrupted; give the same command again to go on") from error
+        leave()
+        if made is None:
+            return
+        made.keep(out)
     _show(console, made, out)
     for sentence in made.about:
         console.print(sentence, highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ from training import STAGES
 from training.baselines.masked import Column, MaskedBaseline
 from training.baselines.rules import RULES, Rule
 from training.baselines.stn import SALIENT
-from training.comparing.comparison import Compared, TableRequest, check_out
+from training.comparing.comparison import Compared, TableRequest
 from training.comparing.results_table import ROWS
 from training.comparing.runs import open_measured, run_engine, train_run
 from training.evaluate import correct, view_split
@@ -152,7 +152,6 @@ def compare_bagnets(request: TableRequest, console: Console) -> BagNetTable:
         raise RunError(
             "table bagnet makes a BagNet of the recipe's classifier itself: set networks.classifier to a CNN"
         )
-    check_out(request.out)
     (seed,) = request.seeds
     bagnet = replace(request, recipe=with_bagnet(request.recipe))
     stages = STAGES[: STAGES.index("ft1") + 1]

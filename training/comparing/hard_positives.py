@@ -17,7 +17,7 @@ from geozoom.errors import RunError
 from geozoom.grid import PatchGrid
 from geozoom.model import PatchDrop
 from training import STAGES
-from training.comparing.comparison import ComparedRow, Comparison, TableRequest, check_out
+from training.comparing.comparison import ComparedRow, Comparison, TableRequest
 from training.comparing.runs import run_engine, train_run
 from training.datasets import Reading, read_dataset
 from training.evaluate import correct, view_split
@@ -47,7 +47,6 @@ def compare_hard_positives(request: TableRequest, console: Console) -> Compariso
         RunError: A run cannot be trained, or the policy cannot be used, or is not that of the rows that are there.
         DatasetError: The dataset is not as expected.
     """
-    check_out(request.out)
     own = replace(request.recipe.hard_positives, augment="none", policy=None)
     recipe = replace(request.recipe, hard_positives=own)
     asked = replace(request, recipe=recipe)

@@ -56,7 +56,7 @@ class Ledger:
             rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
             entries = {
                 (row.pop("seed"), row.pop("row")): Entry(
-                    cells={column: Cell(**cell) for column, cell in row.pop("cells").items()}, **row
+                    cells={column: _cell(**cell) for column, cell in row.pop("cells").items()}, **row
                 )
                 for row in rows
             }
@@ -80,3 +80,8 @@ class Ledger:
         """Return how long a row took last, with whatever seed; None if it never was measured."""
         known = [entry.took_s for (_, name), entry in self.entries.items() if name == row]
         return known[-1] if known else None
+
+
+def _cell(accuracy: float, sampled: float, scenes: int) -> Cell:
+    """Return a cell of what a file says, which must be numbers."""
+    return Cell(accuracy=float(accuracy), sampled=float(sampled), scenes=int(scenes))

@@ -21,7 +21,7 @@ from training import STAGES
 from training.baselines.lowres import LOWRES
 from training.baselines.masked import Column, MaskedBaseline
 from training.baselines.reading import lr_correct
-from training.comparing.comparison import TableRequest, check_out
+from training.comparing.comparison import TableRequest
 from training.comparing.ledger import Cell, Entry, Ledger
 from training.comparing.notes import notes
 from training.comparing.published import PUBLISHED
@@ -67,7 +67,6 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("the baselines of table results train in one process: start it without torchrun")
-    check_out(request.out)
     scouted = wants_scout(request.recipe)
     drawn = not is_bagnet(request.recipe.networks.classifier)
     every = tuple(name for name in ROWS if (scouted or name != SCOUTED) and (drawn or name != "srgan"))
@@ -80,6 +79,11 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
     if "srgan" in wanted and not drawn:
         raise RunError("row 'srgan' learns by the features of a ResNet, which a BagNet is not; leave it out")
     ledger = Ledger.open(request.out / "ledger.json")
+    strange = [name for _, name in ledger.entries if name not in ROWS]
+    if strange:
+        raise RunError(
+            f"{ledger.file}: has a row {strange[0]!r}, which this geozoom does not know; use a newer one"
+        )
     left = {seed: _left(wanted, ledger, seed) for seed in request.seeds}
     _check_measured(request, ledger, left, console)
     _announce(request, wanted, ledger, console)

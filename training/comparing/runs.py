@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from geozoom.errors import RunError
+from geozoom.errors import ModelError, RunError
+from geozoom.model import load_card
 from training import STAGES
 from training.comparing.comparison import TableRequest
 from training.engine import Engine
@@ -51,11 +52,20 @@ def train_run(
         # What has not begun may change, baselines too, of which the run itself knows nothing.
         write_record(out, record | {"recipe": recipe.to_dict()})
     left = [name for name in stages if getattr(recipe, name).epochs and not engine.is_done(name)]
-    measured = (out / "table.json").is_file() and (engine.is_done("scout") or not wants_scout(recipe))
+    whole = (out / "table.json").is_file() and _is_model(out / "model.safetensors")
+    measured = whole and (engine.is_done("scout") or not wants_scout(recipe))
     if left or (stages[-1] == STAGES[-1] and not measured):
         what = f"stage{'s' * (len(left) > 1)} {', '.join(left)}" if left else "its table"
         console.print(f"{title}, seed {seed}: {what}", highlight=False)
         train(_asked(request, out, recipe, seed, stages, begun=begun), console)
+
+
+def _is_model(file: Path) -> bool:
+    try:
+        load_card(file)
+    except ModelError:
+        return False
+    return True
 
 
 def check_run(
@@ -67,6 +77,8 @@ def check_run(
         RunError: It is of another recipe, seed or dataset.
     """
     record = read_record(out)
+    if record["dataset"] != request.dataset:
+        raise RunError(f"{out}: is a run on {record['dataset']}, not on {request.dataset}; use another --out")
     changes = check_recipe(
         _asked(request, out, recipe, seed, STAGES, begun=True),
         run_engine(request, out, seed, console),
@@ -74,8 +86,6 @@ def check_run(
     )
     if changes:
         record["changes"] = [*record.get("changes", []), *changes]
-    if record["dataset"] != request.dataset:
-        raise RunError(f"{out}: is a run on {record['dataset']}, not on {request.dataset}; use another --out")
     return record
 
 

@@ -109,9 +109,12 @@ def index_cifar(root: Path, *, edition: str, val_share: float, seed: int) -> Dat
     folder = root / known.folder if (root / known.folder).is_dir() else root
     if not all((folder / file).is_file() for file in (*known.train, known.test, known.meta)):
         raise wrong_layout(folder, known.expected)
-    classes = tuple(
-        str(name) for name in _field(folder / known.meta, _unpickle(folder / known.meta), known.names)
-    )
+    digests = {
+        name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
+        for name in (*known.train, known.test)
+    }
+    _refuse_copies(folder, digests)
+    classes = _class_names(folder / known.meta, known.names)
     train = _read_files(folder, known, known.train, len(classes))
     train, val = hold_out(train, classes, val_share, seed)
     return DatasetIndex(
@@ -123,7 +126,7 @@ def index_cifar(root: Path, *, edition: str, val_share: float, seed: int) -> Dat
         test=_read_files(folder, known, (known.test,), len(classes)),
         val_from=held_out_as(val_share, seed),
         train_px=SIDE,
-        notes=_unpublished(folder, known),
+        notes=_unpublished(digests, known),
     )
 
 
@@ -133,19 +136,23 @@ def _read_files(folder: Path, known: _Edition, names: tuple[str, ...], classes: 
     for name in names:
         file = folder / name
         content = _unpickle(file)
-        data, own = np.asarray(_field(file, content, "data")), np.asarray(_field(file, content, known.labels))
+        data, own = (_array(file, content, key) for key in ("data", known.labels))
         if (
             data.dtype != np.uint8
             or data.ndim != 2
             or data.shape[1] != 3 * SIDE * SIDE
-            or len(own) != len(data)
+            or own.shape != data.shape[:1]
+            or not (np.issubdtype(own.dtype, np.integer) or not len(own))
         ):
             raise DatasetError(
-                f"{file}: holds data of shape {data.shape} and {len(own)} labels, where {3 * SIDE * SIDE} "
-                "bytes and one label an image were expected; unpack the archive again"
+                f"{file}: holds {data.dtype} data of shape {data.shape} and {own.dtype} labels of shape {own.shape}, "
+                f"where {3 * SIDE * SIDE} bytes and one number an image were expected; unpack the archive again"
             )
-        if len(own) and not (own.min() >= 0 and own.max() < classes):
-            raise DatasetError(f"{file}: holds label {own.max()}, but {known.meta} names {classes} classes")
+        strange = own[(own < 0) | (own >= classes)]
+        if len(strange):
+            raise DatasetError(
+                f"{file}: holds label {strange[0]}, but {known.meta} names {classes} classes; unpack the archive again"
+            )
         pixels[name] = data.reshape(-1, 3, SIDE, SIDE)
         labels.append(own.astype(np.int64))
     return SceneIndex(
@@ -155,14 +162,35 @@ def _read_files(folder: Path, known: _Edition, names: tuple[str, ...], classes: 
     )
 
 
-def _unpublished(folder: Path, known: _Edition) -> tuple[str, ...]:
+def _array(file: Path, content: dict[str, Any], key: str) -> NDArray[Any]:
+    try:
+        return np.asarray(_field(file, content, key))
+    except ValueError as error:  # rows of different lengths
+        raise DatasetError(
+            f"{file}: {key!r} is no array ({first_line(error)}); unpack the archive again"
+        ) from error
+
+
+def _class_names(file: Path, key: str) -> tuple[str, ...]:
+    names = _field(file, _unpickle(file), key)
+    if not isinstance(names, list) or len({str(name) for name in names}) < len(names):
+        raise DatasetError(f"{file}: {key!r} is no list of different names; unpack the archive again")
+    return tuple(map(str, names))
+
+
+def _refuse_copies(folder: Path, digests: dict[str, str]) -> None:
+    """Refuse a file in another's place: its scenes would be counted twice, or tested on after training."""
+    first: dict[str, str] = {}
+    for name, digest in digests.items():
+        if first.setdefault(digest, name) != name:
+            raise DatasetError(
+                f"{folder / name}: is the same file as {first[digest]}; unpack the archive again"
+            )
+
+
+def _unpublished(digests: dict[str, str], known: _Edition) -> tuple[str, ...]:
     """Say which files are not the published ones: figures on a re-coded copy compare with no others."""
-    other = [
-        name
-        for name in (*known.train, known.test)
-        if hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
-        != known.published.get(name)
-    ]
+    other = [name for name, digest in digests.items() if digest != known.published.get(name)]
     if not other:
         return ()
     count = f"{len(other)} of {len(known.train) + 1} differ"

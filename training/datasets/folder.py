@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def index_folder(root: Path, *, val_share: float, seed: int) -> DatasetIndex:
         test=as_index(root, test_files, classes),
         val_from=val_from,
         train_px=_native_px(root / train.files[0]),
-        notes=tuple(note for split in ("train", "val", "test") for note in _unread(root / split)),
+        notes=tuple(note for split in ("train", "val", "test") for note in unread(root / split)),
     )
 
 
@@ -68,6 +69,14 @@ def list_classes(root: Path, split: str, expected: str) -> dict[str, list[Path]]
     if not folder.is_dir():
         raise wrong_layout(root, expected)
     files = images_by_class(folder)
+    for name in files:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            shown = name.encode(errors="backslashreplace").decode()
+            raise DatasetError(
+                f"{folder}: the name of the class folder {shown} is no UTF-8; rename it"
+            ) from error
     empty = [name for name, listed in files.items() if not listed]
     if not files or empty:
         where = folder / empty[0] if empty else folder
@@ -90,11 +99,18 @@ def as_index(root: Path, files: dict[str, list[Path]], classes: tuple[str, ...])
     )
 
 
-def _unread(folder: Path) -> Iterator[str]:
-    """Say what of a split is not read: images beside the class folders, where no class is told, and within them."""
+def unread(folder: Path, read: re.Pattern[str] | None = None) -> Iterator[str]:
+    """Say what of a split is not read: images beside the class folders, where no class is told, and within them.
+
+    Args:
+        folder: The split's.
+        read: Names of images that are read without a class folder.
+    """
     if not folder.is_dir():
         return
-    loose = sum(is_image(entry) for entry in folder.iterdir())
+    loose = sum(
+        is_image(entry) and (read is None or not read.fullmatch(entry.name)) for entry in folder.iterdir()
+    )
     if loose:
         yield f"{loose} images beside the classes of {folder.name} are not read"
     yield from unread_in(folder)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geozoom.errors import DatasetError, first_line
-from geozoom.images import ImageFiles
-from training.datasets.folder import as_index, list_classes
+from geozoom.images import ImageFiles, images_by_class
+from training.datasets.folder import as_index, list_classes, unread
 from training.datasets.index import (
     DatasetIndex,
     SceneIndex,
@@ -65,6 +65,8 @@ def index_imagenet(root: Path, *, val_share: float, seed: int) -> DatasetIndex:
         val_from=held_out_as(val_share, seed),
         notes=(
             "the test split is ImageNet's validation images: the labels of its test images are not public",
+            *unread(inner / "train"),
+            *unread(inner / "val", read=_FLAT),
         ),
     )
 
@@ -74,6 +76,12 @@ def _index_test(root: Path, inner: Path, classes: tuple[str, ...]) -> SceneIndex
     if not folder.is_dir():
         raise wrong_layout(inner, EXPECTED)
     flat = sorted(file for file in folder.iterdir() if _FLAT.fullmatch(file.name))
+    sorted_ones = [file for listed in images_by_class(folder).values() for file in listed]
+    if flat and sorted_ones:
+        raise DatasetError(
+            f"{folder}: holds {len(sorted_ones)} images in class folders and {len(flat)} beside them "
+            f"({flat[0].name}); sort all of them, or none"
+        )
     if not flat:
         files = list_classes(inner, "val", EXPECTED)
         refuse_strangers(folder, files, classes)
@@ -139,8 +147,13 @@ def _synsets_of_ids(meta: Path) -> dict[int, str]:
 
 
 def _by_kaggle(solution: Path, files: list[Path]) -> list[str]:
-    with solution.open(encoding="utf-8", newline="") as lines:
-        rows = {row[0]: row[1].split(" ")[0] for row in csv.reader(lines) if len(row) > 1}
+    try:
+        with solution.open(encoding="utf-8-sig", newline="") as lines:
+            rows = {row[0]: row[1].split(" ")[0] for row in csv.reader(lines) if len(row) > 1}
+    except (ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"{solution}: cannot be read as a table in UTF-8 ({first_line(error)}); unpack it again"
+        ) from error
     missing = [file for file in files if file.stem not in rows]
     if missing:
         raise DatasetError(f"{missing[0]}: is not in {solution}; unpack both again")

@@ -137,6 +137,10 @@ def held_out_as(share: float, seed: int, places: str = "") -> str:
 
 def wrong_layout(root: Path, expected: str) -> DatasetError:
     """Return the answer to a folder that is not the dataset: what was expected, and what is there."""
+    if root.is_file():
+        return DatasetError(
+            f"{root}: is a file; unpack it and name the folder, which is expected to hold {expected}"
+        )
     if not root.is_dir():
         return DatasetError(f"{root}: expected {expected}; there is no such folder")
     found = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in root.iterdir())
