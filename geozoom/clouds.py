@@ -16,12 +16,18 @@ QA_PIXEL_CLOUDS = 0b11110
 
 @dataclass(frozen=True, kw_only=True)
 class CloudMask:
-    """A single-band raster that says where clouds are, on any grid."""
+    """A raster that says where clouds are, on any grid."""
 
     dataset: str
     """What GDAL opens."""
-    kind: Literal["scl", "qa_pixel", "mask"]
-    """Sentinel-2's classes, Landsat's bits, or a mask that is not 0 under clouds."""
+    kind: Literal["scl", "msk_classi", "qa_pixel", "mask"]
+    """Sentinel-2's classes or, of L1C, masks of opaque cloud and cirrus; Landsat's bits; or a mask that is not 0 under
+    clouds."""
+
+    @property
+    def bands(self) -> list[int]:
+        """Which of its bands say so; any of them does."""
+        return [1, 2] if self.kind == "msk_classi" else [1]
 
     def clouded(self, numbers: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Return which of its digital numbers mean cloud or a cloud's shadow."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 """How long a scheduler may take to answer."""
+_SENDINGS = 3
+"""How often a worker may die while the model is sent to all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def score_on(
     gathered = Gathered(tiles, card, when, threshold, spill=spill, hosts=hosts)
     total = count_scenes(tiles, card)
     with _connected(address) as client:
-        shared = client.scatter(model, broadcast=True)
+        shared = _sent(client, model)
         waiting = [
             client.submit(score_tile, tiles[index], shared, limits, threshold, area, owned, when, pure=False)
             for index in order
@@ -138,6 +141,15 @@ def score_on(
             if progress is not None:
                 progress(gathered.scenes + gathered.skipped.total, total)
     return gathered.result(claims)
+
+
+def _sent(client: Any, model: PatchDrop) -> Any:
+    """Send the model to every worker; one that dies in the meantime is asked for no more the next time."""
+    for _ in range(_SENDINGS):
+        with suppress(KeyError):  # what Dask raises for a worker that has gone
+            return client.scatter(model, broadcast=True)
+        time.sleep(1)
+    return client.scatter(model, broadcast=True)
 
 
 def score_tile(

@@ -7,6 +7,7 @@ of the collection, RFC 7946 §6.1).
 from __future__ import annotations
 
 import json
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from geozoom.errors import OutputError, first_line
 from geozoom.files import check_output, on_stdout, written_aside
 
 if TYPE_CHECKING:
@@ -97,7 +99,10 @@ class FeatureTable(ABC):
             elif path.suffix.lower() == ".parquet":
                 self.to_geodataframe().to_parquet(aside)
             else:
-                self._write_layers(aside)
+                try:
+                    self._write_layers(aside)
+                except (RuntimeError, sqlite3.Error) as error:  # pyogrio's and SQLite's, of a full disk too
+                    raise OutputError(f"{path}: cannot be written ({first_line(error)})") from error
 
     def _write_layers(self, path: Path) -> None:
         """Write a format of GDAL's."""

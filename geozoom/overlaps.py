@@ -15,8 +15,8 @@ from geozoom.pixelmaps import PixelMaps, patch_rows_cols
 from geozoom.tiles import Tile
 
 OverlapRule = Literal["latest", "clearest", "first", "all"]
-"""Which tile is planned where tiles overlap: the latest, the one with least clouds and missing data, the
-first by name, or all of them."""
+"""Which tile is planned where tiles overlap: the latest, the one with least clouds and missing data (those of which
+nothing says where clouds are come last), the first by name, or all of them."""
 _INSET = 0.02
 """Corners of a patch are looked up this share of its side inside it, since neighbours share edges."""
 
@@ -31,9 +31,14 @@ def ranked(tiles: Sequence[Tile], rule: OverlapRule) -> list[int]:
     if rule == "latest":
         return sorted(numbers, key=lambda at: (_age(tiles[at]), tiles[at].path))
     if rule == "clearest":
-        unusable = [sum(share or 0.0 for share in tile.sampled_shares()) for tile in tiles]
-        return sorted(numbers, key=lambda at: (unusable[at], tiles[at].path))
+        return sorted(numbers, key=lambda at: (_unusable(tiles[at]), tiles[at].path))
     return sorted(numbers, key=lambda at: tiles[at].path)
+
+
+def _unusable(tile: Tile) -> tuple[bool, float]:
+    """Return whether nothing says where a tile's clouds are, and the share of it that is missing or clouded."""
+    missing, clouded = tile.sampled_shares()
+    return clouded is None, missing + (1 - missing) * (clouded or 0.0)
 
 
 def _age(tile: Tile) -> float:

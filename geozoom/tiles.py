@@ -12,6 +12,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -189,7 +190,8 @@ class Tile:
         if self.clouds is None:
             raise ValueError(f"{self.path}: has no cloud mask")
         try:
-            return self.clouds.clouded(dataset.read(1, window=window))
+            numbers = dataset.read(self.clouds.bands, window=window)
+            return np.asarray(self.clouds.clouded(numbers).any(axis=0))
         except RasterioError as error:
             raise TileError(
                 f"{self.clouds.dataset}: cannot be read to its end ({error}); copy it again"
@@ -318,11 +320,20 @@ def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
     """Refuse a cloud mask that says nothing of a part of a tile: it would pass for clear.
 
     Raises:
-        TileError: It does not cover the tile, has no CRS or cannot be opened.
+        TileError: It does not cover the tile, has a mask of its own, several bands or no CRS, or cannot be opened.
     """
     with open_raster(clouds.dataset, TileError) as mask:
         if mask.crs is None:
             raise TileError(f"{clouds.dataset}: a cloud mask needs a CRS; give a georeferenced one")
+        if clouds.kind == "mask" and mask.count > 1:
+            raise TileError(
+                f"{clouds.dataset}: has {mask.count} bands; give a cloud mask of one, which is not 0 under clouds"
+            )
+        if MaskFlags.per_dataset in mask.mask_flag_enums[0]:
+            raise TileError(
+                f"{clouds.dataset}: is masked itself, and says nothing of clouds there; write 1 where they are or may "
+                "be, and no mask"
+            )
         col, row = np.meshgrid(np.linspace(0, grid.width, 17), np.linspace(0, grid.height, 17))
         to_mask = Transformer.from_crs(grid.crs, CRS.from_user_input(mask.crs), always_xy=True)
         a, b, c, d, e, f = grid.transform[:6]
@@ -332,6 +343,9 @@ def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
             x = turned(x, sum(shown) / 2)
         a, b, c, d, e, f = (~mask.transform)[:6]
         at_col, at_row = a * x + b * y + c, d * x + e * y + f
-        inside = (at_col > -1) & (at_col < mask.width + 1) & (at_row > -1) & (at_row < mask.height + 1)
+        # By one pixel of the finer of both: grids of two products are rounded apart.
+        slack = min(1.0, max(np.ptp(at_col) / grid.width, np.ptp(at_row) / grid.height))
+        inside = (at_col >= -slack) & (at_col <= mask.width + slack)
+        inside &= (at_row >= -slack) & (at_row <= mask.height + slack)
         if not inside.all():
             raise TileError(f"{clouds.dataset}: a cloud mask that does not cover {name}; give one that does")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -228,3 +230,14 @@ def write_scene_tree(root: Path, suffix: str = "png") -> Path:
                 pixels = np.asarray(colour) + (noise.transpose(1, 2, 0) - 0.5) * 60
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{index:02}.{suffix}")
     return root
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the operating system refuse to write beyond `size` bytes of a file, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,32 @@ def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM to catch")
+def test_what_is_ended_by_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pathlib import Path
+import geozoom.cli as cli
+from geozoom.files import written_aside
+def main(**_):
+    with written_aside(Path(sys.argv[1])) as aside:
+        aside.write_text("half")
+        print("begun", flush=True)
+        time.sleep(60)
+cli.main = main
+cli.run()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "orders.geojson")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    assert list(tmp_path.iterdir())
+    process.terminate()
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:

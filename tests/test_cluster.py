@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 import geozoom
 from geozoom.cli import main
+from geozoom.cluster import _sent
 from geozoom.errors import ClusterError, TileError
 from geozoom.orders import Plan
 from geozoom.scenes import SceneLimits
@@ -47,6 +48,25 @@ def tiles(write_raster: WriteRaster) -> list[Path]:
 
 def same(one: Plan, other: Plan) -> bool:
     return one.summary() == other.summary() and list(one.features()) == list(other.features())
+
+
+def test_a_worker_that_dies_while_the_model_is_sent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        gone = 2
+
+        def scatter(self, model: object, *, broadcast: bool) -> object:
+            if self.gone:
+                self.gone -= 1
+                raise KeyError("tcp://127.0.0.1:1")
+            return model, broadcast
+
+    monkeypatch.setattr("geozoom.cluster.time.sleep", lambda _: None)
+    client: Any = Client()
+    model = small_model()
+    assert _sent(client, model) == (model, True)
+    client.gone = 9
+    with pytest.raises(KeyError):
+        _sent(client, model)
 
 
 def test_a_cluster_makes_the_same_plan(

@@ -10,6 +10,7 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from click.testing import CliRunner
@@ -110,6 +111,38 @@ def test_a_cloud_mask_that_does_not_cover_the_tile_is_refused(
         tmp_path / "w.tif", np.zeros((20, 24), np.uint8), Affine(20, 0, ORIGIN[0], 0, -20, ORIGIN[1])
     )
     open_tiles([str(tile)], ReadOptions(clouds=CloudMask(dataset=str(whole), kind="mask")), 10.0, 8)
+
+
+def test_a_cloud_mask_that_says_nothing_of_some_places_or_several_things_is_refused(
+    write_raster: WriteRaster, tmp_path: Path
+) -> None:
+    tile = write_raster()  # 48 × 40 px of 10 m
+    clouds = np.ones((1, 1), np.uint8)
+    # One pixel of 450 m, where the tile has 480: less than a pixel of the mask is not covered, three of the tile are.
+    coarse = write_band(tmp_path / "c.tif", clouds, Affine(450, 0, ORIGIN[0], 0, -450, ORIGIN[1]))
+    here = Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])
+    several = tmp_path / "s.tif"
+    profile = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "crs": "EPSG:32633",
+        "transform": here,
+        "width": 48,
+        "height": 40,
+    }
+    with rasterio.open(several, "w", count=3, **profile) as out:
+        out.write(np.zeros((3, 40, 48), np.uint8))
+    masked = tmp_path / "i.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(masked, "w", count=1, **profile) as out:
+        out.write(np.zeros((1, 40, 48), np.uint8))
+        out.write_mask(np.arange(40 * 48).reshape(40, 48) % 2 == 0)
+    for mask, words in (
+        (coarse, r"c\.tif: a cloud mask that does not cover"),
+        (several, r"s\.tif: has 3 bands; give a cloud mask of one"),
+        (masked, r"i\.tif: is masked itself"),
+    ):
+        with pytest.raises(TileError, match=words):
+            open_tiles([str(tile)], ReadOptions(clouds=CloudMask(dataset=str(mask), kind="mask")), 10.0, 8)
 
 
 Ring = list[list[float]]

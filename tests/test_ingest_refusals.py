@@ -20,9 +20,10 @@ from rasterio.rpc import RPC
 
 import geozoom
 from geozoom.cli import main
-from geozoom.errors import CatalogError, OrdersError
+from geozoom.errors import CatalogError, OrdersError, OutputError
+from geozoom.receiving.catalog import open_catalog
 from geozoom.receiving.globe import km_text
-from tests.conftest import ORIGIN, WriteRaster
+from tests.conftest import ORIGIN, WriteRaster, largest_file
 from tests.deliveries import deliver, four_by_four, write_orders
 
 pytestmark = pytest.mark.usefixtures("orders")
@@ -254,6 +255,19 @@ def marked(tmp_path: Path, **mark: object) -> None:
     with sqlite3.connect(tmp_path / "catalog.gpkg") as database:
         database.execute("UPDATE gpkg_contents SET description = ?", [json.dumps(mark)])
     database.close()
+
+
+def test_a_catalog_that_no_disk_has_room_for_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "catalog.gpkg"
+    path.parent.mkdir()
+    for size in (0, 4_000, 20_000):
+        with (
+            largest_file(size),
+            pytest.raises(OutputError, match=r"catalog\.gpkg: cannot be created"),
+            open_catalog(path, create=True),
+        ):
+            pass
+        assert not list(path.parent.iterdir())
 
 
 def test_a_catalog_of_another_version_is_left_as_it_is(write_raster: WriteRaster, tmp_path: Path) -> None:

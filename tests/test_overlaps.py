@@ -97,6 +97,20 @@ def test_where_the_first_tile_misses_data_the_second_is_planned(write_raster: Wr
     assert set(clearest.patches.tile.tolist()) == {1}
 
 
+def test_the_clearest_is_the_one_with_most_that_can_be_used_and_unknown_clouds_are_not_none() -> None:
+    class Seen:
+        def __init__(self, path: str, missing: float, clouded: float | None) -> None:
+            self.path, self.shares = path, (missing, clouded)
+
+        def sampled_shares(self) -> tuple[float, float | None]:
+            return self.shares
+
+    halved = Seen("a", 0.5, 0.2)  # of the other half a fifth: 60% cannot be used
+    clouded = Seen("b", 0.0, 0.65)
+    unknown = Seen("c", 0.0, None)
+    assert ranked([unknown, clouded, halved], "clearest") == [2, 1, 0]  # type: ignore[list-item]
+
+
 def test_overlaps_are_found_across_utm_zones(write_raster: WriteRaster) -> None:
     (x, y), zone = (166021.0 + 2000, 5_400_000.0), "EPSG:32633"  # 12° E is where zone 32 ends
     west = Transformer.from_crs(zone, "EPSG:32632", always_xy=True).transform(x, y)

@@ -27,7 +27,7 @@ from geozoom.cli.options import Budgets
 from geozoom.errors import OrdersError, OutputError
 from geozoom.model import PatchDrop
 from geozoom.report import draw_plan
-from tests.conftest import BY_AREA, WriteRaster
+from tests.conftest import BY_AREA, WriteRaster, largest_file
 
 PRICES = """
 name = "dear and small"
@@ -512,6 +512,19 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
         plan.write(out, overwrite=True)
     assert [file.name for file in out.parent.iterdir()] == ["o.geojson"]
     assert out.read_text() == "old"
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".fgb"])
+def test_a_full_disk_is_told_of_whoever_writes(
+    write_raster: WriteRaster, model: PatchDrop, tmp_path: Path, suffix: str
+) -> None:
+    plan = geozoom.plan([write_raster()], model=model, threshold=0.0)
+    out = tmp_path / "out" / f"o{suffix}"
+    out.parent.mkdir()
+    for size in (0, 4_000, 100_000):
+        with largest_file(size), pytest.raises(OutputError, match=rf"o\{suffix}: cannot be written"):
+            plan.write(out)
+        assert not list(out.parent.iterdir())
 
 
 @pytest.mark.parametrize("delay", [0.0, 2.0])

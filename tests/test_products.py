@@ -129,6 +129,57 @@ def test_the_users_cloud_mask_takes_the_place_of_the_products(tmp_path: Path) ->
         scenes(one(safe, nowhere))
 
 
+def test_an_l1c_products_own_masks_of_cloud_and_cirrus_are_heeded(tmp_path: Path) -> None:
+    safe = write_safe(tmp_path, level="L1C")
+    assert one(safe).clouds is None, "before baseline 04.00 the masks were vectors"
+    masks = np.zeros((3, 8, 8), np.uint8)  # at 60 m: opaque cloud, cirrus, snow
+    masks[0, 0], masks[1, 7], masks[2, 3] = 1, 1, 1
+    (inside,) = safe.glob("GRANULE/*")
+    path = inside / "QI_DATA" / "MSK_CLASSI_B00.jp2"
+    path.parent.mkdir()
+    settings = {"driver": "JP2OpenJPEG", "QUALITY": "100", "REVERSIBLE": "YES", "dtype": "uint8"}
+    place = {"crs": "EPSG:32633", "transform": ORIGIN @ Affine.scale(6), "width": 8, "height": 8}
+    with rasterio.open(path, "w", count=3, **settings, **place) as out:
+        out.write(masks)
+    for product in (safe, zip_folder(safe)):
+        tile = one(product)
+        block = scenes(tile, max_cloud=0.5)
+        assert set(block.row.tolist()) == {1, 2, 3, 4}, "the first and last six rows of pixels are clouded"
+        assert tile.sampled_shares() == (0.0, 0.25)
+
+
+def test_a_product_without_what_its_metadata_names_or_must_say_is_refused(tmp_path: Path) -> None:
+    safe = write_safe(tmp_path, scl=np.full((24, 24), 9, np.uint8))
+    metadata = safe / "MTD_MSIL2A.xml"
+    whole = metadata.read_text()
+    red = '<BOA_ADD_OFFSET band_id="3">-1000</BOA_ADD_OFFSET>'
+    assert red in whole
+    cases = {
+        whole.replace(red, ""): r"baseline 05.09\) lacks offsets of B04, B03 or B02, without which",
+        whole.replace("BOA_ADD_OFFSET ", "OTHER ").replace("BOA_ADD_OFFSET>", "OTHER>"): r"lacks offsets of",
+        whole.replace(
+            "</Granule>", "<IMAGE_FILE>other_B04_10m</IMAGE_FILE></Granule>"
+        ): r"holds 2 granules; give",
+        whole.replace("IMAGE_FILE", "IMAGE_ID_2A"): r"names no image \*_B04_10m; give .* since December 2016",
+    }
+    for text, words in cases.items():
+        metadata.write_text(text)
+        with pytest.raises(TileError, match=words):
+            one(safe)
+    old = (
+        whole.replace("05.09", "02.14")
+        .replace("BOA_ADD_OFFSET ", "OTHER ")
+        .replace("BOA_ADD_OFFSET>", "OTHER>")
+    )
+    metadata.write_text(old)
+    assert one(safe).calibration.offset == (0, 0, 0), "before baseline 04.00 there were none"
+    metadata.write_text(whole)
+    (scl,) = safe.rglob("*_SCL_20m.jp2")
+    scl.unlink()
+    with pytest.raises(TileError, match=r"SAFE: lacks GRANULE.*_SCL_20m\.jp2, which its metadata names"):
+        one(safe)
+
+
 def test_damaged_safe_products_are_named(tmp_path: Path) -> None:
     safe = write_safe(tmp_path / "a")
     (blue,) = safe.rglob("*_B02_10m.jp2")
@@ -168,6 +219,19 @@ def test_scl_beside_the_bands_is_their_cloud_mask_and_no_tile(tmp_path: Path) ->
     write_band(tmp_path / "SCL.tif", np.full((24, 24), 8, np.uint8), ORIGIN @ Affine.scale(2))
     tile = one(tmp_path, ReadOptions(scale=1e-4))
     assert scenes(tile).skipped.cloud == 36
+
+
+def test_scl_is_found_beside_bands_within_an_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "bands"
+    names = [write_band(folder / f"S2_{band}_10m.tif", each) for band, each in bands().items()]
+    names.append(
+        write_band(folder / "S2_SCL_20m.tif", np.full((24, 24), 9, np.uint8), ORIGIN @ Affine.scale(2))
+    )
+    archive = zip_folder(folder)
+    inside = [f"/vsizip/{archive}/bands/{name.name}" for name in names]
+    (tile,), _ = open_tiles(inside, ReadOptions(scale=1e-4, offset=-0.1), 10.0, 8)
+    assert tile.clouds is not None
+    assert tile.sampled_shares() == (0.0, 1.0)
 
 
 def test_bands_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from click.testing import CliRunner
 from geozoom.cli import main
 from geozoom.errors import OutputError, RunError
 from geozoom.networks import NetworkSpec
-from tests.conftest import small_model
+from tests.conftest import largest_file, small_model
 from tests.test_train import QUIET, log, request, small_recipe
 from training.checkpoints import Position, read_checkpoint, take_weights, write_checkpoint
 from training.comparing.comparison import TableRequest
@@ -81,17 +78,6 @@ def test_weights_that_are_no_numbers_never_become_a_checkpoint(
     weights, _, header = read_checkpoint(tmp_path / "run" / "checkpoints" / "hr.safetensors")
     assert (header["epoch"], header["step"]) == ("0", "1")
     assert all(tensor.isfinite().all() for tensor in weights.values())
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let the operating system refuse to write beyond `size` bytes of a file, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_from_it(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import io
+import signal
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -66,12 +67,18 @@ def main() -> None:
 def run() -> None:
     """Run the command line as a process of its own."""
     _speak()
+    signal.signal(signal.SIGTERM, _end)
     try:
         main(prog_name="geozoom")
     finally:
         # Taking libraries apart at the end takes half a second; only triton counts what is left and complains.
         if "triton" not in sys.modules:
             gc.freeze()
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End as after Ctrl-C, so that nothing half-written stays: schedulers and containers stop with SIGTERM."""
+    raise SystemExit(128 + number)
 
 
 def _speak() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
 from geozoom.products.landsat import SCENE_ID, landsat_scene, red_green_blue
-from geozoom.products.source import Source
+from geozoom.products.source import Source, is_there
 from geozoom.rasters import open_raster
 from geozoom.virtual import joined, stacked
 
@@ -134,6 +133,6 @@ def _from_bands(group: _Group, files: dict[str, str]) -> Source | None:
 def _classes(folder: str, head: str, tail: str) -> CloudMask | None:
     """Return the scene classification beside the files of a Sentinel-2 scene, if it is there."""
     for name in (f"{head}SCL{tail}", f"{head}SCL{tail.replace('_10m', '_20m')}"):
-        if Path(folder, name).is_file():
+        if is_there(f"{folder}{name}"):
             return CloudMask(dataset=f"{folder}{name}", kind="scl")
     return None

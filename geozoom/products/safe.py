@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
@@ -16,6 +17,8 @@ from geozoom.virtual import stacked
 
 METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
 """A SAFE folder is one that holds one of these."""
+_FIRST_WITH_OFFSETS = 4.0
+"""Processing baseline."""
 _RGB_IDS = ("3", "2", "1")
 """Band ids of B04, B03 and B02 in the metadata, which count from B01 = 0."""
 
@@ -35,7 +38,7 @@ def read_safe(path: Path) -> Source:
     images = [element.text or "" for element in tree.iter("IMAGE_FILE")]
     ending = "_10m" if level == "L2A" else ""
     bands = [_image(path, images, files, f"_{band}{ending}") for band in ("B04", "B03", "B02")]
-    scl = [image for image in images if image.endswith("_SCL_20m") and f"{image}.jp2" in files]
+    clouds = _clouds(path, level, images, files)
     prefix = "BOA_" if level == "L2A" else ""
     quantification = number(path, _text(tree, f"{prefix}QUANTIFICATION_VALUE"))
     if quantification <= 0:
@@ -46,8 +49,14 @@ def read_safe(path: Path) -> Source:
         element.get("band_id"): number(path, element.text)
         for element in tree.iter("BOA_ADD_OFFSET" if level == "L2A" else "RADIO_ADD_OFFSET")
     }
-    red, green, blue = (added.get(band, 0.0) / quantification for band in _RGB_IDS)
     baseline = _text(tree, "PROCESSING_BASELINE") or "unknown"
+    present = [band for band in _RGB_IDS if band in added]
+    if len(present) < len(_RGB_IDS) and (present or _has_offsets(baseline)):
+        raise TileError(
+            f"{path}: its metadata (baseline {baseline}) lacks offsets of B04, B03 or B02, without which it would be "
+            "read too bright; download it again"
+        )
+    red, green, blue = (added.get(band, 0.0) / quantification for band in _RGB_IDS)
     start = _text(tree, "PRODUCT_START_TIME")
     return Source(
         name=str(path),
@@ -63,7 +72,7 @@ def read_safe(path: Path) -> Source:
         ),
         nodata=0.0,  # the product's SPECIAL_VALUE NODATA; its JP2 files carry no tag
         acquired=moment(start),
-        clouds=CloudMask(dataset=f"{root}/{scl[0]}.jp2", kind="scl") if scl else None,
+        clouds=None if clouds is None else replace(clouds, dataset=f"{root}/{clouds.dataset}"),
     )
 
 
@@ -90,14 +99,36 @@ def _open_safe(path: Path) -> tuple[str, bytes, frozenset[str]]:
         raise TileError(f"{path}: cannot be read ({error}); download it again") from error
 
 
+def _has_offsets(baseline: str) -> bool:
+    """Tell whether products of a processing baseline have offsets, as they do from 04.00 on."""
+    try:
+        return float(baseline) >= _FIRST_WITH_OFFSETS
+    except ValueError:
+        return False
+
+
+def _clouds(path: Path, level: str, images: Sequence[str], files: frozenset[str]) -> CloudMask | None:
+    """Return what says where clouds are: L2A's classification, or L1C's masks since baseline 04.00."""
+    if level == "L1C":
+        masks = [file for file in files if file.endswith("/QI_DATA/MSK_CLASSI_B00.jp2")]
+        return CloudMask(dataset=masks[0], kind="msk_classi") if len(masks) == 1 else None
+    named = any(image.endswith("_SCL_20m") for image in images)
+    return CloudMask(dataset=_image(path, images, files, "_SCL_20m"), kind="scl") if named else None
+
+
 def _image(path: Path, images: Sequence[str], files: frozenset[str], ending: str) -> str:
     """Return the file of one band, as the metadata names it."""
-    for image in images:
-        if image.endswith(ending):
-            if f"{image}.jp2" not in files:
-                raise TileError(f"{path}: lacks {image}.jp2, which its metadata names; download it again")
-            return f"{image}.jp2"
-    raise TileError(f"{path}: its metadata names no image *{ending}; give a whole product")
+    found = [image for image in images if image.endswith(ending)]
+    if not found:
+        raise TileError(
+            f"{path}: its metadata names no image *{ending}; give a whole product, of the layout that ESA writes since "
+            "December 2016"
+        )
+    if len(found) > 1:
+        raise TileError(f"{path}: holds {len(found)} granules; give a product of one tile")
+    if f"{found[0]}.jp2" not in files:
+        raise TileError(f"{path}: lacks {found[0]}.jp2, which its metadata names; download it again")
+    return f"{found[0]}.jp2"
 
 
 def _text(tree: ET.Element, tag: str) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from geozoom.calibration import Calibration
 from geozoom.clouds import CloudMask
 from geozoom.errors import TileError
+from geozoom.rasters import open_raster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,17 @@ class Source:
     """When the scene was taken, where the product says it."""
     clouds: CloudMask | None = None
     """The product's own classification of clouds."""
+
+
+def is_there(raster: str) -> bool:
+    """Tell whether there is a raster of this name, within an archive that GDAL reads too."""
+    if not raster.startswith("/vsi"):
+        return Path(raster).is_file()
+    try:
+        with open_raster(raster, TileError):
+            return True
+    except TileError:
+        return False
 
 
 def number(where: object, text: str | None) -> float:

@@ -19,7 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geozoom import __version__
-from geozoom.errors import CatalogError
+from geozoom.errors import CatalogError, OutputError
 from geozoom.files import written_aside
 from geozoom.receiving.files import ZIPPED
 
@@ -185,8 +185,12 @@ def open_catalog(path: Path, *, create: bool = False) -> Iterator[Catalog]:
         OutputError: It cannot be created.
     """
     if not path.exists() and create:
-        with written_aside(path, replace=False) as aside, closing(sqlite3.connect(aside)) as connection:
-            _create(connection)
+        with written_aside(path, replace=False) as aside:
+            try:
+                with closing(sqlite3.connect(aside)) as connection:
+                    _create(connection)
+            except sqlite3.Error as error:
+                raise OutputError(f"{path}: cannot be created ({error})") from error
     if not path.is_file():
         raise CatalogError(f"{path}: no such catalog; write one with `geozoom ingest`")
     with _as_catalog_error(path):
