@@ -9,7 +9,7 @@ from typing import Any
 
 from geozoom.benefit import Benefit
 from geozoom.doubt import Doubt, When
-from geozoom.errors import ModelError
+from geozoom.errors import ModelError, ModelFormatError
 from geozoom.fusion import FUSIONS
 from geozoom.grid import PatchGrid
 from geozoom.networks import NetworkSpec, is_bagnet
@@ -138,7 +138,7 @@ class ModelCard:
         try:
             content = json.loads(text)
             if content.pop("format") != CARD_FORMAT:
-                raise ModelError(f"its model card is not of format {CARD_FORMAT}; update geozoom")
+                raise ModelFormatError(f"its model card is not of format {CARD_FORMAT}; update geozoom")
             for network in ("classifier", "policy"):
                 content[network] = _spec(content[network])
             for key in ("classes", "mean", "std"):

@@ -29,6 +29,10 @@ class ModelError(GeozoomError):
     """A checkpoint is missing, cut short, or not one of geozoom's."""
 
 
+class ModelFormatError(ModelError):
+    """A checkpoint whose model card another version of geozoom wrote."""
+
+
 class PriceListError(GeozoomError):
     """A price list is missing or does not say what it must."""
 

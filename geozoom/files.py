@@ -42,19 +42,26 @@ def written_aside(path: Path, *, replace: bool = True) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes of this machine that were killed have left half-written in a folder and below it."""
+def sweep(folder: Path, *, below: bool = True) -> None:
+    """Remove what processes of this machine that were killed have left half-written in a folder, and below it."""
     if os.name != "posix":  # elsewhere it cannot be asked whether a process lives
         return
-    for left in list(folder.rglob(".*.part*")):
-        process = re.fullmatch(r"\.(?:.+\.)?(\d+)\.part(\..*)?", left.name)
-        if process is None or _lives(int(process[1])):
-            continue
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                left.unlink()
+    for where, folders, files in os.walk(folder):  # which passes over what vanishes in the meantime
+        for name in files:
+            if _is_left(name, r"\.(\d+)\.part(\..*)?"):
+                with suppress(OSError):
+                    Path(where, name).unlink()
+        for name in list(folders):
+            if _is_left(name, r"\.figures\.(\d+)\.part"):
+                folders.remove(name)
+                shutil.rmtree(Path(where, name), ignore_errors=True)
+        if not below:
+            return
+
+
+def _is_left(name: str, pattern: str) -> bool:
+    process = re.fullmatch(pattern, name)
+    return process is not None and not _lives(int(process[1]))
 
 
 def _lives(process: int) -> bool:

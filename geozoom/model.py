@@ -257,4 +257,4 @@ def _card(path: Path, checkpoint: Any) -> ModelCard:
     try:
         return ModelCard.from_json(text)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error

@@ -23,6 +23,7 @@ from geozoom.errors import TileError
 from geozoom.ground import measured_gsd_m, turned
 from geozoom.pixelgrid import PixelGrid, model_grid, own_grid
 from geozoom.products import Source, find_sources
+from geozoom.products.source import is_there
 from geozoom.rasters import Pixels, open_raster, read_rgb
 from geozoom.virtual import tagged
 from geozoom.warping import longitudes, on_grid, placed_by_gcps, with_one_nodata
@@ -296,6 +297,11 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
                 f"{scene_px} × {scene_px} px; give a larger tile"
             )
         clouds = options.clouds or source.clouds
+        if options.clouds is None and clouds is not None and not is_there(clouds.dataset):
+            raise TileError(
+                f"{source.name}: lacks {PurePosixPath(clouds.dataset).name}, which says where clouds are; download it "
+                "again, or give --cloud-mask"
+            )
         if clouds is not None:
             _check_cover(source.name, grid, clouds)
         marks = {flag.name for flags in dataset.mask_flag_enums for flag in flags}
@@ -316,6 +322,10 @@ def describe(source: Source, options: ReadOptions, lr_gsd_m: float | None, scene
         )
 
 
+def _all_valid(dataset: Any) -> bool:
+    return all(dataset.read_masks(1, window=window).all() for _, window in dataset.block_windows(1))
+
+
 def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
     """Refuse a cloud mask that says nothing of a part of a tile: it would pass for clear.
 
@@ -329,7 +339,7 @@ def _check_cover(name: str, grid: PixelGrid, clouds: CloudMask) -> None:
             raise TileError(
                 f"{clouds.dataset}: has {mask.count} bands; give a cloud mask of one, which is not 0 under clouds"
             )
-        if MaskFlags.per_dataset in mask.mask_flag_enums[0]:
+        if MaskFlags.per_dataset in mask.mask_flag_enums[0] and not _all_valid(mask):
             raise TileError(
                 f"{clouds.dataset}: is masked itself, and says nothing of clouds there; write 1 where they are or may "
                 "be, and no mask"

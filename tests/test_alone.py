@@ -15,7 +15,7 @@ from tests.test_train import QUIET, request, small_recipe
 from training.alone import alone_in
 from training.run import train
 
-pytest.importorskip("fcntl", reason="locks are POSIX's")
+fcntl = pytest.importorskip("fcntl", reason="locks are POSIX's")
 
 HOLDER = """
 import sys, time
@@ -34,12 +34,35 @@ def test_a_folder_is_held_by_one_process_until_that_ends_however_it_ends(tmp_pat
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(RunError, match=r"one: another process works in it; wait until"), alone_in(folder):
         pass
-    left = folder / f".{holder.pid}.part.json"
-    left.write_text("half")
+    theirs = folder / f".{holder.pid}.part"
+    theirs.mkdir()
     holder.kill()
     holder.communicate()
     with alone_in(folder):
-        assert not left.exists(), "what the killed process left is swept"
+        assert theirs.exists(), "what is not known to be a run's is left alone"
+
+
+def test_a_folder_that_its_holder_removes_is_made_and_held_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, lock = tmp_path / "one", fcntl.flock
+    locked: list[int] = []
+
+    def late(held: int, how: int) -> None:
+        if not locked:
+            folder.rmdir()  # as who held it does, between opening and locking it
+        locked.append(how)
+        lock(held, how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.alone.fcntl.flock", late)
+        holding = alone_in(folder)
+        holding.__enter__()
+    assert len(locked) == 2
+    with pytest.raises(RunError, match="another process works in it"), alone_in(folder):
+        pass
+    holding.__exit__(None, None, None)
+    assert not folder.exists()
 
 
 def test_folders_in_which_nothing_was_written_do_not_stay(tmp_path: Path) -> None:

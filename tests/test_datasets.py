@@ -179,6 +179,10 @@ def test_damaged_cifar_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"test_batch: is a file; unpack it and name the folder"):
         read_scenes(folder / "test_batch", "cifar10")
     (folder / "data_batch_2").unlink()
+    (folder / "data_batch_2").symlink_to("/proc/self/mem")  # a file that cannot be read, by nobody
+    with pytest.raises(DatasetError, match=r"data_batch_2: cannot be read"):
+        read_scenes(root, "cifar10")
+    (folder / "data_batch_2").unlink()
     with pytest.raises(
         DatasetError, match=r"expected cifar-10-batches-py/ .*; found batches.meta, data_batch_1,"
     ):

@@ -18,20 +18,24 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
     gone.wait()
     below = tmp_path / "checkpoints"
     below.mkdir()
-    (below / f".figures.{gone.pid}.part").mkdir()
-    (below / f".figures.{gone.pid}.part" / "dropping.png").touch()
+    others = [f".{gone.pid}.other", f".movie.{gone.pid}.part.mkv", f".project.{gone.pid}.part"]
+    for folder in (f".figures.{gone.pid}.part", others[2]):
+        (below / folder).mkdir()
+        (below / folder / "dropping.png").touch()
     for name in (
         f".{gone.pid}.part.safetensors",
         f".{gone.pid}.part",
-        f".{gone.pid}.other",
+        *others[:2],
         "hr.safetensors",
     ):
         (below / name).write_text("x")
     with written_aside(below / "lr.safetensors") as aside:  # of this process, which lives
         aside.write_text("x")
+        sweep(tmp_path, below=False)
+        assert (below / f".{gone.pid}.part").exists(), "it lies further down"
         sweep(tmp_path)
     assert sorted(file.name for file in below.iterdir()) == sorted(
-        [f".{gone.pid}.other", "hr.safetensors", "lr.safetensors"]
+        [*others, "hr.safetensors", "lr.safetensors"]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -135,7 +136,11 @@ def test_a_cloud_mask_that_says_nothing_of_some_places_or_several_things_is_refu
     masked = tmp_path / "i.tif"
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(masked, "w", count=1, **profile) as out:
         out.write(np.zeros((1, 40, 48), np.uint8))
+        out.write_mask(True)
+    whole = shutil.copy(masked, tmp_path / "v.tif")
+    with rasterio.open(masked, "r+") as out:
         out.write_mask(np.arange(40 * 48).reshape(40, 48) % 2 == 0)
+    open_tiles([str(tile)], ReadOptions(clouds=CloudMask(dataset=str(whole), kind="mask")), 10.0, 8)
     for mask, words in (
         (coarse, r"c\.tif: a cloud mask that does not cover"),
         (several, r"s\.tif: has 3 bands; give a cloud mask of one"),

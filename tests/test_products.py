@@ -171,13 +171,20 @@ def test_a_product_without_what_its_metadata_names_or_must_say_is_refused(tmp_pa
         .replace("BOA_ADD_OFFSET ", "OTHER ")
         .replace("BOA_ADD_OFFSET>", "OTHER>")
     )
-    metadata.write_text(old)
-    assert one(safe).calibration.offset == (0, 0, 0), "before baseline 04.00 there were none"
+    for baseline in ("02.14", "99.99"):  # the second is of who runs Sen2Cor
+        metadata.write_text(old.replace("02.14", baseline))
+        assert one(safe).calibration.offset == (0, 0, 0)
     metadata.write_text(whole)
     (scl,) = safe.rglob("*_SCL_20m.jp2")
     scl.unlink()
-    with pytest.raises(TileError, match=r"SAFE: lacks GRANULE.*_SCL_20m\.jp2, which its metadata names"):
-        one(safe)
+    for product in (safe, zip_folder(safe)):
+        with pytest.raises(
+            TileError, match=r"lacks T33.*_SCL_20m\.jp2, which says where clouds .*--cloud-mask"
+        ):
+            one(product)
+    mask = write_band(tmp_path / "mask.tif", np.ones((24, 24), np.uint8), ORIGIN @ Affine.scale(2))
+    tile = one(safe, ReadOptions(clouds=CloudMask(dataset=str(mask), kind="mask")))
+    assert tile.sampled_shares() == (0.0, 1.0)
 
 
 def test_damaged_safe_products_are_named(tmp_path: Path) -> None:

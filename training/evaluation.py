@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from geozoom.errors import ModelError, RunError
+from geozoom.errors import ModelError, ModelFormatError, RunError
 from geozoom.files import write_text
 from geozoom.model import PatchDrop, load_card, load_model
 from training import STAGES
@@ -244,7 +244,7 @@ def _finished(run: Path, device: torch.device) -> PatchDrop | None:
     """Return the model of a finished run; None of one that is not finished.
 
     Raises:
-        RunError: It is damaged.
+        RunError: It is damaged, or another version of geozoom wrote it.
     """
     file = run / "model.safetensors"
     if not file.is_file():
@@ -252,13 +252,14 @@ def _finished(run: Path, device: torch.device) -> PatchDrop | None:
     try:
         return load_model(file).to(device)
     except ModelError as error:
-        raise _damaged(file, error) from error
+        raise _unusable(error) from error
 
 
-def _damaged(file: Path, error: ModelError) -> RunError:
-    return RunError(
-        f"{file}: is damaged; write it again with `geozoom train --resume`, or delete it ({error})"
+def _unusable(error: ModelError) -> RunError:
+    again = (
+        "" if isinstance(error, ModelFormatError) else "; `geozoom train --resume` writes a run's own again"
     )
+    return RunError(f"{error}{again}")
 
 
 def _moments(run: Path, data: SceneData) -> dict[str, Any]:
@@ -269,7 +270,7 @@ def _moments(run: Path, data: SceneData) -> dict[str, Any]:
     try:
         card = load_card(file)
     except ModelError as error:
-        raise _damaged(file, error) from error
+        raise _unusable(error) from error
     return {"mean": card.mean, "std": card.std}
 
 

@@ -17,7 +17,7 @@ import torchvision
 from geozoom import __version__
 from geozoom.card import ModelCard
 from geozoom.errors import RunError
-from geozoom.files import write_text
+from geozoom.files import sweep, write_text
 from geozoom.networks import NetworkSpec
 from training import STAGES
 from training.checkpoints import read_header
@@ -289,11 +289,12 @@ def write_record(run: Path, record: dict[str, Any]) -> None:
 
 
 def write_down(request: RunRequest, data: SceneData, record: dict[str, Any]) -> None:
-    """Write down the record and the validation split in the run's folder.
+    """Write down the record and the validation split in the run's folder, and sweep it.
 
     Raises:
         OutputError: They cannot be written.
     """
+    sweep(request.out)
     write_record(request.out, record)
     write_text(request.out / "val_split.txt", "\n".join(data.val.files) + "\n")
     if data.unreadable:

@@ -107,6 +107,7 @@ def command(
         raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
         from geozoom.errors import RunError
+        from geozoom.files import sweep
         from training.alone import alone_in
         from training.comparing import TABLES, TableRequest
         from training.comparing.comparison import check_out
@@ -130,8 +131,11 @@ def command(
         memory_gib=memory,
     )
     check_out(out)
-    leads = int(os.environ.get("RANK", "0")) == 0  # of those that torchrun started
-    with alone_in(out) if leads else nullcontext():
+    # Of processes that torchrun started the first holds it.
+    led = int(os.environ.get("WORLD_SIZE") or 1) > 1 and os.environ.get("RANK", "0") != "0"
+    with nullcontext() if led else alone_in(out):
+        if (out / "table.md").is_file():
+            sweep(out, below=False)
         try:
             made = TABLES[name](request, console)
         except KeyboardInterrupt as error:

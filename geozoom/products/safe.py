@@ -19,6 +19,8 @@ METADATA = ("MTD_MSIL2A.xml", "MTD_MSIL1C.xml")
 """A SAFE folder is one that holds one of these."""
 _FIRST_WITH_OFFSETS = 4.0
 """Processing baseline."""
+_UNOFFICIAL = 99.0
+"""Baselines from this one on are of who runs Sen2Cor, whose older versions added no offsets."""
 _RGB_IDS = ("3", "2", "1")
 """Band ids of B04, B03 and B02 in the metadata, which count from B01 = 0."""
 
@@ -38,7 +40,7 @@ def read_safe(path: Path) -> Source:
     images = [element.text or "" for element in tree.iter("IMAGE_FILE")]
     ending = "_10m" if level == "L2A" else ""
     bands = [_image(path, images, files, f"_{band}{ending}") for band in ("B04", "B03", "B02")]
-    clouds = _clouds(path, level, images, files)
+    clouds = _clouds(level, images, files)
     prefix = "BOA_" if level == "L2A" else ""
     quantification = number(path, _text(tree, f"{prefix}QUANTIFICATION_VALUE"))
     if quantification <= 0:
@@ -102,18 +104,18 @@ def _open_safe(path: Path) -> tuple[str, bytes, frozenset[str]]:
 def _has_offsets(baseline: str) -> bool:
     """Tell whether products of a processing baseline have offsets, as they do from 04.00 on."""
     try:
-        return float(baseline) >= _FIRST_WITH_OFFSETS
+        return _FIRST_WITH_OFFSETS <= float(baseline) < _UNOFFICIAL
     except ValueError:
         return False
 
 
-def _clouds(path: Path, level: str, images: Sequence[str], files: frozenset[str]) -> CloudMask | None:
-    """Return what says where clouds are: L2A's classification, or L1C's masks since baseline 04.00."""
+def _clouds(level: str, images: Sequence[str], files: frozenset[str]) -> CloudMask | None:
+    """Return what says where clouds are: L2A's classification, there or not, or L1C's masks since baseline 04.00."""
     if level == "L1C":
         masks = [file for file in files if file.endswith("/QI_DATA/MSK_CLASSI_B00.jp2")]
         return CloudMask(dataset=masks[0], kind="msk_classi") if len(masks) == 1 else None
-    named = any(image.endswith("_SCL_20m") for image in images)
-    return CloudMask(dataset=_image(path, images, files, "_SCL_20m"), kind="scl") if named else None
+    named = [image for image in images if image.endswith("_SCL_20m")]
+    return CloudMask(dataset=f"{named[0]}.jp2", kind="scl") if named else None
 
 
 def _image(path: Path, images: Sequence[str], files: frozenset[str], ending: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from geozoom.errors import ModelError, RunError
+from geozoom.errors import ModelError, ModelFormatError, RunError
 from geozoom.model import load_card
 from training import STAGES
 from training.comparing.comparison import TableRequest
@@ -63,6 +63,8 @@ def train_run(
 def _is_model(file: Path) -> bool:
     try:
         load_card(file)
+    except ModelFormatError as error:
+        raise RunError(str(error)) from error
     except ModelError:
         return False
     return True

@@ -109,10 +109,7 @@ def index_cifar(root: Path, *, edition: str, val_share: float, seed: int) -> Dat
     folder = root / known.folder if (root / known.folder).is_dir() else root
     if not all((folder / file).is_file() for file in (*known.train, known.test, known.meta)):
         raise wrong_layout(folder, known.expected)
-    digests = {
-        name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
-        for name in (*known.train, known.test)
-    }
+    digests = {name: _digest(folder / name) for name in (*known.train, known.test)}
     _refuse_copies(folder, digests)
     classes = _class_names(folder / known.meta, known.names)
     train = _read_files(folder, known, known.train, len(classes))
@@ -173,9 +170,16 @@ def _array(file: Path, content: dict[str, Any], key: str) -> NDArray[Any]:
 
 def _class_names(file: Path, key: str) -> tuple[str, ...]:
     names = _field(file, _unpickle(file), key)
-    if not isinstance(names, list) or len({str(name) for name in names}) < len(names):
+    if not isinstance(names, list | tuple) or len({str(name) for name in names}) < len(names):
         raise DatasetError(f"{file}: {key!r} is no list of different names; unpack the archive again")
     return tuple(map(str, names))
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error}); unpack the archive again") from error
 
 
 def _refuse_copies(folder: Path, digests: dict[str, str]) -> None:
