@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from rich.console import Console
@@ -27,6 +28,7 @@ from training.run import pick_device
 from training.tables import as_plain
 
 EvaluationSplit = Literal["test", "val"]
+_Loaded = TypeVar("_Loaded")
 NOISE = {"val": 1, "test": 2}
 """What the seed of a split's simulated LR images has on the run's: as in training."""
 
@@ -150,6 +152,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
         split = split.only(drawn[: request.scenes].sort().values.to(device))
     views = view_split(split, recipe, seed=seed + NOISE[request.split])
+    finished = _of_finished(request.run, load_model)
     results = Results(
         engine=engine,
         model=model,
@@ -157,7 +160,7 @@ def open_run(request: EvaluationRequest, console: Console) -> OpenedRun:
         train=train,
         recipe=recipe,
         seed=seed,
-        finished=_finished(request.run, device),
+        finished=None if finished is None else finished.to(device),
     )
     return OpenedRun(
         name=request.run.resolve().name,
@@ -240,8 +243,8 @@ def _refuse_other_classes(run: Path, classes: list[str], data: SceneData) -> Non
     )
 
 
-def _finished(run: Path, device: torch.device) -> PatchDrop | None:
-    """Return the model of a finished run; None of one that is not finished.
+def _of_finished(run: Path, load: Callable[[Path], _Loaded]) -> _Loaded | None:
+    """Return what is read of a finished run's model; None of a run that is not finished.
 
     Raises:
         RunError: It is damaged, or another version of geozoom wrote it.
@@ -250,28 +253,17 @@ def _finished(run: Path, device: torch.device) -> PatchDrop | None:
     if not file.is_file():
         return None
     try:
-        return load_model(file).to(device)
+        return load(file)
+    except ModelFormatError as error:
+        raise RunError(str(error)) from error
     except ModelError as error:
-        raise _unusable(error) from error
-
-
-def _unusable(error: ModelError) -> RunError:
-    again = (
-        "" if isinstance(error, ModelFormatError) else "; `geozoom train --resume` writes a run's own again"
-    )
-    return RunError(f"{error}{again}")
+        raise RunError(f"{error}; `geozoom train --resume` writes a run's own again") from error
 
 
 def _moments(run: Path, data: SceneData) -> dict[str, Any]:
     """Return the colour statistics by which a run normalises: its checkpoint's, else those of its training scenes."""
-    file = run / "model.safetensors"
-    if not file.is_file():
-        return {"mean": data.mean, "std": data.std}
-    try:
-        card = load_card(file)
-    except ModelError as error:
-        raise _unusable(error) from error
-    return {"mean": card.mean, "std": card.std}
+    known = _of_finished(run, load_card) or data
+    return {"mean": known.mean, "std": known.std}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,9 +113,14 @@ class Team:
 ALONE = Team()
 
 
+def processes() -> int:
+    """Return how many processes `torchrun` started, of which this is one; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
 def join(device: torch.device) -> tuple[Team, torch.device]:
     """Return the team that `torchrun` started, or `ALONE`, and this process's own device of that kind."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = processes()
     if size == 1:
         return ALONE, device
     own: torch.device | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,10 +105,8 @@ def command(
         raise click.UsageError("--rows chooses rows of --table results")
     with loading.libraries():
         from geozoom.errors import RunError
-        from geozoom.files import sweep
-        from training.alone import alone_in
         from training.comparing import TABLES, TableRequest
-        from training.comparing.comparison import check_out
+        from training.comparing.comparison import working_in
         from training.parallel import leave
         from training.recipe_files import load_recipe, recipe_of
 
@@ -130,12 +126,7 @@ def command(
         skip_unreadable=skip_unreadable,
         memory_gib=memory,
     )
-    check_out(out)
-    # Of processes that torchrun started the first holds it.
-    led = int(os.environ.get("WORLD_SIZE") or 1) > 1 and os.environ.get("RANK", "0") != "0"
-    with nullcontext() if led else alone_in(out):
-        if (out / "table.md").is_file():
-            sweep(out, below=False)
+    with working_in(out):
         try:
             made = TABLES[name](request, console)
         except KeyboardInterrupt as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
@@ -40,7 +39,6 @@ def read_safe(path: Path) -> Source:
     images = [element.text or "" for element in tree.iter("IMAGE_FILE")]
     ending = "_10m" if level == "L2A" else ""
     bands = [_image(path, images, files, f"_{band}{ending}") for band in ("B04", "B03", "B02")]
-    clouds = _clouds(level, images, files)
     prefix = "BOA_" if level == "L2A" else ""
     quantification = number(path, _text(tree, f"{prefix}QUANTIFICATION_VALUE"))
     if quantification <= 0:
@@ -74,7 +72,7 @@ def read_safe(path: Path) -> Source:
         ),
         nodata=0.0,  # the product's SPECIAL_VALUE NODATA; its JP2 files carry no tag
         acquired=moment(start),
-        clouds=None if clouds is None else replace(clouds, dataset=f"{root}/{clouds.dataset}"),
+        clouds=_clouds(root, level, images, files),
     )
 
 
@@ -109,13 +107,13 @@ def _has_offsets(baseline: str) -> bool:
         return False
 
 
-def _clouds(level: str, images: Sequence[str], files: frozenset[str]) -> CloudMask | None:
+def _clouds(root: str, level: str, images: Sequence[str], files: frozenset[str]) -> CloudMask | None:
     """Return what says where clouds are: L2A's classification, there or not, or L1C's masks since baseline 04.00."""
     if level == "L1C":
         masks = [file for file in files if file.endswith("/QI_DATA/MSK_CLASSI_B00.jp2")]
-        return CloudMask(dataset=masks[0], kind="msk_classi") if len(masks) == 1 else None
+        return CloudMask(dataset=f"{root}/{masks[0]}", kind="msk_classi") if len(masks) == 1 else None
     named = [image for image in images if image.endswith("_SCL_20m")]
-    return CloudMask(dataset=f"{named[0]}.jp2", kind="scl") if named else None
+    return CloudMask(dataset=f"{root}/{named[0]}.jp2", kind="scl") if named else None
 
 
 def _image(path: Path, images: Sequence[str], files: frozenset[str], ending: str) -> str:

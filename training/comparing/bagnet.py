@@ -7,7 +7,6 @@ taken in turns, of the classifiers of Ft-1 on the masks that they are tested on,
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
@@ -30,6 +29,7 @@ from training.comparing.results_table import ROWS
 from training.comparing.runs import open_measured, run_engine, train_run
 from training.evaluate import correct, view_split
 from training.evaluation import NOISE
+from training.parallel import processes
 from training.precision import in_half
 from training.recalibrate import is_settled, load_as_shipped, settle
 from training.recipe_files import with_bagnet
@@ -144,7 +144,7 @@ def compare_bagnets(request: TableRequest, console: Console) -> BagNetTable:
             recipe's classifier is no CNN.
         DatasetError: The dataset is not as expected.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         raise RunError("table bagnet trains and takes times in one process: start it without torchrun")
     if len(request.seeds) > 1:
         raise RunError("table bagnet is of one seed: give --seeds 0, and a folder for each further one")

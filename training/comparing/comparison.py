@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import statistics
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geozoom.errors import RunError
-from geozoom.files import write_text
+from geozoom.files import sweep, write_text
+from training.alone import alone_in
+from training.parallel import processes
 from training.recipe import Recipe
 
 
@@ -158,12 +163,23 @@ class Comparison(Compared):
         }
 
 
-def check_out(out: Path) -> None:
-    """Refuse a folder that is not a table's, before hours of work.
+@contextmanager
+def working_in(out: Path) -> Iterator[None]:
+    """Hold a table's folder; of processes that `torchrun` started the first does.
 
     Raises:
-        RunError: It is a file, or the folder of one run.
+        RunError: It is a file, or the folder of one run; or another process works in it.
     """
+    _check_out(out)
+    leads = processes() == 1 or os.environ.get("RANK", "0") == "0"
+    with alone_in(out) if leads else nullcontext():
+        if (out / "table.md").is_file():
+            sweep(out, below=False)
+        yield
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder that is not a table's, before hours of work."""
     if out.is_file():
         raise RunError(f"{out}: is a file; name a folder for the table and its runs")
     if (out / "config.json").is_file():

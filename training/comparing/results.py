@@ -6,7 +6,6 @@ The masked baselines buy as many patches as PatchDrop does in the same column an
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from training.evaluate import Row, correct, row, view_split
 from training.evaluation import NOISE, OpenedRun
 from training.figures import draw_all
 from training.log import RunLog
+from training.parallel import processes
 from training.recalibrate import load_as_shipped
 from training.record import read_record
 from training.results import POLICIES, Results
@@ -65,7 +65,7 @@ def compare_results(request: TableRequest, console: Console) -> ResultsTable:
         RunError: A run cannot be trained or is of another recipe; a row is not known; or there are several processes.
         DatasetError: The dataset is not as expected.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         raise RunError("the baselines of table results train in one process: start it without torchrun")
     scouted = wants_scout(request.recipe)
     drawn = not is_bagnet(request.recipe.networks.classifier)

@@ -61,6 +61,11 @@ def train_run(
 
 
 def _is_model(file: Path) -> bool:
+    """Tell whether a run's model is there and whole.
+
+    Raises:
+        RunError: Another version of geozoom wrote it.
+    """
     try:
         load_card(file)
     except ModelFormatError as error:

@@ -139,7 +139,7 @@ def _read_files(folder: Path, known: _Edition, names: tuple[str, ...], classes: 
             or data.ndim != 2
             or data.shape[1] != 3 * SIDE * SIDE
             or own.shape != data.shape[:1]
-            or not (np.issubdtype(own.dtype, np.integer) or not len(own))
+            or (len(own) > 0 and not np.issubdtype(own.dtype, np.integer))
         ):
             raise DatasetError(
                 f"{file}: holds {data.dtype} data of shape {data.shape} and {own.dtype} labels of shape {own.shape}, "

@@ -76,16 +76,16 @@ def _index_test(root: Path, inner: Path, classes: tuple[str, ...]) -> SceneIndex
     if not folder.is_dir():
         raise wrong_layout(inner, EXPECTED)
     flat = sorted(file for file in folder.iterdir() if _FLAT.fullmatch(file.name))
-    sorted_ones = [file for listed in images_by_class(folder).values() for file in listed]
-    if flat and sorted_ones:
-        raise DatasetError(
-            f"{folder}: holds {len(sorted_ones)} images in class folders and {len(flat)} beside them "
-            f"({flat[0].name}); sort all of them, or none"
-        )
     if not flat:
         files = list_classes(inner, "val", EXPECTED)
         refuse_strangers(folder, files, classes)
         return as_index(inner, files, classes)
+    in_classes = sum(map(len, images_by_class(folder).values()))
+    if in_classes:
+        raise DatasetError(
+            f"{folder}: holds {in_classes} images in class folders and {len(flat)} beside them "
+            f"({flat[0].name}); sort all of them, or none"
+        )
     synsets = _flat_labels(root, inner, flat)
     refuse_strangers(folder, synsets, classes)
     number = {name: label for label, name in enumerate(classes)}
